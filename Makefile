@@ -1,0 +1,9 @@
+# make test needs Go alone.
+.PHONY: test lint build
+test:
+	go test ./...
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
