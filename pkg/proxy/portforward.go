@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+)
+
+// PortForward dials pods through the API server's portforward subresource, the
+// way kubectl port-forward does, but within this process and without a listener.
+type PortForward struct {
+	config *rest.Config
+	kube   kubernetes.Interface
+	// The round tripper and its upgrader hold the TLS settings; they are made
+	// once, not per pod.
+	spdyTransport http.RoundTripper
+	spdyUpgrader  spdy.Upgrader
+}
+
+// NewPortForward makes a Dialer for the cluster of config.
+func NewPortForward(config *rest.Config, kube kubernetes.Interface) (*PortForward, error) {
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("preparing port-forward: %w", err)
+	}
+	return &PortForward{config: config, kube: kube, spdyTransport: transport, spdyUpgrader: upgrader}, nil
+}
+
+// DialPod opens a stream to port on the pod's loopback: by WebSocket, and by SPDY
+// where the API server (before 1.30) or a proxy in between does not take that.
+func (p *PortForward) DialPod(ctx context.Context, pod Pod, port int) (net.Conn, error) {
+	target := p.kube.CoreV1().RESTClient().Post().Resource("pods").
+		Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
+	dialer, err := p.dialer(target)
+	if err != nil {
+		return nil, err
+	}
+	type dialed struct {
+		connection httpstream.Connection
+		err        error
+	}
+	// httpstream's dialers take no context: the caller's is honoured by leaving,
+	// and a connection that arrives too late is closed by whoever receives it.
+	arrived := make(chan dialed, 1)
+	go func() {
+		connection, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
+		arrived <- dialed{connection, err}
+	}()
+	select {
+	case <-ctx.Done():
+		go func() {
+			if late := <-arrived; late.connection != nil {
+				_ = late.connection.Close()
+			}
+		}()
+		return nil, fmt.Errorf("port-forward to %s: %w", pod, context.Cause(ctx))
+	case d := <-arrived:
+		if d.err != nil {
+			return nil, fmt.Errorf("port-forward to %s: %w", pod, d.err)
+		}
+		return open(d.connection, pod, port)
+	}
+}
+
+func (p *PortForward) dialer(target *url.URL) (httpstream.Dialer, error) {
+	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, p.config)
+	if err != nil {
+		return nil, fmt.Errorf("preparing port-forward: %w", err)
+	}
+	legacy := spdy.NewDialer(p.spdyUpgrader, &http.Client{Transport: p.spdyTransport}, http.MethodPost, target)
+	return portforward.NewFallbackDialer(websocket, legacy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	}), nil
+}
+
+// open makes the pair of streams that one forwarded connection consists of.
+func open(connection httpstream.Connection, pod Pod, port int) (net.Conn, error) {
+	headers := http.Header{}
+	headers.Set(corev1.StreamType, corev1.StreamTypeError)
+	headers.Set(corev1.PortHeader, strconv.Itoa(port))
+	headers.Set(corev1.PortForwardRequestIDHeader, "0")
+	failure, err := connection.CreateStream(headers)
+	if err == nil {
+		_ = failure.Close() // our half: nothing is ever written to the error stream
+		headers.Set(corev1.StreamType, corev1.StreamTypeData)
+		var data httpstream.Stream
+		if data, err = connection.CreateStream(headers); err == nil {
+			return newStreamConn(connection, data, failure, pod, port), nil
+		}
+	}
+	_ = connection.Close()
+	return nil, fmt.Errorf("port-forward to %s, port %d: %w", pod, port, err)
+}
+
+// streamConn is a net.Conn over a forwarded stream.
+type streamConn struct {
+	httpstream.Stream
+	connection httpstream.Connection
+	address    streamAddr
+	watched    chan struct{} // closed when the error stream has ended
+	failure    error         // kubelet's words; read only after watched
+	closeOnce  sync.Once
+}
+
+func newStreamConn(connection httpstream.Connection, data, failure httpstream.Stream, pod Pod, port int) *streamConn {
+	c := &streamConn{Stream: data, connection: connection, address: streamAddr(pod.String() + ":" + strconv.Itoa(port)), watched: make(chan struct{})}
+	go c.watch(failure)
+	return c
+}
+
+// watch reads the error stream, on which kubelet says that the port refused.
+func (c *streamConn) watch(failure httpstream.Stream) {
+	defer close(c.watched)
+	message := make([]byte, 1024) // kubelet's sentence; the rest would be cut anyway
+	n := 0
+	for n < len(message) {
+		m, err := failure.Read(message[n:])
+		n += m
+		if err != nil {
+			break
+		}
+	}
+	if n > 0 {
+		c.failure = fmt.Errorf("port-forward to %s: %s", c.address, message[:n])
+		_ = c.Close()
+	}
+}
+
+func (c *streamConn) Read(b []byte) (int, error) {
+	n, err := c.Stream.Read(b)
+	if err == nil || n > 0 {
+		return n, err
+	}
+	// Kubelet's own words say more than the end of the stream, and the error stream
+	// ends with the data stream; Close ends it too, so this wait cannot outlive the
+	// caller's context.
+	<-c.watched
+	if c.failure != nil {
+		return 0, c.failure
+	}
+	return 0, err
+}
+
+func (c *streamConn) Close() error {
+	var err error
+	c.closeOnce.Do(func() {
+		_ = c.Reset()
+		err = c.connection.Close()
+	})
+	return err
+}
+
+func (c *streamConn) LocalAddr() net.Addr  { return streamAddr("portforward") }
+func (c *streamConn) RemoteAddr() net.Addr { return c.address }
+
+// Deadlines are not supported by the streams below: callers bound a read by its
+// context, which closes the connection.
+func (c *streamConn) SetDeadline(time.Time) error      { return nil }
+func (c *streamConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *streamConn) SetWriteDeadline(time.Time) error { return nil }
+
+type streamAddr string
+
+func (a streamAddr) Network() string { return "portforward" }
+func (a streamAddr) String() string  { return string(a) }

@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Bounds of one read. A config dump of secrets alone is some 20 KiB; what is
+// larger than MaxAnswer is not one.
+const (
+	DefaultConcurrency = 32
+	DefaultTimeout     = 10 * time.Second
+	MaxAnswer          = 8 << 20
+)
+
+// Reader reads many proxies at once, each with its own time-out and error.
+type Reader struct {
+	Dialer Dialer
+	// Now is the clock that stamps what was read.
+	Now func() time.Time
+	// Concurrency is how many proxies are read at once, Timeout bounds each of
+	// them; zero means the default.
+	Concurrency int
+	Timeout     time.Duration
+}
+
+// Target is one proxy to read.
+type Target struct {
+	Pod Pod
+	// AdminPort is Envoy's admin port (proxyAdminPort).
+	AdminPort int
+}
+
+// Result is what one target answered; exactly one of Loaded and Err is set.
+type Result struct {
+	Target Target
+	Loaded *Loaded
+	Err    error
+}
+
+// Read reads every target and hands each result to yield as it arrives, one at
+// a time. A target that fails is a result with an error; Read itself has none.
+func (r *Reader) Read(ctx context.Context, targets []Target, yield func(Result)) {
+	limit := r.Concurrency
+	if limit <= 0 {
+		limit = DefaultConcurrency
+	}
+	slots := semaphore.NewWeighted(int64(limit))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, target := range targets {
+		wg.Go(func() {
+			result := Result{Target: target}
+			if err := slots.Acquire(ctx, 1); err != nil {
+				result.Err = fmt.Errorf("not read: %w", err)
+			} else {
+				result.Loaded, result.Err = r.one(ctx, target)
+				slots.Release(1)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			yield(result)
+		})
+	}
+	wg.Wait()
+}
+
+func (r *Reader) one(ctx context.Context, target Target) (*Loaded, error) {
+	timeout := r.Timeout
+	if timeout <= 0 {
+		timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+	defer cancel()
+	client, done := r.client(target)
+	defer done()
+	raw, err := get(ctx, client, "/config_dump?resource=dynamic_active_secrets")
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := ParseSecrets(raw, r.Now())
+	if err != nil {
+		return nil, err
+	}
+	// The two evidences are read over one connection. The second is confirmation:
+	// without it the first stands, and says that it stands alone.
+	if raw, err = get(ctx, client, "/certs"); err == nil {
+		loaded.Contexts, err = ParseCerts(raw)
+	}
+	if err != nil {
+		loaded.ContextsError = err.Error()
+	}
+	return loaded, nil
+}
+
+// client speaks HTTP to the target's admin port over one connection.
+func (r *Reader) client(target Target) (*http.Client, func()) {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return r.Dialer.DialPod(ctx, target.Pod, target.AdminPort)
+		},
+		MaxConnsPerHost: 1,
+	}
+	return &http.Client{Transport: transport}, transport.CloseIdleConnections
+}
+
+func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("reading %s: %w", path, context.Cause(ctx))
+		}
+		return nil, fmt.Errorf("reading %s: %w", path, errors.Unwrap(err))
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("reading %s: the proxy answered %s", path, strconv.Itoa(response.StatusCode))
+	}
+	raw, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(raw) > MaxAnswer {
+		return nil, fmt.Errorf("reading %s: the answer is larger than %d bytes", path, MaxAnswer)
+	}
+	return raw, nil
+}

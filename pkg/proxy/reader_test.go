@@ -1,0 +1,196 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"math/big"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+)
+
+var clock = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+func certificate(t testing.TB) *pki.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), NotBefore: clock, NotAfter: clock.Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pki.NewCertificate(der)
+}
+
+// dump is a config dump as Envoy prints it for ?resource=dynamic_active_secrets.
+func dump(chain, roots []byte) []byte {
+	entry := func(name, body string) string {
+		return fmt.Sprintf(`{"@type":"x","name":%q,"version_info":"1","last_updated":"2026-11-24T00:00:00Z","secret":{"name":%q,%s}}`, name, name, body)
+	}
+	b64 := base64.StdEncoding.EncodeToString
+	return []byte(`{"configs":[` +
+		entry("default", `"tls_certificate":{"certificate_chain":{"inline_bytes":"`+b64(chain)+`"},"private_key":{"inline_bytes":"W3JlZGFjdGVkXQ=="}}`) + `,` +
+		entry("ROOTCA", `"validation_context":{"trusted_ca":{"inline_bytes":"`+b64(roots)+`"}}`) + `]}`)
+}
+
+func TestParseSecrets(t *testing.T) {
+	leaf, root, other := certificate(t), certificate(t), certificate(t)
+	loaded, err := proxy.ParseSecrets(dump(append(leaf.PEM(), root.PEM()...), append(other.PEM(), root.PEM()...)), clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := loaded.Identities[0]
+	if len(identity.Chain) != 2 || !identity.Leaf().Equal(leaf) || len(identity.Roots) != 2 || !identity.Roots[0].Equal(other) {
+		t.Fatalf("chain %d, roots %d", len(identity.Chain), len(identity.Roots))
+	}
+
+	for name, raw := range map[string]string{
+		"not JSON":            "INFO log line\n{}",
+		"nothing loaded":      `{"configs":[]}`,
+		"no configs at all":   `{}`,
+		"empty chain":         string(dump(nil, root.PEM())),
+		"empty roots":         string(dump(leaf.PEM(), nil)),
+		"half a certificate":  string(dump(leaf.PEM()[:200], root.PEM())),
+		"only warming":        `{"configs":[{"dynamic_warming_secrets":[{"name":"default"},{"name":"ROOTCA"}]}]}`,
+		"a secret in a file":  strings.ReplaceAll(string(dump(leaf.PEM(), root.PEM())), `"inline_bytes"`, `"filename"`),
+		"the roots are a key": string(dump(leaf.PEM(), []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))),
+	} {
+		if _, err := proxy.ParseSecrets([]byte(raw), clock); err == nil {
+			t.Errorf("%s: taken for a proxy with certificates", name)
+		}
+	}
+}
+
+func TestParseCertsFoldsEqualContexts(t *testing.T) {
+	one := `{"ca_cert":[{"serial_number":"0a"}],"cert_chain":[{"serial_number":"00ff","subject_alt_names":[{"uri":"spiffe://td/ns/a/sa/b"}]}]}`
+	contexts, err := proxy.ParseCerts([]byte(`{"certificates":[` + one + `,` + one + `,{"ca_cert":[],"cert_chain":[]}]}`))
+	if err != nil || len(contexts) != 1 {
+		t.Fatalf("%v %v", contexts, err)
+	}
+	if c := contexts[0]; c.LeafSerial != "ff" || c.CASerial != "a" || c.SPIFFE != "spiffe://td/ns/a/sa/b" {
+		t.Fatalf("%+v", c)
+	}
+}
+
+// pipe serves an admin port over in-memory connections.
+type pipe struct{ handler http.Handler }
+
+func (p pipe) DialPod(_ context.Context, pod proxy.Pod, _ int) (net.Conn, error) {
+	if pod.Name == "gone" {
+		return nil, errors.New("connection refused")
+	}
+	client, server := net.Pipe()
+	listener := &single{conns: make(chan net.Conn, 1)}
+	listener.conns <- &hooked{Conn: server, onClose: sync.OnceFunc(func() { close(listener.conns) })}
+	go func() { _ = http.Serve(listener, p.handler) }()
+	return client, nil
+}
+
+// single is a listener that accepts one connection and ends with it.
+type single struct{ conns chan net.Conn }
+
+func (s *single) Accept() (net.Conn, error) {
+	if c, ok := <-s.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+func (s *single) Close() error   { return nil }
+func (s *single) Addr() net.Addr { return &net.TCPAddr{} }
+
+type hooked struct {
+	net.Conn
+	onClose func()
+}
+
+func (h *hooked) Close() error { h.onClose(); return h.Conn.Close() }
+
+func TestReadKeepsErrorsPerProxy(t *testing.T) {
+	good := dump(certificate(t).PEM(), certificate(t).PEM())
+	mux := http.NewServeMux()
+	mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(good) })
+	mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusNotFound) })
+	reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }, Concurrency: 1}
+	got := map[string]proxy.Result{}
+	reader.Read(t.Context(), []proxy.Target{{Pod: proxy.Pod{Name: "gone"}}, {Pod: proxy.Pod{Name: "ok"}}}, func(r proxy.Result) {
+		got[r.Target.Pod.Name] = r
+	})
+	if r := got["gone"]; r.Err == nil || !strings.Contains(r.Err.Error(), "connection refused") || r.Loaded != nil {
+		t.Errorf("gone: %+v", r)
+	}
+	r := got["ok"]
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if !strings.Contains(r.Loaded.ContextsError, "404") {
+		t.Errorf("the missing second evidence is not said: %q", r.Loaded.ContextsError)
+	}
+	raw, err := json.Marshal(r.Loaded.ContextsError)
+	if err != nil || bytes.Contains(raw, []byte("PRIVATE")) {
+		t.Errorf("%s %v", raw, err)
+	}
+}
+
+func TestReadRefusesAnEndlessAnswer(t *testing.T) {
+	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		block := bytes.Repeat([]byte(" "), 1<<20)
+		for range 2 * proxy.MaxAnswer / len(block) {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	reader := proxy.Reader{Dialer: pipe{endless}, Now: func() time.Time { return clock }}
+	reader.Read(t.Context(), []proxy.Target{{}}, func(r proxy.Result) {
+		if r.Err == nil || !strings.Contains(r.Err.Error(), "larger than") {
+			t.Errorf("%v", r.Err)
+		}
+	})
+}
+
+func TestReadGivesUpOnAMuteProxy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mute := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		reader := proxy.Reader{Dialer: pipe{mute}, Now: time.Now, Timeout: 3 * time.Second}
+		began := time.Now()
+		reader.Read(t.Context(), []proxy.Target{{}}, func(r proxy.Result) {
+			if r.Err == nil || !strings.Contains(r.Err.Error(), "no answer within 3s") {
+				t.Errorf("%v", r.Err)
+			}
+		})
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("gave up after %s", took)
+		}
+	})
+}
+
+func FuzzParseSecrets(f *testing.F) {
+	f.Add(dump(certificate(f).PEM(), certificate(f).PEM()))
+	f.Add([]byte(`{"configs":[{"dynamic_active_secrets":[{"name":"default"}]}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		loaded, err := proxy.ParseSecrets(raw, clock)
+		if err == nil && (len(loaded.Identities) == 0 || loaded.Identities[0].Leaf() == nil || len(loaded.Identities[0].Roots) == 0) {
+			t.Fatal("no error, and something is missing")
+		}
+		_, _ = proxy.ParseCerts(raw)
+	})
+}
