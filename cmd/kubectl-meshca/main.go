@@ -1,0 +1,13 @@
+// kubectl-meshca is the kubectl plugin behind "kubectl meshca".
+package main
+
+import (
+	"os"
+
+	"github.com/meshca/kubectl-meshca/pkg/plugin"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+func main() {
+	os.Exit(plugin.Main(os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
+}

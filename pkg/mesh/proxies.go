@@ -1,0 +1,172 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+)
+
+// pageSize bounds one list request: the API server streams nothing, and a mesh
+// of 10,000 pods in one answer is some 100 MiB.
+const pageSize = 500
+
+// Defaults of a proxy that says nothing else (istio 1.30.3
+// pkg/config/constants/constants.go, tools/istio-iptables).
+const (
+	defaultAdminPort  = 15000
+	defaultStatusPort = 15020
+)
+
+// ListProxies lists every pod of the cluster, or of one namespace, that runs a
+// pilot-agent beside an Envoy: sidecars (as container or native sidecar),
+// gateways and waypoints. An error means that the list may be incomplete, and
+// so that nothing may be concluded from it.
+func ListProxies(ctx context.Context, kube kubernetes.Interface, namespace, selector string) ([]Proxy, error) {
+	var proxies []Proxy
+	options := metav1.ListOptions{Limit: pageSize, LabelSelector: selector}
+	for {
+		page, err := kube.CoreV1().Pods(namespace).List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("listing pods: %w", err)
+		}
+		for i := range page.Items {
+			if p, ok := ProxyOf(&page.Items[i]); ok {
+				proxies = append(proxies, p)
+			}
+		}
+		if options.Continue = page.Continue; options.Continue == "" {
+			return proxies, nil
+		}
+	}
+}
+
+// ProxyOf describes the proxy in a pod; false where it has none, or where the
+// pod has ended.
+func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
+	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		return Proxy{}, false
+	}
+	container, native := agentContainer(pod)
+	if container == nil {
+		return Proxy{}, false
+	}
+	p := Proxy{
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP,
+		Kind: kindOf(pod, container), Native: native, Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName,
+		Revision: pod.Labels["istio.io/rev"], Image: container.Image, Phase: string(pod.Status.Phase),
+		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
+		AdminPort: adminPort(pod, container), StatusPort: defaultStatusPort, Reach: ReachUnknown,
+	}
+	if pod.Status.StartTime != nil {
+		p.Started = pod.Status.StartTime.Time
+	}
+	for _, owner := range pod.OwnerReferences {
+		if owner.Controller != nil && *owner.Controller {
+			p.Workload = Workload{Kind: owner.Kind, Name: owner.Name}
+		}
+	}
+	if p.Version = versionOfImage(container.Image); p.Version != "" {
+		p.VersionFrom = "image tag"
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			p.Ready = condition.Status == corev1.ConditionTrue
+		}
+	}
+	return p, true
+}
+
+// agentContainer finds the container that runs pilot-agent with Envoy. Injection
+// and the gateway charts name it istio-proxy, whatever the image's registry; a
+// native sidecar is an init container that restarts always.
+func agentContainer(pod *corev1.Pod) (container *corev1.Container, native bool) {
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; c.Name == "istio-proxy" && !isZtunnel(pod) {
+			return c, false
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		if c.Name == "istio-proxy" && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// isZtunnel: ztunnel's only container is called istio-proxy too (istio 1.30.3
+// manifests/charts/ztunnel/templates/daemonset.yaml).
+func isZtunnel(pod *corev1.Pod) bool { return pod.Labels["app"] == "ztunnel" }
+
+func kindOf(pod *corev1.Pod, container *corev1.Container) ProxyKind {
+	switch {
+	case pod.Labels["gateway.istio.io/managed"] == "istio.io-mesh-controller" || slices.Contains(container.Args, "waypoint"):
+		return Waypoint
+	case slices.Contains(container.Args, "router"):
+		return Gateway
+	}
+	return Sidecar
+}
+
+// adminPort is the proxy's own, by the annotation that overrides the mesh's
+// proxy config and by the config that injection wrote into the pod.
+func adminPort(pod *corev1.Pod, container *corev1.Container) int {
+	port := defaultAdminPort
+	read := func(text string) {
+		var config struct {
+			ProxyAdminPort int `json:"proxyAdminPort"`
+		}
+		if yaml.Unmarshal([]byte(text), &config) == nil && config.ProxyAdminPort != 0 {
+			port = config.ProxyAdminPort
+		}
+	}
+	for _, env := range container.Env {
+		if env.Name == "PROXY_CONFIG" {
+			read(env.Value)
+		}
+	}
+	read(pod.Annotations["proxy.istio.io/config"])
+	for i, arg := range container.Args { // up to Istio 1.6
+		value, found := strings.CutPrefix(arg, "--proxyAdminPort=")
+		if !found && arg == "--proxyAdminPort" && i+1 < len(container.Args) {
+			value, found = container.Args[i+1], true
+		}
+		if n, err := strconv.Atoi(value); found && err == nil && n > 0 {
+			port = n
+		}
+	}
+	return port
+}
+
+// versionOfImage reads a release from an image reference's tag: "1.22.3" of
+// hub/proxyv2:1.22.3-distroless@sha256:.... It is "" for a digest alone and for
+// a tag that is no release: unknown, not old.
+func versionOfImage(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	slash, colon := strings.LastIndex(image, "/"), strings.LastIndex(image, ":")
+	if colon <= slash {
+		return "" // a port of the registry, or no tag
+	}
+	tag := image[colon+1:]
+	for _, suffix := range []string{"-distroless", "-debug"} {
+		tag = strings.TrimSuffix(tag, suffix)
+	}
+	release, _, _ := strings.Cut(tag, "-") // 1.31.0-rc.0
+	parts := strings.Split(release, ".")
+	if len(parts) < 2 || len(parts) > 3 {
+		return ""
+	}
+	for _, part := range parts {
+		if _, err := strconv.ParseUint(part, 10, 16); err != nil {
+			return ""
+		}
+	}
+	return tag
+}

@@ -1,0 +1,70 @@
+package mesh
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestVersionOfImage(t *testing.T) {
+	for image, want := range map[string]string{
+		"docker.io/istio/proxyv2:1.22.3":                                "1.22.3",
+		"registry.local:5000/istio/proxyv2:1.22.3-distroless":           "1.22.3",
+		"gcr.io/x/proxyv2:1.31.0-rc.0":                                  "1.31.0-rc.0",
+		"hub/proxyv2:1.20.1@sha256:0000000000000000000000000000000000a": "1.20.1",
+		"hub/proxyv2@sha256:00000000000000000000000000000000000000000a": "",
+		"registry.local:5000/proxyv2":                                   "",
+		"hub/proxyv2:latest":                                            "",
+		"hub/proxyv2:1":                                                 "",
+		"hub/proxyv2:release-1.20":                                      "",
+		"":                                                              "",
+	} {
+		if got := versionOfImage(image); got != want {
+			t.Errorf("%s: %q, want %q", image, got, want)
+		}
+	}
+}
+
+func TestProxyOf(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	agent := corev1.Container{Name: "istio-proxy", Image: "hub/proxyv2:1.24.0", Args: []string{"proxy", "sidecar"}}
+	for name, test := range map[string]struct {
+		pod    corev1.Pod
+		found  bool
+		kind   ProxyKind
+		native bool
+		admin  int
+	}{
+		"sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, agent}}}, found: true, kind: Sidecar, admin: 15000},
+		"native sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{
+			Name: "istio-proxy", RestartPolicy: &always,
+		}}}}, found: true, kind: Sidecar, native: true, admin: 15000},
+		"an init container that ends": {pod: corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "istio-proxy"}}}}},
+		"gateway":                     {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Args: []string{"proxy", "router"}}}}}, found: true, kind: Gateway, admin: 15000},
+		"waypoint":                    {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Args: []string{"proxy", "waypoint"}}}}}, found: true, kind: Waypoint, admin: 15000},
+		"ztunnel is no Envoy": {pod: corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "ztunnel"}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{agent}}}},
+		"ended":      {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{agent}}, Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}},
+		"no sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}},
+		"admin port by annotation": {pod: corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"proxy.istio.io/config": "proxyAdminPort: 16000"}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{agent}}}, found: true, kind: Sidecar, admin: 16000},
+		"admin port by injected config": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "istio-proxy", Env: []corev1.EnvVar{{Name: "PROXY_CONFIG", Value: `{"proxyAdminPort":17000}`}},
+		}}}}, found: true, kind: Sidecar, admin: 17000},
+		"admin port by argument": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "istio-proxy", Args: []string{"--proxyAdminPort", "18000"},
+		}}}}, found: true, kind: Sidecar, admin: 18000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, found := ProxyOf(&test.pod)
+			if found != test.found {
+				t.Fatalf("found %t", found)
+			}
+			if found && (p.Kind != test.kind || p.Native != test.native || p.AdminPort != test.admin) {
+				t.Errorf("%s, native %t, admin port %d", p.Kind, p.Native, p.AdminPort)
+			}
+		})
+	}
+}

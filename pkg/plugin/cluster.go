@@ -1,0 +1,86 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // what a kubeconfig may ask for
+	"k8s.io/client-go/rest"
+)
+
+// Client-side limits of requests to the API server, istioctl's own
+// (istio 1.30.3 istioctl/pkg/cli/context.go:74). Port-forwards do not count.
+const (
+	defaultQPS   = 50
+	defaultBurst = 100
+)
+
+// cluster is how the commands reach a cluster: kubectl's own flags.
+type cluster struct {
+	flags *genericclioptions.ConfigFlags
+}
+
+func newCluster(streams genericiooptions.IOStreams) *cluster {
+	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
+	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
+		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
+		config.QPS, config.Burst = defaultQPS, defaultBurst
+		return config
+	})
+	return &cluster{flags: flags}
+}
+
+func (c *cluster) addFlags(flags *pflag.FlagSet) {
+	c.flags.AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) {
+		switch f.Name {
+		case "kubeconfig", "context", "namespace":
+		default:
+			f.Hidden = true // all of kubectl's, understood and not listed on every page
+		}
+	})
+}
+
+// connect opens both ways out: the API server, and the pods behind it.
+func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
+	config, err := c.flags.ToRESTConfig()
+	if err != nil {
+		return nil, nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
+	}
+	dialer, err := proxy.NewPortForward(config, kube)
+	if err != nil {
+		return nil, nil, failed(err, "")
+	}
+	return kube, dialer, nil
+}
+
+// explain gives an API server's refusal the hint that ends it.
+func explain(err error) error {
+	var status apierrors.APIStatus
+	ok := errors.As(err, &status)
+	switch {
+	case ok && apierrors.IsForbidden(err):
+		details := status.Status().Details
+		resource := "the resource"
+		if details != nil && details.Kind != "" {
+			resource = details.Kind
+		}
+		return failed(err, fmt.Sprintf("ask for a role that allows this verb on %s in all namespaces", resource))
+	case ok && apierrors.IsUnauthorized(err):
+		return failed(err, "log in again: the API server does not know these credentials")
+	case ok:
+		return failed(err, "")
+	}
+	return failed(err, "is the cluster reachable? 'kubectl version' asks the same API server")
+}

@@ -1,0 +1,135 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+const envoyExample = `  # what every live proxy of the mesh has loaded
+  kubectl meshca envoy
+
+  # has every proxy loaded the new root? exit code 2 if one has not, or cannot be read
+  kubectl meshca envoy --root new-root.pem
+
+  # only one namespace, with serial numbers and evidence
+  kubectl meshca envoy -n payments -o wide`
+
+// envoyOptions are the flags of "envoy", as typed values.
+type envoyOptions struct {
+	namespace   string
+	selector    string
+	rootFile    string
+	output      string
+	concurrency int
+	timeout     time.Duration
+}
+
+func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o envoyOptions
+	cmd := &cobra.Command{
+		Use:     "envoy",
+		Aliases: []string{"loaded"},
+		Short:   "Show which certificate and roots every live proxy has loaded",
+		Long: "Reads every live sidecar, gateway and waypoint through its admin port and shows the\n" +
+			"certificate it presents and the roots it judges its peers by. With --root it says of\n" +
+			"each whether it has loaded these roots; one that cannot be read counts as one that\n" +
+			"has not. All namespaces are read unless -n names one.\n\n" +
+			"Exit codes: 0 all read (and all have the roots), 2 some have not or cannot be read,\n" +
+			"1 it could not be done, 64 bad usage.",
+		Example: envoyExample,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unexpected argument %q", args[0]), "name a namespace with -n, pods with -l")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.flags.Namespace != nil {
+				o.namespace = *c.flags.Namespace
+			}
+			return o.run(cmd.Context(), c, streams)
+		},
+	}
+	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "only pods with these labels")
+	cmd.Flags().StringVar(&o.rootFile, "root", "", "PEM file of the roots that every proxy must have loaded")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "one of "+strings.Join(outputs, ", "))
+	cmd.Flags().IntVar(&o.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
+	if err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag is defined a few lines above
+	}
+	return cmd
+}
+
+func (o envoyOptions) validate() (want pki.Bundle, err error) {
+	if !slices.Contains(outputs, o.output) {
+		return want, usage(fmt.Errorf("unknown output format %q", o.output), "use one of "+strings.Join(outputs, ", "))
+	}
+	if o.concurrency < 1 || o.timeout <= 0 {
+		return want, usage(fmt.Errorf("--concurrency %d and --timeout %s must be positive", o.concurrency, o.timeout), "")
+	}
+	if o.rootFile == "" {
+		return want, nil
+	}
+	raw, err := os.ReadFile(o.rootFile)
+	if err != nil {
+		return want, failed(fmt.Errorf("reading --root: %w", err), "")
+	}
+	if want, err = pki.ParseBundle(raw); err != nil {
+		return want, failed(fmt.Errorf("reading --root %s: %w", o.rootFile, err), "the file must hold PEM certificates and nothing else; 'openssl x509 -in FILE -out FILE.pem' rewrites one")
+	}
+	return want, nil
+}
+
+func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
+	want, err := o.validate()
+	if err != nil {
+		return err
+	}
+	kube, dialer, err := c.connect()
+	if err != nil {
+		return err
+	}
+	proxies, err := mesh.ListProxies(ctx, kube, o.namespace, o.selector)
+	if err != nil {
+		return explain(err)
+	}
+	now := time.Now()
+	read(ctx, dialer, proxies, o.concurrency, o.timeout)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	report := newEnvoyReport(proxies, want, now)
+	if err := report.print(streams.Out, o.output); err != nil {
+		return failed(fmt.Errorf("writing the result: %w", err), "")
+	}
+	return report.verdict()
+}
+
+// read fills in what each proxy has loaded, or why that is not known.
+func read(ctx context.Context, dialer proxy.Dialer, proxies []mesh.Proxy, concurrency int, timeout time.Duration) {
+	reader := proxy.Reader{Dialer: dialer, Now: time.Now, Concurrency: concurrency, Timeout: timeout}
+	targets := make([]proxy.Target, len(proxies))
+	index := make(map[proxy.Pod]*mesh.Proxy, len(proxies))
+	for i := range proxies {
+		p := &proxies[i]
+		targets[i] = proxy.Target{Pod: proxy.Pod{Namespace: p.Namespace, Name: p.Name}, AdminPort: p.AdminPort}
+		index[targets[i].Pod] = p
+	}
+	reader.Read(ctx, targets, func(r proxy.Result) {
+		p := index[r.Target.Pod]
+		if p.Loaded = r.Loaded; r.Err != nil {
+			p.Error = r.Err.Error()
+		}
+	})
+}

@@ -1,0 +1,245 @@
+package plugin
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"sigs.k8s.io/yaml"
+)
+
+// outputs are the formats of every result.
+var outputs = []string{"table", "wide", "json", "yaml", "name"}
+
+// envoyState is the verdict on one proxy.
+type envoyState string
+
+const (
+	// stateLoaded: all wanted roots are in ROOTCA, and the leaf is in use.
+	stateLoaded envoyState = "loaded"
+	// stateMissing: at least one wanted root is not.
+	stateMissing envoyState = "missing"
+	// stateSwapping: the dump shows another leaf than the live contexts use.
+	stateSwapping envoyState = "swapping"
+	// stateExpired: its leaf is not valid now.
+	stateExpired envoyState = "expired"
+	// stateUnreadable: unknown, which is never yes.
+	stateUnreadable envoyState = "unreadable"
+	// stateRead: it was read, and no root was asked for.
+	stateRead envoyState = "read"
+)
+
+// envoyReport is the result of "envoy", as printed by -o json.
+type envoyReport struct {
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Wanted     []certBrief `json:"wanted,omitempty"`
+	Items      []envoyItem `json:"items"`
+}
+
+type envoyItem struct {
+	Namespace     string         `json:"namespace"`
+	Name          string         `json:"name"`
+	ProxyKind     mesh.ProxyKind `json:"proxyKind"`
+	Version       string         `json:"version,omitempty"`
+	State         envoyState     `json:"state"`
+	Reason        string         `json:"reason,omitempty"`
+	Evidence      proxy.Evidence `json:"evidence,omitempty"`
+	SPIFFE        string         `json:"spiffe,omitempty"`
+	Leaf          *certBrief     `json:"leaf,omitempty"`
+	Roots         []certBrief    `json:"roots,omitempty"`
+	LeafUpdated   time.Time      `json:"leafUpdated,omitzero"`
+	RootsUpdated  time.Time      `json:"rootsUpdated,omitzero"`
+	LeafConfirmed bool           `json:"leafConfirmed"`
+}
+
+// certBrief is what tells a certificate from another.
+type certBrief struct {
+	Fingerprint pki.Fingerprint `json:"fingerprint"`
+	Subject     string          `json:"subject"`
+	Issuer      string          `json:"issuer,omitempty"`
+	Serial      string          `json:"serial,omitempty"`
+	NotBefore   time.Time       `json:"notBefore,omitzero"`
+	NotAfter    time.Time       `json:"notAfter,omitzero"`
+}
+
+func brief(c *pki.Certificate) certBrief {
+	b := certBrief{Fingerprint: c.Fingerprint(), Subject: c.Subject()}
+	if x := c.X509; x != nil {
+		b.Issuer, b.Serial = x.Issuer.String(), x.SerialNumber.Text(16)
+		b.NotBefore, b.NotAfter = x.NotBefore, x.NotAfter
+	}
+	return b
+}
+
+func briefs(certs []*pki.Certificate) []certBrief {
+	var all []certBrief
+	for _, c := range certs {
+		all = append(all, brief(c))
+	}
+	return all
+}
+
+// newEnvoyReport judges what was read; it is pure.
+func newEnvoyReport(proxies []mesh.Proxy, want pki.Bundle, now time.Time) envoyReport {
+	report := envoyReport{APIVersion: mesh.APIVersion, Kind: "EnvoyList", Wanted: briefs(want.Certs), Items: []envoyItem{}}
+	for _, p := range proxies {
+		report.Items = append(report.Items, judge(p, want, now))
+	}
+	slices.SortFunc(report.Items, func(a, b envoyItem) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return report
+}
+
+func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
+	item := envoyItem{Namespace: p.Namespace, Name: p.Name, ProxyKind: p.Kind, Version: p.Version}
+	if p.Loaded == nil || len(p.Loaded.Identities) == 0 || p.Loaded.Identities[0].Leaf() == nil {
+		item.State, item.Reason = stateUnreadable, cmp.Or(p.Error, "it was not read")
+		return item
+	}
+	identity := p.Loaded.Identities[0]
+	leaf := brief(identity.Leaf())
+	item.Evidence, item.SPIFFE, item.Leaf, item.Roots = p.Loaded.Evidence, identity.SPIFFE, &leaf, briefs(identity.Roots)
+	item.LeafUpdated, item.RootsUpdated = identity.ChainUpdated, identity.RootsUpdated
+
+	// Contexts of inbound and outbound listeners change one after another; until
+	// all show the dump's leaf the change has not arrived.
+	var stale string
+	for _, c := range p.Loaded.Contexts {
+		if c.SPIFFE != "" && c.SPIFFE == identity.SPIFFE {
+			if c.LeafSerial != leaf.Serial {
+				stale = c.LeafSerial
+				continue
+			}
+			item.LeafConfirmed = true
+		}
+	}
+	var missing []string
+	roots := pki.NewSet(identity.Roots...)
+	for _, c := range want.Certs {
+		if !roots.Has(c) {
+			missing = append(missing, c.Subject()+" ("+c.Fingerprint().Short()+")")
+		}
+	}
+	switch {
+	case !now.Before(leaf.NotAfter) || now.Before(leaf.NotBefore):
+		item.State, item.Reason = stateExpired, fmt.Sprintf("its certificate is valid from %s to %s only", leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
+	case stale != "":
+		item.State, item.Reason, item.LeafConfirmed = stateSwapping, "a live TLS context still uses the leaf "+stale, false
+	case len(missing) > 0:
+		item.State, item.Reason = stateMissing, "has not loaded "+strings.Join(missing, ", ")
+	case len(want.Certs) > 0:
+		item.State = stateLoaded
+	default:
+		item.State = stateRead
+	}
+	return item
+}
+
+// verdict is nil where every proxy was read and has what was asked for. An empty
+// list proves nothing about roots, so with --root it is a finding.
+func (r envoyReport) verdict() error {
+	if len(r.Items) == 0 {
+		return found(errors.New("no live proxy was found"), "look at another namespace or selector, or at the pods' containers: a proxy's is called istio-proxy")
+	}
+	var bad []string
+	for _, item := range r.Items {
+		if item.State != stateLoaded && item.State != stateRead {
+			bad = append(bad, item.Namespace+"/"+item.Name+" ("+string(item.State)+")")
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	const shown = 5
+	names := strings.Join(bad[:min(shown, len(bad))], ", ")
+	if len(bad) > shown {
+		names += fmt.Sprintf(" and %d more", len(bad)-shown)
+	}
+	return found(fmt.Errorf("%d of %d proxies are not proven: %s", len(bad), len(r.Items), names), "-o wide shows the reason of each")
+}
+
+// print writes the report in one of the formats of outputs.
+func (r envoyReport) print(w io.Writer, format string) error {
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r)
+	case "yaml":
+		raw, err := yaml.Marshal(r)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(raw)
+		return err
+	case "name":
+		for _, item := range r.Items {
+			if _, err := fmt.Fprintf(w, "pod/%s\n", item.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return r.table(w, format == "wide")
+}
+
+func (r envoyReport) table(w io.Writer, wide bool) error {
+	var text strings.Builder
+	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	header := []string{"NAMESPACE", "NAME", "STATE", "ISSUER", "NOT BEFORE", "ROOTS"}
+	if wide {
+		header = append(header, "KIND", "VERSION", "SERIAL", "EXPIRES", "CONFIRMED", "EVIDENCE", "REASON")
+	}
+	fmt.Fprintln(columns, strings.Join(header, "\t"))
+	for _, item := range r.Items {
+		leaf := certBrief{}
+		if item.Leaf != nil {
+			leaf = *item.Leaf
+		}
+		var roots []string
+		for _, c := range item.Roots {
+			roots = append(roots, c.Subject)
+		}
+		row := []string{item.Namespace, item.Name, string(item.State), leaf.Issuer, stamp(leaf.NotBefore), strings.Join(roots, "; ")}
+		if wide {
+			row = append(row, string(item.ProxyKind), item.Version, leaf.Serial, stamp(leaf.NotAfter), confirmed(item), string(item.Evidence), item.Reason)
+		}
+		for i, cell := range row {
+			row[i] = plain(cmp.Or(cell, "-"))
+		}
+		fmt.Fprintln(columns, strings.Join(row, "\t"))
+	}
+	if err := columns.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func confirmed(item envoyItem) string {
+	if item.Leaf == nil {
+		return ""
+	}
+	if item.LeafConfirmed {
+		return "yes"
+	}
+	return "no"
+}

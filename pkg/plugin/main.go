@@ -1,0 +1,85 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// signalled is why a context ended: the user, or whoever manages the process.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return "stopped by " + s.Signal.String() }
+
+// Main runs one command line and returns its exit code. The first interrupt ends
+// the work in order; the second ends the process by the signal's default.
+func Main(args []string, streams genericiooptions.IOStreams) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(signalled{s})
+		case <-ctx.Done():
+		}
+	}()
+
+	root := NewRoot(streams)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	code, hint := codeOf(err)
+	if s, ok := context.Cause(ctx).(signalled); ok && err != nil {
+		if s.Signal == syscall.SIGTERM {
+			code = ExitTerminated
+		} else {
+			code = ExitInterrupted
+		}
+		err, hint = s, ""
+	}
+	if err != nil {
+		fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
+		if hint != "" {
+			fmt.Fprintln(streams.ErrOut, "hint: "+hint)
+		}
+	}
+	return code
+}
+
+// NewRoot is the whole command tree over the streams given.
+func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
+	cluster := newCluster(streams)
+	root := &cobra.Command{
+		Use:   "kubectl-meshca",
+		Short: "Prove and rotate the root CA of an Istio mesh",
+		Long: "kubectl meshca shows which certificate and which roots every live proxy of an\n" +
+			"Istio mesh has loaded.",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshca"},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage(fmt.Errorf("unknown command %q", args[0]), "run 'kubectl meshca --help'")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(err, fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
+	})
+	cluster.addFlags(root.PersistentFlags())
+	root.AddCommand(newEnvoyCommand(cluster, streams), newVersionCommand(streams))
+	return root
+}
