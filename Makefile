@@ -1,9 +1,18 @@
-# make test needs Go alone.
-.PHONY: test lint build
-test:
-	go test ./...
-lint:
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
-	go vet ./...
+# make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
+.PHONY: build test race lint fuzz e2e-smoke
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+test:
+	go test ./...
+race: # needs a C compiler
+	go test -race ./...
+lint:
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }
+	go vet ./...
+	go mod verify >/dev/null
+	go mod tidy -diff
+fuzz:
+	go test -run '^$$' -fuzz FuzzParseBundle -fuzztime 60s ./pkg/pki
+	go test -run '^$$' -fuzz FuzzParseSecrets -fuzztime 60s ./pkg/proxy
+e2e-smoke: build
+	test/e2e/run.sh smoke

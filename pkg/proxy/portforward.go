@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	streaming "k8s.io/streaming/pkg/httpstream"
 )
 
 // PortForward dials pods through the API server's portforward subresource, the
@@ -80,9 +81,16 @@ func (p *PortForward) dialer(target *url.URL) (httpstream.Dialer, error) {
 		return nil, fmt.Errorf("preparing port-forward: %w", err)
 	}
 	legacy := spdy.NewDialer(p.spdyUpgrader, &http.Client{Transport: p.spdyTransport}, http.MethodPost, target)
-	return portforward.NewFallbackDialer(websocket, legacy, func(err error) bool {
-		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
-	}), nil
+	return portforward.NewFallbackDialer(websocket, legacy, refusesWebSocket), nil
+}
+
+// refusesWebSocket reports whether SPDY is worth a try after err. An API server
+// that asks for the verb "get" on a WebSocket's GET refuses a role that allows
+// "create" only, which SPDY's POST needs: that is a failed upgrade too. Both
+// packages are asked, because the dialers return the errors of either.
+func refusesWebSocket(err error) bool {
+	return httpstream.IsUpgradeFailure(err) || streaming.IsUpgradeFailure(err) ||
+		httpstream.IsHTTPSProxyError(err) || streaming.IsHTTPSProxyError(err)
 }
 
 // open makes the pair of streams that one forwarded connection consists of.
