@@ -63,7 +63,12 @@ func TestParseSecrets(t *testing.T) {
 		t.Fatalf("chain %d, roots %d", len(identity.Chain), len(identity.Roots))
 	}
 
+	if _, err := proxy.ParseSecrets([]byte(`{"configs":[]}`), clock); !errors.Is(err, proxy.ErrNoSecrets) {
+		t.Errorf("a dump without secrets: %v", err)
+	}
+	withoutRoots, _, _ := strings.Cut(string(dump(leaf.PEM(), root.PEM())), `,{"@type":"x","name":"ROOTCA"`)
 	for name, raw := range map[string]string{
+		"a chain, no roots":   withoutRoots + `]}`,
 		"not JSON":            "INFO log line\n{}",
 		"nothing loaded":      `{"configs":[]}`,
 		"no configs at all":   `{}`,

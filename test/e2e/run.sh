@@ -26,4 +26,8 @@ LAB=$(mktemp -d -t meshca-e2e.XXXXXX); export LAB
 trap 'status=$?; [ -n "${KEEP:-}" ] && echo "run.sh: kept $LAB" >&2 || rm -rf "$LAB"; exit $status' EXIT
 mkdir -p "$LAB/bin" "$LAB/img"; cp -s "$cache"/bin/* "$LAB/bin/"; ln -s "$MESHCA_BIN" "$LAB/bin/kubectl-meshca"; ln -s "$cache/envoy" "$LAB/img/envoy"
 mkdir -p /opt/cni /etc/cni /var/lib/cni /var/log/pods /var/log/containers
-unshare --net --mount --pid --fork --mount-proc --kill-child "$here/inside.sh" "$1"
+# unshare ignores SIGTERM: it is ended by SIGKILL, here or, where this process is killed itself, by the kernel, and the
+# namespaces with all that runs in them go with it.
+setpriv --pdeathsig KILL unshare --net --mount --pid --fork --mount-proc --kill-child "$here/inside.sh" "$1" &
+inside=$!; trap 'kill -KILL $inside 2>/dev/null; exit 143' TERM; trap 'kill -KILL $inside 2>/dev/null; exit 130' INT
+wait $inside
