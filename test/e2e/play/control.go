@@ -22,16 +22,14 @@ var controlRows = []row{
 		}
 		g.settled(t, 150*time.Second)
 		s := t.end()
-		g.require(s.failed > 0, "a control that fails nothing:", s.String())
-		return s.String() + ", as they must: " + s.why()
+		return g.broken(s)
 	}},
 	{name: "control-seed003", about: "cacerts deleted and created, every workload restarted", mesh: renewing, changes: true, limit: 6 * time.Minute, play: func(g *game) string {
 		t := startTally()
 		g.script("seed003.sh", g.ca("B"))
 		g.settled(t, time.Minute)
 		s := t.end()
-		g.require(s.failed > 0, "a control that fails nothing:", s.String())
-		return s.String() + ", as they must: " + s.why()
+		return g.broken(s)
 	}},
 }
 
@@ -44,4 +42,9 @@ func (g *game) settled(t *tally, max time.Duration) {
 		}
 		return bad > 0 && time.Since(since) > 10*time.Second
 	})
+}
+
+func (g *game) broken(s traffic) string {
+	g.require(s.failed > 0, "a control that fails nothing:", s.String())
+	return s.String() + ", as they must: " + clip(s.why(), 90)
 }

@@ -51,11 +51,11 @@ func (g *game) freeze(p pod, command string) (thaw func()) {
 	}
 }
 
-// holdFile keeps a pod's Secret volume as it is, as a kubelet does that lags behind: its tmpfs takes no more writes.
-func (g *game) holdFile(p pod, volume string) (release func()) {
+// holdFile keeps a pod's Secret volume as it is, as a kubelet does that lags behind: its tmpfs takes no more writes. For good: kubelet
+// gives up that tmpfs after the first failed write and makes another, which the running container never sees; only a new pod does.
+func (g *game) holdFile(p pod, volume string) {
 	dir := filepath.Join(os.Getenv("STATE"), "kubelet", "pods", p.uid, "volumes", "kubernetes.io~secret", volume)
 	g.must("mount", "-o", "remount,ro", dir)
-	return func() { g.must("mount", "-o", "remount,rw", dir) }
 }
 
 // idle is a server that nobody calls, with a proxy of its own: what is done to it harms no request.
