@@ -39,6 +39,8 @@ type Loaded struct {
 	Contexts []Context `json:"contexts,omitempty"`
 	// ContextsError says why Contexts is missing.
 	ContextsError string `json:"contextsError,omitempty"`
+	// Info is the proxy's own word on its release, where it was asked for.
+	Info Info `json:"info,omitzero"`
 }
 
 // Identity is one certificate with its key and the roots its peers are judged by.

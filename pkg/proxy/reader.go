@@ -38,6 +38,9 @@ type Target struct {
 	Pod Pod
 	// AdminPort is Envoy's admin port (proxyAdminPort).
 	AdminPort int
+	// Info asks for the proxy's own word on its release too: worth a request where
+	// its image does not name one.
+	Info bool
 }
 
 // Result is what one target answered; exactly one of Loaded and Err is set.
@@ -98,6 +101,12 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, error) {
 	}
 	if err != nil {
 		loaded.ContextsError = err.Error()
+	}
+	if target.Info {
+		// Without an answer the release stays unknown, which is what it is.
+		if raw, err = get(ctx, client, "/server_info"); err == nil {
+			loaded.Info, _ = ParseInfo(raw)
+		}
 	}
 	return loaded, nil
 }
