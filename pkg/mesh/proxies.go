@@ -63,7 +63,9 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 		Revision: pod.Labels["istio.io/rev"], Image: container.Image, Phase: string(pod.Status.Phase),
 		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
 		AdminPort: adminPort(pod, container), StatusPort: defaultStatusPort, Reach: ReachUnknown,
+		Starting: !running(pod, container.Name),
 	}
+	settingsOf(pod, container).apply(&p)
 	if pod.Status.StartTime != nil {
 		p.Started = pod.Status.StartTime.Time
 	}
@@ -99,6 +101,30 @@ func agentContainer(pod *corev1.Pod) (container *corev1.Container, native bool) 
 		}
 	}
 	return nil, false
+}
+
+// running reports whether the agent's container runs, or has run: only one that
+// never has can have nothing loaded.
+func running(pod *corev1.Pod, container string) bool {
+	for _, status := range append(slices.Clone(pod.Status.ContainerStatuses), pod.Status.InitContainerStatuses...) {
+		if status.Name == container {
+			return status.State.Running != nil || status.RestartCount > 0
+		}
+	}
+	return pod.Status.Phase == corev1.PodRunning
+}
+
+// ztunnelOf describes a node's ztunnel.
+func ztunnelOf(pod *corev1.Pod) Proxy {
+	p := Proxy{
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP, Kind: Ztunnel,
+		Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName, Revision: pod.Labels["istio.io/rev"], Phase: string(pod.Status.Phase),
+		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time, AdminPort: defaultAdminPort, StatusPort: defaultStatusPort,
+	}
+	for _, c := range pod.Spec.Containers {
+		p.Image, p.Version = c.Image, versionOfImage(c.Image)
+	}
+	return p
 }
 
 // isZtunnel: ztunnel's only container is called istio-proxy too (istio 1.30.3

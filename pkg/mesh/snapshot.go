@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // APIVersion and Kind identify a Snapshot's JSON.
@@ -76,6 +77,8 @@ type ControlPlane struct {
 	CA       CASource `json:"ca"`
 	// ClusterID is what the CSR's metadata must carry.
 	ClusterID string `json:"clusterID,omitempty"`
+
+	selector *metav1.LabelSelector
 }
 
 // Flags are istiod's settings by their effective value: environment, mesh
@@ -112,6 +115,8 @@ type Istiod struct {
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	Ready   bool      `json:"ready"`
+	// Terminating: it signs until it is gone.
+	Terminating bool `json:"terminating,omitempty"`
 	// Served is what it presents on 15012; Signed its answer to a throw-away CSR,
 	// where one was asked for.
 	Served      *proxy.Served `json:"served,omitempty"`
@@ -191,6 +196,8 @@ type Namespace struct {
 	Terminating bool `json:"terminating,omitempty"`
 	// Trust is the root ConfigMap; nil where there is none.
 	Trust *TrustAnchor `json:"trust,omitempty"`
+
+	labels map[string]string
 }
 
 // Webhook is one webhook entry of a Mutating- or ValidatingWebhookConfiguration
@@ -251,14 +258,16 @@ type Proxy struct {
 	Revision       string            `json:"revision,omitempty"`
 	// Version is the proxy's release, "" where nothing says it; VersionFrom says
 	// what did: image tag, label, metrics.
-	Version     string    `json:"version,omitempty"`
-	VersionFrom string    `json:"versionFrom,omitempty"`
-	Image       string    `json:"image,omitempty"`
-	Phase       string    `json:"phase,omitempty"`
-	Ready       bool      `json:"ready"`
-	Terminating bool      `json:"terminating,omitempty"`
-	Created     time.Time `json:"created,omitzero"`
-	Started     time.Time `json:"started,omitzero"`
+	Version     string `json:"version,omitempty"`
+	VersionFrom string `json:"versionFrom,omitempty"`
+	Image       string `json:"image,omitempty"`
+	Phase       string `json:"phase,omitempty"`
+	Ready       bool   `json:"ready"`
+	Terminating bool   `json:"terminating,omitempty"`
+	// Starting: its agent has not run yet, so that it trusts and presents nothing.
+	Starting bool      `json:"starting,omitempty"`
+	Created  time.Time `json:"created,omitzero"`
+	Started  time.Time `json:"started,omitzero"`
 	// SecretTTL is the lifetime its leaf is asked for; GraceRatio the share of it
 	// that is left when it renews (SECRET_GRACE_PERIOD_RATIO).
 	SecretTTL  Duration `json:"secretTTL,omitempty"`

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // what a kubeconfig may ask for
 	"k8s.io/client-go/rest"
@@ -63,6 +64,19 @@ func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 		return nil, nil, failed(err, "")
 	}
 	return kube, dialer, nil
+}
+
+// dynamic opens the client for kinds that have no types here.
+func (c *cluster) dynamic() (dynamic.Interface, error) {
+	config, err := c.flags.ToRESTConfig()
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
+	}
+	return client, nil
 }
 
 // explain gives an API server's refusal the hint that ends it.

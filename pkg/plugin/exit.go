@@ -11,6 +11,8 @@ const (
 	ExitFindings = 2
 	// ExitUsage: the command line makes no sense (sysexits EX_USAGE, as istioctl).
 	ExitUsage = 64
+	// ExitTimeout: a gate did not open in time; the mesh is safe (as timeout(1)).
+	ExitTimeout = 124
 	// ExitInterrupted and ExitTerminated: 128 and the signal's number.
 	ExitInterrupted = 130
 	ExitTerminated  = 143

@@ -80,6 +80,6 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 		return usage(err, fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
 	})
 	cluster.addFlags(root.PersistentFlags())
-	root.AddCommand(newEnvoyCommand(cluster, streams), newVersionCommand(streams))
+	root.AddCommand(newRotateCommand(cluster, streams), newEnvoyCommand(cluster, streams), newVersionCommand(streams))
 	return root
 }

@@ -1,0 +1,83 @@
+package mesh
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Release is a release of Istio by number.
+type Release struct {
+	Major, Minor, Patch int
+	// Pre is what follows the number: "rc.0". A release with one is before the
+	// same number without.
+	Pre string
+}
+
+// ParseRelease reads MAJOR.MINOR[.PATCH][-PRE]; false for anything else. What is
+// unknown is neither old nor new.
+func ParseRelease(text string) (r Release, ok bool) {
+	number, pre, _ := strings.Cut(text, "-")
+	n, _ := fmt.Sscanf(number, "%d.%d.%d", &r.Major, &r.Minor, &r.Patch)
+	r.Pre = pre
+	return r, n >= 2
+}
+
+// Compare is negative where r is before o.
+func (r Release) Compare(o Release) int {
+	if c := cmp.Or(cmp.Compare(r.Major, o.Major), cmp.Compare(r.Minor, o.Minor), cmp.Compare(r.Patch, o.Patch)); c != 0 {
+		return c
+	}
+	switch {
+	case r.Pre == o.Pre:
+		return 0
+	case r.Pre == "":
+		return 1
+	case o.Pre == "":
+		return -1
+	}
+	return cmp.Compare(r.Pre, o.Pre)
+}
+
+// Before reports whether a known release is before another. An unknown one is not
+// known to be.
+func Before(release, than string) bool {
+	a, okA := ParseRelease(release)
+	b, okB := ParseRelease(than)
+	return okA && okB && a.Compare(b) < 0
+}
+
+// envoyAhead is how many minor releases Envoy is ahead of the Istio that ships
+// it: 8 from Istio 1.5 on. One more is allowed for builds of one's own.
+const envoyAhead = 9
+
+// ReleaseOf is a proxy's release by its image or by its own word. Where only its
+// Envoy says anything, it is the oldest Istio that can have come with that, and
+// atLeast is true. "" where nothing is known.
+func (p Proxy) ReleaseOf() (release string, atLeast bool) {
+	if p.Version != "" {
+		return p.Version, false
+	}
+	if p.Loaded == nil {
+		return "", false
+	}
+	if p.Loaded.Info.Istio != "" {
+		return p.Loaded.Info.Istio, false
+	}
+	if minor := p.EnvoyMinor(); minor > envoyAhead {
+		return fmt.Sprintf("1.%d.0", minor-envoyAhead), true
+	}
+	return "", false
+}
+
+// EnvoyMinor is N of the proxy's Envoy 1.N, 0 where it is not known.
+func (p Proxy) EnvoyMinor() int {
+	if p.Loaded == nil {
+		return 0
+	}
+	r, ok := ParseRelease(p.Loaded.Info.Envoy)
+	if !ok {
+		return 0
+	}
+	return r.Minor
+}

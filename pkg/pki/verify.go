@@ -1,0 +1,165 @@
+package pki
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Judge is who decides whether a chain is accepted. Three meet chains in a mesh,
+// and they differ.
+type Judge string
+
+const (
+	// Envoy: every sidecar, gateway and waypoint (BoringSSL with partial chains).
+	Envoy Judge = "envoy"
+	// Go: istiod when it loads a CA, agents towards istiod, the API server towards
+	// webhooks.
+	Go Judge = "go"
+	// Webpki: ztunnel (rustls-webpki).
+	Webpki Judge = "ztunnel"
+)
+
+// Result is an answer.
+type Result string
+
+const (
+	// Accepted is the only yes.
+	Accepted Result = "accepted"
+	Refused  Result = "refused"
+	// Depends: releases of the judge differ, or it cannot be told. Never yes.
+	Depends Result = "depends"
+)
+
+// Usage is which side of a connection the chain is for.
+type Usage string
+
+const (
+	ClientAuth Usage = "client"
+	ServerAuth Usage = "server"
+	AnyUsage   Usage = "any"
+)
+
+// Question is what a judge is asked about one chain.
+type Question struct {
+	Judge Judge
+	// Roots is the judge's trust bundle, in its order.
+	Roots []*Certificate
+	// Chain is what the peer presents, leaf first.
+	Chain []*Certificate
+	At    time.Time
+	Usage Usage
+	// SPIFFE is the URI SAN that the leaf must carry, DNS the name; "" for any.
+	SPIFFE string
+	DNS    string
+	// EnvoyMinor is N of Envoy 1.N, 0 where it is not known to be older than 1.36.
+	EnvoyMinor int
+}
+
+// Answer is what the judge says, and why.
+type Answer struct {
+	Result Result `json:"result"`
+	Reason string `json:"reason"`
+	// Path is a path from leaf to anchor where the chain is accepted.
+	Path []*Certificate `json:"-"`
+}
+
+func accepted(path []*Certificate) Answer {
+	anchor := path[len(path)-1]
+	return Answer{Result: Accepted, Reason: fmt.Sprintf("by way of %d certificates to %s", len(path), anchor.Subject()), Path: path}
+}
+
+func refused(format string, args ...any) Answer {
+	return Answer{Result: Refused, Reason: fmt.Sprintf(format, args...)}
+}
+
+func depends(format string, args ...any) Answer {
+	return Answer{Result: Depends, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Verify answers as the judge would. No root, and no certificate, is a refusal.
+func Verify(q Question) Answer {
+	switch {
+	case len(q.Chain) == 0:
+		return refused("nothing is presented")
+	case len(q.Roots) == 0:
+		return refused("nothing is trusted")
+	}
+	if a, ok := q.names(); !ok {
+		return a
+	}
+	switch q.Judge {
+	case Envoy:
+		return envoyVerify(q)
+	case Go:
+		return goVerify(q)
+	case Webpki:
+		return webpkiVerify(q)
+	}
+	return refused("unknown judge %q", q.Judge)
+}
+
+// names checks what the leaf must be called, which all judges do alike.
+func (q Question) names() (Answer, bool) {
+	leaf := q.Chain[0]
+	if q.SPIFFE == "" && q.DNS == "" {
+		return Answer{}, true
+	}
+	if leaf.X509 == nil {
+		return depends("the leaf's names cannot be read: %v", leaf.Err), false
+	}
+	if q.SPIFFE != "" && !slices.ContainsFunc(uris(leaf), func(u string) bool { return u == q.SPIFFE }) {
+		return refused("the leaf is not %s (it is %s)", q.SPIFFE, strings.Join(uris(leaf), ", ")), false
+	}
+	if q.DNS != "" {
+		if err := leaf.X509.VerifyHostname(q.DNS); err != nil {
+			return refused("%v", err), false
+		}
+	}
+	return Answer{}, true
+}
+
+func uris(c *Certificate) []string {
+	var all []string
+	for _, u := range c.X509.URIs {
+		all = append(all, u.String())
+	}
+	return all
+}
+
+// goVerify is Go's own verifier: istiod and agents are Go programs.
+func goVerify(q Question) Answer {
+	leaf := q.Chain[0]
+	if leaf.X509 == nil {
+		return refused("%s: %v", leaf.Subject(), leaf.Err)
+	}
+	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: q.At, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	switch q.Usage {
+	case ClientAuth:
+		options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	case ServerAuth:
+		options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}
+	for _, c := range q.Roots {
+		if c.X509 != nil { // AppendCertsFromPEM skips what it cannot parse
+			options.Roots.AddCert(c.X509)
+		}
+	}
+	for _, c := range q.Chain[1:] {
+		if c.X509 == nil { // crypto/tls parses all of them before it verifies one
+			return refused("%s: %v", c.Subject(), c.Err)
+		}
+		options.Intermediates.AddCert(c.X509)
+	}
+	paths, err := leaf.X509.Verify(options)
+	if err != nil {
+		return refused("%v", err)
+	}
+	var path []*Certificate
+	for _, c := range paths[0] {
+		path = append(path, FromX509(c))
+	}
+	return accepted(path)
+}

@@ -1,0 +1,187 @@
+package plugin
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// eventPrinter shows a rotation: progress on stderr, a live line where that is a
+// terminal, and the result, or with -o json every Event, on stdout.
+type eventPrinter struct {
+	out, err io.Writer
+	json     bool
+	live     bool
+	open     bool // a live line stands without its newline
+	seen     string
+}
+
+func newEventPrinter(streams genericiooptions.IOStreams, output string) *eventPrinter {
+	return &eventPrinter{out: streams.Out, err: streams.ErrOut, json: output == "json", live: isTerminal(streams.ErrOut)}
+}
+
+// eventLine is one line of -o json.
+type eventLine struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	rotation.Event
+	EventKind rotation.EventKind `json:"event"`
+}
+
+func (p *eventPrinter) event(e rotation.Event) {
+	if p.json {
+		line := eventLine{APIVersion: "meshca.io/v1alpha1", Kind: "Event", Event: e, EventKind: e.Kind}
+		if raw, err := json.Marshal(line); err == nil {
+			fmt.Fprintf(p.out, "%s\n", raw)
+		}
+	}
+	if e.Kind == rotation.EventPlan {
+		return // printed before it was confirmed
+	}
+	text := fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format(time.TimeOnly), e.Phase, describe(e))
+	if p.live && e.Kind == rotation.EventGate {
+		fmt.Fprintf(p.err, "\r\x1b[K%s", plain(clip(text, 160)))
+		p.open = true
+		return
+	}
+	p.end()
+	fmt.Fprintln(p.err, plain(text))
+	if e.Kind == rotation.EventGate && e.Gate != nil {
+		p.namespaces(e.Gate)
+	}
+	if !p.json && (e.Kind == rotation.EventDone || e.Kind == rotation.EventStopped) {
+		p.result(e)
+	}
+}
+
+func describe(e rotation.Event) string {
+	switch e.Kind {
+	case rotation.EventPhase:
+		return "== " + e.Message
+	case rotation.EventGate:
+		return "waiting: " + e.Message
+	case rotation.EventWrite:
+		return "wrote " + e.Object + ": " + e.Message
+	case rotation.EventRestart:
+		return e.Object + ": " + e.Message
+	case rotation.EventWarning:
+		return "warning: " + e.Message
+	case rotation.EventFailed:
+		return "stopped: " + e.Message
+	}
+	return e.Message
+}
+
+// namespaces is the progress of each, where there is more than one line to say.
+func (p *eventPrinter) namespaces(s *rotation.Status) {
+	var parts []string
+	for _, n := range s.Namespaces {
+		if n.Ready < n.Proxies {
+			parts = append(parts, fmt.Sprintf("%s %d/%d", n.Namespace, n.Ready, n.Proxies))
+		}
+	}
+	if len(parts) > 0 {
+		fmt.Fprintln(p.err, plain("                        "+strings.Join(parts, "  ")))
+	}
+}
+
+// end closes a live line.
+func (p *eventPrinter) end() {
+	if p.open {
+		fmt.Fprint(p.err, "\r\x1b[K")
+		p.open = false
+	}
+}
+
+func (p *eventPrinter) result(e rotation.Event) {
+	fmt.Fprintf(p.out, "%s: %s\n", e.Kind, plain(e.Message))
+	if f := e.Figures; f != nil {
+		fmt.Fprintf(p.out, "engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, 0 workloads restarted\n", f.Engine, f.Waits, f.Proxies, f.Restarts)
+	}
+}
+
+// brief says on stderr what is about to be done.
+func (p *eventPrinter) brief(plan *rotation.Plan) { p.write(p.err, plan) }
+
+// plan prints a plan as a result.
+func (p *eventPrinter) plan(plan *rotation.Plan) error {
+	if p.json {
+		encoder := json.NewEncoder(p.out)
+		return encoder.Encode(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
+	}
+	return p.write(p.out, plan)
+}
+
+// planReport is a plan as a result.
+type planReport struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	*rotation.Plan
+}
+
+func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
+	var text strings.Builder
+	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) {
+		for i := range cells {
+			cells[i] = plain(cells[i])
+		}
+		fmt.Fprintln(columns, strings.Join(cells, "\t"))
+	}
+	if plan.Secret != "" {
+		row("secret", plan.Namespace+"/"+plan.Secret)
+	}
+	if plan.OldRoot.Subject != "" {
+		row("old root", plan.OldRoot.Subject+"  "+plan.OldRoot.Fingerprint.Short()+"  until "+stamp(plan.OldRoot.NotAfter))
+	}
+	if plan.NewRoot.Subject != "" {
+		row("new root", plan.NewRoot.Subject+"  "+plan.NewRoot.Fingerprint.Short()+"  until "+stamp(plan.NewRoot.NotAfter))
+		row("new signer", plan.NewSigner.Subject+"  "+plan.NewSigner.Fingerprint.Short()+"  until "+stamp(plan.NewSigner.NotAfter))
+	}
+	for _, kept := range plan.Kept {
+		row("kept", kept.Subject+"  "+kept.Fingerprint.Short())
+	}
+	for _, o := range plan.Options {
+		mark := "not possible: "
+		if o.Possible {
+			mark = "possible: "
+		}
+		row(string(o.Strategy), mark+o.Why)
+	}
+	for i, step := range plan.Steps {
+		note := ""
+		if step.Restart {
+			note = " (istiod restarts)"
+		}
+		row(fmt.Sprintf("%d. %s", i+1, step.Phase), step.About+note)
+	}
+	if len(plan.Steps) > 0 {
+		row("cost", fmt.Sprintf("%d certificate requests at once, %d istiods restarted, no workload restarted, waits for renewals up to %s, waits for files %s",
+			plan.Cost.CSRs, plan.Cost.IstiodRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
+	}
+	for _, r := range plan.Warnings {
+		row("warning", r.Object+": "+r.Why)
+	}
+	for _, r := range plan.Refusals {
+		row("REFUSED", r.Object+": "+r.Why)
+		row("", "hint: "+r.Hint)
+	}
+	if err := columns.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

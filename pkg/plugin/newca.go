@@ -1,0 +1,230 @@
+package plugin
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/spf13/pflag"
+)
+
+// caFlags name the new CA: the user's files, or one that is made here.
+type caFlags struct {
+	root, cert, key, chain string
+	make                   bool
+	keySpec                string
+	oldRootKey, cross      string
+	sealTo, sealedFile     string
+	identity               string
+}
+
+func (f *caFlags) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&f.root, "root", "", "PEM file of the new root")
+	flags.StringVar(&f.cert, "ca-cert", "", "PEM file of the new certificate that signs (the intermediate)")
+	flags.StringVar(&f.key, "ca-key", "", "PEM file of its key")
+	flags.StringVar(&f.chain, "chain", "", "PEM file of what stands between it and the root (may be left out)")
+	flags.BoolVar(&f.make, "new-ca", false, "make a root and an intermediate here; the root's key leaves only sealed")
+	flags.StringVar(&f.keySpec, "key", string(pki.ECDSAP256), "with --new-ca: kind of the keys")
+	flags.StringVar(&f.oldRootKey, "old-root-key", "", "PEM file of the old root's key, to cross-sign the new root")
+	flags.StringVar(&f.cross, "cross-cert", "", "PEM file of the new root as signed by the old one, made offline")
+	flags.StringVar(&f.sealTo, "seal-to", "", "age recipient that the copy of old and new CA is sealed to")
+	flags.StringVar(&f.sealedFile, "sealed-file", "", "where the sealed copy is written")
+	flags.StringVar(&f.identity, "identity", "", "file of the age identity that opens the sealed copy: it is tried at once")
+}
+
+// given reports whether the flags name a new CA at all.
+func (f *caFlags) given() bool {
+	return f.make || f.root != "" || f.cert != "" || f.key != "" || f.chain != ""
+}
+
+func (f *caFlags) validate() error {
+	files := map[string]string{"--root": f.root, "--ca-cert": f.cert, "--ca-key": f.key}
+	if f.make {
+		for name, value := range files {
+			if value != "" || f.chain != "" {
+				return usage(fmt.Errorf("--new-ca and %s exclude each other", name), "give the files of a CA, or have one made")
+			}
+		}
+		if f.sealTo == "" || f.sealedFile == "" {
+			return usage(errors.New("--new-ca needs --seal-to and --sealed-file: the new root's key must be kept somewhere, and never in clear"), "make a recipient with 'age-keygen'")
+		}
+		if _, err := pki.ParseKeySpec(f.keySpec); err != nil {
+			return usage(fmt.Errorf("--key: %w", err), "use one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384")
+		}
+	} else if f.given() {
+		var missing []string
+		for _, name := range []string{"--root", "--ca-cert", "--ca-key"} {
+			if files[name] == "" {
+				missing = append(missing, name)
+			}
+		}
+		if len(missing) > 0 {
+			return usage(fmt.Errorf("half a CA: %s is missing", strings.Join(missing, ", ")), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
+		}
+	}
+	switch {
+	case (f.sealTo == "") != (f.sealedFile == ""):
+		return usage(errors.New("--seal-to and --sealed-file belong together"), "")
+	case f.oldRootKey != "" && f.cross != "":
+		return usage(errors.New("--old-root-key and --cross-cert exclude each other"), "the one makes what the other is")
+	}
+	return nil
+}
+
+// newCA is the CA that the flags name. rootKey is set where the root was made
+// here: it goes into the sealed file and nowhere else.
+type newCA struct {
+	authority *pki.Authority
+	root      *pki.Authority
+}
+
+func (f *caFlags) load(now time.Time) (newCA, error) {
+	if f.make {
+		return f.generate(now)
+	}
+	files, err := f.files()
+	if err != nil {
+		return newCA{}, err
+	}
+	for _, finding := range pki.LintFiles(files) {
+		if finding.Severity == pki.SeverityError {
+			return newCA{}, found(fmt.Errorf("%s: %s", finding.Subject, finding.Message), finding.Hint)
+		}
+	}
+	authority, err := pki.ParseFiles(files)
+	if err != nil {
+		return newCA{}, found(fmt.Errorf("reading the new CA: %w", err), "'kubectl meshca ca lint' names every fault of its files")
+	}
+	return newCA{authority: authority}, nil
+}
+
+func (f *caFlags) files() (files pki.Files, err error) {
+	for _, one := range []struct {
+		flag, name string
+		into       *pki.File
+	}{{"--root", f.root, &files.Root}, {"--ca-cert", f.cert, &files.CACert}, {"--ca-key", f.key, &files.CAKey}, {"--chain", f.chain, &files.Chain}} {
+		if one.name == "" {
+			continue
+		}
+		raw, err := os.ReadFile(one.name)
+		if err != nil {
+			return files, failed(fmt.Errorf("reading %s: %w", one.flag, err), "")
+		}
+		if len(bytes.TrimSpace(raw)) == 0 && one.flag != "--chain" {
+			return files, found(fmt.Errorf("%s %s is empty", one.flag, one.name), "")
+		}
+		*one.into = pki.File{Name: one.flag + " " + one.name, Data: raw}
+	}
+	return files, nil
+}
+
+// generate makes a root and an intermediate with names of their own generation.
+func (f *caFlags) generate(now time.Time) (newCA, error) {
+	spec, err := pki.ParseKeySpec(f.keySpec)
+	if err != nil {
+		return newCA{}, usage(err, "")
+	}
+	var tag [3]byte
+	if _, err := rand.Read(tag[:]); err != nil {
+		return newCA{}, failed(err, "")
+	}
+	generation := now.UTC().Format("2006-01-02") + " " + hex.EncodeToString(tag[:])
+	name := func(role string) pkix.Name {
+		return pkix.Name{Organization: []string{"Istio"}, CommonName: role + " " + generation}
+	}
+	root, err := pki.NewRoot(pki.Request{Subject: name("mesh root"), Key: spec, Now: now, PathLen: -1})
+	if err != nil {
+		return newCA{}, failed(err, "")
+	}
+	authority, err := root.NewIntermediate(pki.Request{Subject: name("mesh intermediate"), Key: spec, Now: now, PathLen: 0})
+	if err != nil {
+		return newCA{}, failed(err, "")
+	}
+	return newCA{authority: authority, root: root}, nil
+}
+
+// crossCert is the new root as signed by the old one, where it can be had: given,
+// made with the old root's key, or nil.
+func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) (*pki.Certificate, error) {
+	root := ca.Roots.Certs[0]
+	if f.cross != "" {
+		raw, err := os.ReadFile(f.cross)
+		if err != nil {
+			return nil, failed(fmt.Errorf("reading --cross-cert: %w", err), "")
+		}
+		bundle, err := pki.ParseBundle(raw)
+		if err != nil {
+			return nil, found(fmt.Errorf("--cross-cert %s: %w", f.cross, err), "")
+		}
+		cross := bundle.Certs[0]
+		if cross.X509 == nil || root.X509 == nil || !pki.SameKey(cross.X509.PublicKey, root.X509.PublicKey) || !bytes.Equal(cross.X509.RawSubject, root.X509.RawSubject) {
+			return nil, found(fmt.Errorf("--cross-cert %s does not certify the new root %s", f.cross, root.Subject()), "make it with 'kubectl meshca ca cross-sign', from the root that --root names")
+		}
+		return cross, nil
+	}
+	if f.oldRootKey == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(f.oldRootKey)
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading --old-root-key: %w", err), "")
+	}
+	key, err := pki.ParseKey(raw)
+	if err != nil {
+		return nil, found(fmt.Errorf("--old-root-key %s: %w", f.oldRootKey, err), "")
+	}
+	if len(s.ControlPlanes) == 0 {
+		return nil, nil
+	}
+	for _, old := range s.ControlPlanes[0].CA.Root.Certs {
+		if old.X509 == nil || !pki.SameKey(old.X509.PublicKey, key.Public()) {
+			continue
+		}
+		cross, err := (&pki.Authority{Cert: old, Key: key}).CrossSign(root, now)
+		if err != nil {
+			return nil, found(err, "give the new root a name of its own")
+		}
+		return cross, nil
+	}
+	return nil, found(fmt.Errorf("--old-root-key %s is the key of none of the mesh's roots", f.oldRootKey), "'kubectl meshca ca inspect' shows which certificate a key belongs to")
+}
+
+// sealing is where the sealed copy goes.
+type sealing struct {
+	file       string
+	recipients []age.Recipient
+	trial      []age.Identity
+}
+
+func (f *caFlags) sealing() (*sealing, error) {
+	if f.sealTo == "" {
+		return nil, nil
+	}
+	recipient, err := pki.ParseRecipient(f.sealTo)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--seal-to: %w", err), "a recipient begins with age1; 'age-keygen' makes one")
+	}
+	s := &sealing{file: f.sealedFile, recipients: []age.Recipient{recipient}}
+	if f.identity != "" {
+		raw, err := os.ReadFile(f.identity)
+		if err != nil {
+			return nil, failed(fmt.Errorf("reading --identity: %w", err), "")
+		}
+		if s.trial, err = age.ParseIdentities(bytes.NewReader(raw)); err != nil {
+			return nil, usage(fmt.Errorf("--identity %s: it is no age identity", f.identity), "")
+		}
+	}
+	if _, err := os.Lstat(f.sealedFile); err == nil {
+		return nil, failed(fmt.Errorf("--sealed-file %s is there already", f.sealedFile), "name another: a sealed copy is never written over")
+	}
+	return s, nil
+}

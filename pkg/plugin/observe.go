@@ -1,0 +1,120 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// meshFlags select the mesh and say how it is read.
+type meshFlags struct {
+	istioNamespace string
+	revision       string
+	concurrency    int
+	proxyTimeout   time.Duration
+}
+
+func (f *meshFlags) addFlags(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.istioNamespace, "istio-namespace", "i", "", "namespace of istiod (found by itself)")
+	flags.StringVar(&f.revision, "revision", "", "only the control plane of this revision")
+	flags.IntVar(&f.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
+	flags.DurationVar(&f.proxyTimeout, "proxy-timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
+}
+
+func (f *meshFlags) validate() error {
+	if f.concurrency < 1 || f.proxyTimeout <= 0 {
+		return usage(fmt.Errorf("--concurrency %d and --proxy-timeout %s must be positive", f.concurrency, f.proxyTimeout), "")
+	}
+	return nil
+}
+
+// observer looks at a mesh: it is what the engine, verify and check see it by.
+type observer struct {
+	collector *mesh.Collector
+	prober    *mesh.Prober
+	// first is the whole mesh as it was looked at first: what does not change while
+	// one waits is taken from it.
+	first *mesh.Snapshot
+}
+
+func (f *meshFlags) observer(c *cluster, streams genericiooptions.IOStreams, csr bool) (*observer, error) {
+	kube, dialer, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	dynamic, err := c.dynamic()
+	if err != nil {
+		return nil, err
+	}
+	return &observer{
+		collector: &mesh.Collector{
+			Kube: kube, Dynamic: dynamic, Dialer: dialer, Now: time.Now, IstioNamespace: f.istioNamespace, Revision: f.revision,
+			Concurrency: f.concurrency, Timeout: f.proxyTimeout,
+		},
+		prober: &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
+	}, nil
+}
+
+// whole reads everything, and what every replica serves and answers.
+func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
+	s, err := o.collector.Collect(ctx)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, explain(err)
+	}
+	o.first = s
+	o.prober.Probe(ctx, s, trusted(s))
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	return s, nil
+}
+
+// Observe is the engine's look.
+func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mesh.Snapshot, error) {
+	s, err := o.collector.Read(ctx, mesh.Parts{Proxies: look.Proxies, Known: look.Settled})
+	if err != nil {
+		return nil, err
+	}
+	if o.first != nil {
+		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
+	}
+	o.prober.Probe(ctx, s, append(trusted(s), look.Vouching...))
+	return s, nil
+}
+
+// close takes back what looking has left in the cluster.
+func (o *observer) close(ctx context.Context) error {
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return o.prober.Close(after)
+}
+
+// trusted are the roots that the control planes' own namespaces trust: they may
+// vouch for an istiod.
+func trusted(s *mesh.Snapshot) []*pki.Certificate {
+	home := map[string]bool{}
+	var roots []*pki.Certificate
+	for _, plane := range s.ControlPlanes {
+		home[plane.Namespace] = true
+		roots = append(roots, plane.CA.Root.Certs...)
+	}
+	for _, n := range s.Namespaces {
+		if home[n.Name] && n.Trust != nil {
+			roots = append(roots, n.Trust.Bundle.Certs...)
+		}
+	}
+	if s.ClusterTrustBundle != nil {
+		roots = append(roots, s.ClusterTrustBundle.Bundle.Certs...)
+	}
+	return roots
+}

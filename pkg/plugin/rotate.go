@@ -1,0 +1,372 @@
+package plugin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
+)
+
+const rotateExample = `  # what would be done, and whether it can be
+  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem --dry-run
+
+  # rotate to a CA of one's own; a sealed copy of old and new CA is kept
+  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem \
+    --seal-to age1... --identity key.txt --sealed-file before.age
+
+  # on a mesh with Istio's default flags: cross-sign with the old root's key
+  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem --old-root-key old-root-key.pem
+
+  # make root and intermediate here, and stop when every proxy trusts both roots
+  kubectl meshca rotate --new-ca --seal-to age1... --sealed-file ca.age --until trust-new
+
+  # carry on what was stopped, killed or timed out
+  kubectl meshca rotate`
+
+// defaultTrustFileWait is kubelet's refresh (a sync a minute, and a cache of a
+// minute) for the pods' copies of a ConfigMap.
+const defaultTrustFileWait = 2 * time.Minute
+
+type rotateOptions struct {
+	meshFlags
+	caFlags
+	strategy      string
+	trustFileWait time.Duration
+	timeout       time.Duration
+	until         string
+	accept        []string
+	noCSRProof    bool
+	singleCluster bool
+	yes           bool
+	dryRun        string
+	output        string
+}
+
+func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o rotateOptions
+	cmd := &cobra.Command{
+		Use:     "rotate",
+		Aliases: []string{"transition"},
+		Short:   "Replace the root of the mesh, phase by phase, each proven on every live proxy",
+		Long: "Replaces the root CA of the mesh without a failed request. Each phase writes one thing\n" +
+			"and waits until every istiod, ConfigMap, webhook and live proxy proves it. It can be\n" +
+			"stopped anywhere; run again, it goes on from what is true.\n\n" +
+			"Exit codes: 0 done (or --until reached), 2 refused or a gate is closed, 124 a gate did\n" +
+			"not open in time (the mesh is safe), 1 it could not be done, 64 bad usage.",
+		Example: rotateExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, c, streams)
+		},
+	}
+	o.planFlags(cmd)
+	flags := cmd.Flags()
+	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the plan's longest wait and 10m)")
+	flags.StringVar(&o.until, "until", "", "stop after this phase")
+	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
+	flags.StringVar(&o.dryRun, "dry-run", "none", "none, or client: plan only")
+	flags.Lookup("dry-run").NoOptDefVal = "client"
+	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
+	completions(cmd, "output", "table", "json")
+	completions(cmd, "dry-run", "none", "client")
+	completions(cmd, "until", phaseNames()...)
+	return cmd
+}
+
+// planFlags are those that decide what the plan is.
+func (o *rotateOptions) planFlags(cmd *cobra.Command) {
+	o.meshFlags.addFlags(cmd.Flags())
+	o.caFlags.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&o.strategy, "strategy", "", "hot-bundle or cross-sign (default: the best that is possible)")
+	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
+	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
+	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
+	completions(cmd, "strategy", string(rotation.HotBundle), string(rotation.CrossSign))
+	completions(cmd, "key", keySpecNames()...)
+}
+
+func (o *rotateOptions) validate() error {
+	if err := errors.Join(o.meshFlags.validate(), o.caFlags.validate()); err != nil {
+		return err
+	}
+	switch {
+	case o.strategy != "" && !slices.Contains(rotation.Strategies(), rotation.Strategy(o.strategy)):
+		return usage(fmt.Errorf("unknown strategy %q", o.strategy), "use hot-bundle or cross-sign")
+	case o.until != "" && !slices.Contains(phaseNames(), o.until):
+		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
+	case o.trustFileWait < 0:
+		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "")
+	case o.dryRun != "" && o.dryRun != "none" && o.dryRun != "client":
+		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none or client")
+	case o.output != "" && o.output != "table" && o.output != "json":
+		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
+	}
+	_, err := o.accepted()
+	return err
+}
+
+func (o *rotateOptions) accepted() (map[string]string, error) {
+	all := map[string]string{}
+	for _, text := range o.accept {
+		object, reason, ok := strings.Cut(text, "=")
+		if !ok || object == "" || strings.TrimSpace(reason) == "" {
+			return nil, usage(fmt.Errorf("--accept %q", text), "write namespace/name=reason: the reason goes into the journal")
+		}
+		all[object] = reason
+	}
+	return all, nil
+}
+
+func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericiooptions.IOStreams) (err error) {
+	ctx := cmd.Context()
+	if err := o.validate(); err != nil {
+		return err
+	}
+	ca, seal, err := o.material()
+	if err != nil {
+		return err
+	}
+	observer, err := o.observer(c, streams, !o.noCSRProof)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if left := observer.close(ctx); left != nil {
+			fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
+		}
+	}()
+	prepared, err := o.prepare(ctx, observer, ca)
+	if err != nil {
+		return err
+	}
+	plan := prepared.plan
+	if o.until != "" && plan.Strategy != "" && !slices.Contains(plan.Strategy.Phases(), rotation.Phase(o.until)) {
+		return usage(fmt.Errorf("--until %s: %s has no such phase", o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Strategy.Phases()), ", "))
+	}
+	printer := newEventPrinter(streams, o.output)
+	if o.dryRun == "client" || len(plan.Refusals) > 0 {
+		if err := printer.plan(plan); err != nil {
+			return err
+		}
+		return refusal(plan)
+	}
+	printer.brief(plan)
+	if err := o.confirm(streams, plan); err != nil {
+		return err
+	}
+	accept, err := o.accepted()
+	if err != nil {
+		return err
+	}
+	engine := &rotation.Engine{
+		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: printer.event, Holder: holder(), Accept: accept,
+		Until: rotation.Phase(o.until), Timeout: o.timeout,
+	}
+	if o.timeout < 0 {
+		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute
+	}
+	if seal != nil {
+		engine.Seal = func(old map[string][]byte) (string, error) {
+			return seal.file, seal.write(plan, old, ca)
+		}
+	}
+	err = engine.Run(ctx, plan, prepared.staged)
+	printer.end()
+	return outcome(err)
+}
+
+// material reads the new CA, where the flags name one, and where its copy goes.
+func (o *rotateOptions) material() (newCA, *sealing, error) {
+	if !o.given() {
+		return newCA{}, nil, nil
+	}
+	seal, err := o.sealing()
+	if err != nil {
+		return newCA{}, nil, err
+	}
+	ca, err := o.load(time.Now())
+	return ca, seal, err
+}
+
+// prepared is a plan and what it was made from.
+type prepared struct {
+	plan     *rotation.Plan
+	staged   *rotation.Staged
+	snapshot *mesh.Snapshot
+}
+
+// prepare looks at the mesh and plans; where an earlier run was stopped, it plans
+// what that one did.
+func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newCA) (prepared, error) {
+	s, err := observer.whole(ctx)
+	if err != nil {
+		return prepared{}, err
+	}
+	p := prepared{snapshot: s}
+	config := rotation.Config{New: ca.authority, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	if len(s.ControlPlanes) > 0 {
+		namespace := s.ControlPlanes[0].Namespace
+		if p.staged, err = rotation.FindStaged(ctx, observer.collector.Kube, namespace); err != nil {
+			return p, explain(err)
+		}
+	}
+	switch {
+	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
+		config.New, config.Cross, config.Strategy = p.staged.New, p.staged.Cross, p.staged.Strategy
+		rotation.Rewind(s, p.staged)
+	case p.staged != nil:
+		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
+			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
+	case ca.authority == nil && len(s.ControlPlanes) > 0:
+		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file")
+	case ca.authority != nil:
+		if config.Cross, err = o.crossCert(s, ca.authority, time.Now()); err != nil {
+			return p, err
+		}
+	}
+	p.plan = rotation.NewPlan(s, config)
+	return p, nil
+}
+
+// refusal is the error of a plan that will not be run.
+func refusal(plan *rotation.Plan) error {
+	if len(plan.Refusals) == 0 {
+		return nil
+	}
+	first := plan.Refusals[0]
+	more := ""
+	if n := len(plan.Refusals) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more reasons)", n)
+	}
+	return found(fmt.Errorf("refused: %s: %s%s", first.Object, first.Why, more), first.Hint)
+}
+
+// outcome gives an engine's end its exit code and hint.
+func outcome(err error) error {
+	var gate *rotation.GateError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &gate) && gate.TimedOut:
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run 'kubectl meshca rotate' again: it goes on from here"}
+	case errors.As(err, &gate):
+		return found(fmt.Errorf("refused, nothing was changed: %w", err), "mend what is named first; 'kubectl meshca verify' shows all of it")
+	case errors.Is(err, rotation.ErrHeld):
+		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
+	case errors.Is(err, rotation.ErrStaged):
+		return found(err, "finish it, then 'kubectl meshca retire'")
+	case errors.Is(err, rotation.ErrForeign):
+		return found(err, "find out who wrote it: this rotation goes on only from what it knows")
+	case errors.Is(err, rotation.ErrRefused):
+		return found(err, "")
+	case apierrors.IsConflict(err):
+		return found(err, "somebody wrote it at the same moment: run the same command again, it looks and plans anew")
+	}
+	return explain(err)
+}
+
+// confirm asks once before the first change.
+func (o *rotateOptions) confirm(streams genericiooptions.IOStreams, plan *rotation.Plan) error {
+	if o.yes || plan.AlreadyDone {
+		return nil
+	}
+	if !isTerminal(streams.In) {
+		return usage(errors.New("there is nobody to ask"), "read the plan with --dry-run, then give --yes")
+	}
+	fmt.Fprintf(streams.ErrOut, "Go on? [y/N] ")
+	answer, err := bufio.NewReader(streams.In).ReadString('\n')
+	if err != nil || !strings.EqualFold(strings.TrimSpace(answer), "y") && !strings.EqualFold(strings.TrimSpace(answer), "yes") {
+		return found(errors.New("not confirmed: nothing was changed"), "")
+	}
+	return nil
+}
+
+// write seals old and new CA, and a root's key that was made here.
+func (s *sealing) write(plan *rotation.Plan, old map[string][]byte, ca newCA) error {
+	entries := map[string]string{}
+	for name, value := range old {
+		entries["old/"+name] = string(value)
+	}
+	key, err := pki.MarshalKey(ca.authority.Key)
+	if err != nil {
+		return err
+	}
+	maps.Copy(entries, map[string]string{
+		"new/root-cert.pem": string(ca.authority.Roots.Raw), "new/ca-cert.pem": string(ca.authority.Cert.PEM()), "new/ca-key.pem": string(key),
+		"new/cert-chain.pem": string(pki.NewBundle(append([]*pki.Certificate{ca.authority.Cert}, ca.authority.Chain...)...).Raw),
+	})
+	if ca.root != nil {
+		rootKey, err := pki.MarshalKey(ca.root.Key)
+		if err != nil {
+			return err
+		}
+		entries["new/root-key.pem"] = string(rootKey)
+	}
+	text, err := yaml.Marshal(map[string]any{"rotation": plan.ID, "secret": plan.Namespace + "/" + plan.Secret, "files": entries})
+	if err != nil {
+		return err
+	}
+	return pki.WriteSealed(s.file, text, s.recipients, s.trial)
+}
+
+// holder names who runs this, and where.
+func holder() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s@%s/%d", name, host, os.Getpid())
+}
+
+// wallClock is time as it is.
+type wallClock struct{}
+
+func (wallClock) Now() time.Time                         { return time.Now() }
+func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+func phaseNames() []string {
+	var all []string
+	for _, s := range rotation.Strategies() {
+		for _, p := range s.Phases() {
+			if !slices.Contains(all, string(p)) {
+				all = append(all, string(p))
+			}
+		}
+	}
+	return all
+}
+
+func names(phases []rotation.Phase) []string {
+	var all []string
+	for _, p := range phases {
+		all = append(all, string(p))
+	}
+	return all
+}
+
+func keySpecNames() []string {
+	var all []string
+	for _, k := range pki.KeySpecs() {
+		all = append(all, string(k))
+	}
+	return all
+}

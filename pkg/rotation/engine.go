@@ -1,0 +1,323 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Observation says what one look at the mesh is to read.
+type Observation struct {
+	// Proxies asks for the proxies too, not only for istiods, ConfigMaps and webhooks.
+	Proxies bool
+	// Settled gives the reading that is already good enough for a pod, by UID, so
+	// that it need not be read again.
+	Settled map[string]*proxy.Loaded
+	// Vouching are the roots that may vouch for a replica before it gets a token.
+	Vouching []*pki.Certificate
+}
+
+// Observer is how the engine sees the mesh.
+type Observer interface {
+	Observe(ctx context.Context, o Observation) (*mesh.Snapshot, error)
+}
+
+// Clock is time as the engine meets it.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+// Engine makes a plan so.
+type Engine struct {
+	Kube     kubernetes.Interface
+	Observer Observer
+	Clock    Clock
+	// Emit takes every Event, one at a time.
+	Emit func(Event)
+	// Holder names this run in Lease and journal: who, and on which machine.
+	Holder string
+	// Seal writes the sealed copy outside the cluster before anything is changed, and
+	// returns where to; nil where none was asked for.
+	Seal func(old map[string][]byte) (string, error)
+	// Accept are the objects that may stay unknown, with the operator's reason.
+	Accept map[string]string
+	// Until is the phase to stop after, "" for Done.
+	Until Phase
+	// Timeout bounds the waits of all gates together; zero looks at each gate once.
+	Timeout time.Duration
+}
+
+// Errors that a run ends with, beside those of the API server.
+var (
+	// ErrRefused: nothing was changed.
+	ErrRefused = errors.New("refused")
+	// ErrClosed: a gate did not open in time. The mesh is safe as it stands, and the
+	// same command goes on from there.
+	ErrClosed = errors.New("the gate stayed closed")
+	// ErrForeign: the CA Secret holds what this rotation has not written.
+	ErrForeign = errors.New("somebody else has changed the CA")
+)
+
+// GateError is a gate that stayed closed, with what kept it so.
+type GateError struct {
+	Phase  Phase
+	Step   string
+	Status Status
+	// TimedOut is false where nothing has been changed yet.
+	TimedOut bool
+}
+
+func (g *GateError) Error() string {
+	names := ""
+	for i, b := range g.Status.Blockers {
+		if i == 3 {
+			names += fmt.Sprintf("; and %d more", len(g.Status.Blockers)-3)
+			break
+		}
+		if i > 0 {
+			names += "; "
+		}
+		names += b.String()
+	}
+	return fmt.Sprintf("phase %s (%s): %d in the way: %s", g.Phase, g.Step, len(g.Status.Blockers), names)
+}
+
+// Unwrap lets errors.Is tell a gate from other failures.
+func (g *GateError) Unwrap() error {
+	if g.TimedOut {
+		return ErrClosed
+	}
+	return ErrRefused
+}
+
+// run is one run of an engine.
+type run struct {
+	*Engine
+	plan     *Plan
+	lease    *lease
+	journal  *journal
+	material *material
+	first    time.Time // of the first write, or of the first look at what stands
+	waited   time.Duration
+	deadline time.Time
+	phase    Phase
+	step     string
+	figures  Figures
+	vouching []*pki.Certificate
+}
+
+// Run makes the plan so, from wherever the mesh stands. staged is what an earlier
+// run kept, or nil. old are the CA Secret's entries when the plan was made.
+func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
+	r := &run{Engine: e, plan: plan, phase: Prepare}
+	r.deadline = e.Clock.Now().Add(e.Timeout)
+	r.emit(Event{Kind: EventPlan, Plan: plan, Message: plan.Summary()})
+	err := r.all(ctx, staged)
+	if err != nil {
+		r.emit(Event{Kind: EventFailed, Message: err.Error()})
+		if r.journal != nil && r.journal.state.Phase != "" {
+			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			err = errors.Join(err, quiet(r.journal.save(after)))
+		}
+	}
+	return err
+}
+
+// quiet drops the second failure of a run that has failed already: the first says
+// more, and the journal is not what a run goes on from.
+func quiet(error) error { return nil }
+
+func (r *run) all(ctx context.Context, staged *Staged) error {
+	if len(r.plan.Refusals) > 0 {
+		return fmt.Errorf("%w: %s: %s", ErrRefused, r.plan.Refusals[0].Object, r.plan.Refusals[0].Why)
+	}
+	if r.plan.AlreadyDone {
+		r.phase = Done
+		if err := r.gate(ctx, Step{Phase: Done, Name: "proof", expect: r.plan.target}); err != nil {
+			return err
+		}
+		return r.finish(EventDone, "the mesh signs with this CA and trusts its root alone: nothing was changed")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now}
+	if err := r.lease.acquire(ctx); err != nil {
+		return err
+	}
+	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
+	defer func() {
+		after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer done()
+		if err := r.lease.release(after); err != nil {
+			r.emit(Event{Kind: EventWarning, Object: "lease " + leaseName, Message: err.Error()})
+		}
+	}()
+	err := r.steps(ctx, staged)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (r *run) steps(ctx context.Context, staged *Staged) error {
+	at, err := r.begin(ctx, staged)
+	if err != nil {
+		return err
+	}
+	for i := max(at, 0); i < len(r.plan.Steps); i++ {
+		step := r.plan.Steps[i]
+		if r.phase != step.Phase {
+			r.enter(step)
+		}
+		r.step = step.Name
+		if err := r.make(ctx, step, i == at); err != nil {
+			return err
+		}
+		if err := r.gate(ctx, step); err != nil {
+			return err
+		}
+		if err := r.record(ctx, step); err != nil {
+			return err
+		}
+		last := i == len(r.plan.Steps)-1 || r.plan.Steps[i+1].Phase != step.Phase
+		if last && r.Until == step.Phase {
+			return r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
+		}
+		if step.FileWait {
+			if err := r.wait(ctx, step); err != nil {
+				return err
+			}
+		}
+	}
+	r.phase, r.step = Done, ""
+	r.journal.state.Phase = Done
+	err = r.finish(EventDone, fmt.Sprintf("every proxy trusts %s and has a certificate of %s", r.plan.NewRoot.Subject, r.plan.NewSigner.Subject))
+	return errors.Join(err, r.journal.save(ctx))
+}
+
+// begin finds out where the mesh stands, and keeps both CAs safe before the first
+// change.
+func (r *run) begin(ctx context.Context, staged *Staged) (at int, err error) {
+	secret, err := r.secret(ctx)
+	if err != nil {
+		return 0, err
+	}
+	config := r.plan.config
+	old := secret.Data
+	if staged != nil {
+		old = staged.Old
+	}
+	if r.material, err = newMaterial(r.plan.Layout, old, config.New); err != nil {
+		return 0, err
+	}
+	at, ok := r.material.position(r.plan.Steps, secret.Data)
+	if !ok {
+		return 0, fmt.Errorf("%w: secret %s/%s holds neither the CA of the start nor that of any phase", ErrForeign, r.plan.Namespace, r.plan.Secret)
+	}
+	for _, step := range r.plan.Steps {
+		r.vouching = append(r.vouching, mustCerts(step.Roots)...)
+	}
+	r.journal = &journal{kube: r.Kube, namespace: r.plan.Namespace, now: r.Clock.Now, state: Journal{
+		ID: r.plan.ID, Strategy: r.plan.Strategy, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept,
+		OldRoot: r.plan.OldRoot, NewRoot: r.plan.NewRoot, OldSigner: r.plan.OldSigner, NewSigner: r.plan.NewSigner,
+	}}
+	if at == start {
+		// Nothing has been changed, and a mesh that is not whole is none to begin with.
+		r.enter(Step{Phase: Prepare})
+		if err := r.gate(ctx, Step{Phase: Prepare, Name: "start", expect: r.plan.baseline}); err != nil {
+			return 0, err
+		}
+	}
+	sealed := ""
+	if r.Seal != nil && staged == nil {
+		if sealed, err = r.Seal(old); err != nil {
+			return 0, fmt.Errorf("sealing the old CA: %w", err)
+		}
+		r.emit(Event{Kind: EventWrite, Object: sealed, Message: "the sealed copy of the CA is written"})
+	}
+	if err := stage(ctx, r.Kube, r.plan.Namespace, &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Old: old, New: config.New, Cross: config.Cross}); err != nil {
+		return 0, err
+	}
+	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
+	if err := r.journal.open(ctx); err != nil {
+		return 0, err
+	}
+	if sealed != "" {
+		r.journal.state.Sealed = sealed
+	}
+	if at != start {
+		r.emit(Event{Kind: EventResume, Message: fmt.Sprintf("phase %s (%s) was written before: going on from its proof", r.plan.Steps[at].Phase, r.plan.Steps[at].Name)})
+	}
+	return at, r.journal.save(ctx)
+}
+
+func (r *run) enter(step Step) {
+	r.phase, r.step = step.Phase, step.Name
+	r.emit(Event{Kind: EventPhase, Message: about(step)})
+}
+
+func about(step Step) string {
+	if step.Phase == Prepare {
+		return "nothing is changed yet: is the mesh whole, and does every live certificate hold under the roots that are trusted now?"
+	}
+	return step.About
+}
+
+func (r *run) record(ctx context.Context, step Step) error {
+	r.journal.state.Phase, r.journal.state.Step = step.Phase, step.Name
+	return r.journal.save(ctx)
+}
+
+// wait lets pods' trust files follow their ConfigMap: kubelet's refresh, which
+// nothing outside the pod can see.
+func (r *run) wait(ctx context.Context, step Step) error {
+	d := r.plan.config.TrustFileWait
+	if d <= 0 {
+		return nil
+	}
+	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until every pod's copy of the trust ConfigMap has followed", d)})
+	began := r.Clock.Now()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.Clock.After(d):
+	}
+	took := r.Clock.Now().Sub(began)
+	r.waited += took
+	r.deadline = r.deadline.Add(took)
+	return nil
+}
+
+func (r *run) finish(kind EventKind, message string) error {
+	if !r.first.IsZero() {
+		r.figures.Engine = (r.Clock.Now().Sub(r.first) - r.waited).Seconds()
+	}
+	r.figures.Waits = r.waited.Seconds()
+	figures := r.figures
+	r.emit(Event{Kind: kind, Message: message, Figures: &figures})
+	return nil
+}
+
+func (r *run) emit(e Event) {
+	e.Time = r.Clock.Now()
+	if e.Phase == "" {
+		e.Phase = r.phase
+	}
+	if e.Step == "" {
+		e.Step = r.step
+	}
+	if r.journal != nil && e.Kind != EventGate {
+		r.journal.note(e)
+	}
+	if r.Emit != nil {
+		r.Emit(e)
+	}
+}

@@ -1,0 +1,433 @@
+package rotation
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+)
+
+// Expectation is what must be true of a mesh for a gate to open. Its zero parts
+// ask for nothing.
+type Expectation struct {
+	// Roots is the bundle that istiods hand out and publish.
+	Roots []*pki.Certificate
+	// Signer is the certificate whose key signs leaves, Behind what every answer
+	// must carry after the leaf: the signer itself and its chain.
+	Signer *pki.Certificate
+	Behind []*pki.Certificate
+	// Trusted must be among the roots of every proxy; with Only no others may be,
+	// but those of meshConfig.caCertificates.
+	Trusted []*pki.Certificate
+	Only    bool
+	// Leaves asks that every proxy's certificate be signed by Signer.
+	Leaves bool
+	// Accepted asks that every live leaf be accepted by a peer that trusts this.
+	Accepted []*pki.Certificate
+	// CSRProof asks for each replica's own answer; without it the chain it serves
+	// is the next best evidence.
+	CSRProof bool
+
+	// unpublished leaves out what others than the replicas themselves write.
+	unpublished bool
+}
+
+// Blocker is one object that keeps a gate closed.
+type Blocker struct {
+	// Kind is istiod, configmap, webhook, proxy, vm or reading.
+	Kind string `json:"kind"`
+	// Object is its name: namespace/name, or a name alone.
+	Object string `json:"object"`
+	Why    string `json:"why"`
+	// Unknown is true where it could not be seen: never yes, and never proven bad.
+	Unknown bool `json:"unknown,omitempty"`
+}
+
+func (b Blocker) String() string { return b.Kind + " " + b.Object + ": " + b.Why }
+
+// Progress is one namespace's part of a gate.
+type Progress struct {
+	Namespace  string `json:"namespace"`
+	Proxies    int    `json:"proxies"`
+	Ready      int    `json:"ready"`
+	Unreadable int    `json:"unreadable,omitempty"`
+}
+
+// Status is a gate at one moment.
+type Status struct {
+	At         time.Time  `json:"at"`
+	Blockers   []Blocker  `json:"blockers,omitempty"`
+	Namespaces []Progress `json:"namespaces,omitempty"`
+	Replicas   Count      `json:"replicas"`
+	ConfigMaps Count      `json:"configMaps"`
+	Webhooks   Count      `json:"webhooks"`
+	Proxies    Count      `json:"proxies"`
+	// Evidence names what the verdict on the replicas rests on.
+	Evidence string `json:"evidence,omitempty"`
+	// Accepted are the blockers that the operator has accepted by name.
+	Accepted []Blocker `json:"accepted,omitempty"`
+}
+
+// Count says how many of how many.
+type Count struct {
+	Ready int `json:"ready"`
+	Of    int `json:"of"`
+}
+
+func (c *Count) add(ready bool) {
+	c.Of++
+	if ready {
+		c.Ready++
+	}
+}
+
+// Open reports whether nothing stands in the way.
+func (s Status) Open() bool { return len(s.Blockers) == 0 }
+
+// Judge holds a Snapshot against the expectation. Whatever is unknown, or
+// missing, is a blocker; accept names the objects whose being unknown the
+// operator has taken upon himself.
+func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
+	j := judgement{e: e, s: s, status: Status{At: s.TakenAt}}
+	j.gaps()
+	j.replicas()
+	j.published()
+	j.proxies()
+	j.status.Blockers = slices.DeleteFunc(j.status.Blockers, func(b Blocker) bool {
+		if _, ok := accept[b.Object]; ok && b.Unknown {
+			j.status.Accepted = append(j.status.Accepted, b)
+			return true
+		}
+		return false
+	})
+	return j.status
+}
+
+type judgement struct {
+	e      Expectation
+	s      *mesh.Snapshot
+	status Status
+}
+
+func (j *judgement) block(kind, object, why string) {
+	j.status.Blockers = append(j.status.Blockers, Blocker{Kind: kind, Object: object, Why: why})
+}
+
+func (j *judgement) unknown(kind, object, why string) {
+	j.status.Blockers = append(j.status.Blockers, Blocker{Kind: kind, Object: object, Why: why, Unknown: true})
+}
+
+// gaps closes the gate on every part that could not be read and that the
+// expectation needs. A node's heartbeat, and who owns a pod, it does not need.
+func (j *judgement) gaps() {
+	for _, g := range j.s.Gaps {
+		switch g.Resource {
+		case "nodes", "leases", "replicasets", "jobs", "secrets", "services", "workloadentries":
+			continue // the plan has judged these
+		}
+		j.unknown("reading", g.Part, g.Error)
+	}
+}
+
+func (j *judgement) replicas() {
+	var evidence []string
+	for _, plane := range j.s.ControlPlanes {
+		if len(plane.Replicas) == 0 && plane.Desired > 0 {
+			j.unknown("istiod", plane.Namespace+"/"+plane.Name, fmt.Sprintf("none of its %d replicas is there", plane.Desired))
+		}
+		if !plane.Settled {
+			j.block("istiod", plane.Namespace+"/"+plane.Name, "its rollout is not complete")
+		}
+		for _, replica := range plane.Replicas {
+			why, unknown, by := j.replica(replica)
+			j.status.Replicas.add(why == "")
+			if why != "" {
+				j.status.Blockers = append(j.status.Blockers, Blocker{Kind: "istiod", Object: plane.Namespace + "/" + replica.Pod, Why: why, Unknown: unknown})
+			}
+			if by != "" && !slices.Contains(evidence, by) {
+				evidence = append(evidence, by)
+			}
+		}
+	}
+	if j.status.Replicas.Of == 0 {
+		j.unknown("istiod", "none", "no replica of istiod was seen")
+	}
+	slices.Sort(evidence)
+	j.status.Evidence = strings.Join(evidence, ", ")
+}
+
+// replica judges one istiod by the strongest evidence there is.
+func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence string) {
+	chain, at := []*pki.Certificate(nil), ""
+	switch {
+	case r.Signed != nil:
+		chain, at = r.Signed.Chain, "answer to a certificate request"
+	case j.e.CSRProof:
+		return "no proof of what it signs with: " + orUnread(r.SignedError), true, ""
+	case r.Served != nil:
+		chain, at = r.Served.Chain, "chain served on 15012"
+	default:
+		return "the chain it serves cannot be read: " + orUnread(r.ServedError), true, ""
+	}
+	if len(chain) == 0 {
+		return "its " + at + " is empty", true, at
+	}
+	if j.e.Signer != nil {
+		if !signedBy(chain[0], j.e.Signer) {
+			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), j.e.Signer.Subject()), false, at
+		}
+		// What follows the leaf is the file as istiod has it in memory.
+		if r.Signed != nil && j.e.Behind != nil && !sameCerts(chain[1:], j.e.Behind) {
+			return "it does not send the chain of this phase with its leaves yet", false, at
+		}
+	}
+	if r.Signed != nil && j.e.Roots != nil && !pki.NewSet(r.Signed.Roots...).Equal(pki.NewSet(j.e.Roots...)) {
+		return fmt.Sprintf("it hands out other roots (%s)", difference(r.Signed.Roots, j.e.Roots)), false, at
+	}
+	return "", false, at
+}
+
+func orUnread(reason string) string {
+	if reason == "" {
+		return "it was not asked"
+	}
+	return reason
+}
+
+// published judges what agents, API server and new pods read: the ConfigMap of
+// every namespace (or the ClusterTrustBundle) and the webhooks.
+func (j *judgement) published() {
+	if j.e.Roots == nil || j.e.unpublished {
+		return
+	}
+	want := pki.NewSet(j.e.Roots...)
+	if bundle := j.s.ClusterTrustBundle; bundle != nil {
+		j.anchor("", bundle, want)
+	} else {
+		for _, n := range j.s.Namespaces {
+			switch {
+			case n.Trust != nil:
+				j.anchor(n.Name+"/", n.Trust, want)
+			case n.Terminating || ignored(n.Name):
+			default:
+				j.status.ConfigMaps.add(false)
+				j.unknown("configmap", n.Name+"/"+j.configMap(), "there is none in this namespace")
+			}
+		}
+	}
+	if j.status.ConfigMaps.Of == 0 {
+		j.unknown("configmap", j.configMap(), "no trust ConfigMap was seen in any namespace")
+	}
+	for _, w := range j.s.Webhooks {
+		object := w.Config + "/" + w.Name
+		ok := w.Error == "" && w.CABundle.Set().Equal(want)
+		j.status.Webhooks.add(ok)
+		switch {
+		case w.Error != "":
+			j.unknown("webhook", object, w.Error)
+		case !ok:
+			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", difference(w.CABundle.Certs, j.e.Roots)))
+		}
+	}
+}
+
+func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor, want pki.Set) {
+	object := prefix + anchor.Name
+	ok := anchor.Error == "" && anchor.Bundle.Set().Equal(want)
+	j.status.ConfigMaps.add(ok)
+	switch {
+	case anchor.Error != "":
+		j.unknown("configmap", object, anchor.Error)
+	case !ok && anchor.Immutable:
+		j.block("configmap", object, fmt.Sprintf("it is immutable and holds other roots (%s): delete it, istiod writes it anew", difference(anchor.Bundle.Certs, j.e.Roots)))
+	case !ok:
+		j.block("configmap", object, fmt.Sprintf("it holds other roots (%s)", difference(anchor.Bundle.Certs, j.e.Roots)))
+	}
+}
+
+// configMap is the name of the trust ConfigMap, by the flag of the first istiod.
+func (j *judgement) configMap() string {
+	for _, plane := range j.s.ControlPlanes {
+		if plane.Flags.TrustConfigMap != "" {
+			return plane.Flags.TrustConfigMap
+		}
+	}
+	return "istio-ca-root-cert"
+}
+
+// ignored are the namespaces that istiod writes no ConfigMap into (istio 1.30.3
+// pkg/config/analysis/analyzers/util, IgnoredNamespaces; kube-system since 1.21).
+func ignored(namespace string) bool {
+	switch namespace {
+	case "kube-system", "kube-public", "kube-node-lease", "local-path-storage":
+		return true
+	}
+	return false
+}
+
+func (j *judgement) proxies() {
+	index := map[string]int{}
+	for _, p := range j.s.Proxies {
+		i, ok := index[p.Namespace]
+		if !ok {
+			i = len(j.status.Namespaces)
+			index[p.Namespace] = i
+			j.status.Namespaces = append(j.status.Namespaces, Progress{Namespace: p.Namespace})
+		}
+		progress := &j.status.Namespaces[i]
+		progress.Proxies++
+		switch why, unknown := j.proxy(p); {
+		case unknown:
+			progress.Unreadable++
+			j.status.Proxies.add(false)
+			j.unknown("proxy", p.Ref(), why)
+		case why != "":
+			j.status.Proxies.add(false)
+			j.block("proxy", p.Ref(), why)
+		default:
+			progress.Ready++
+			j.status.Proxies.add(true)
+		}
+	}
+	slices.SortFunc(j.status.Namespaces, func(a, b Progress) int { return strings.Compare(a.Namespace, b.Namespace) })
+}
+
+// proxy judges one proxy: "" where it is as expected.
+func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
+	if !j.e.asksProxies() || p.Starting {
+		// What has not started takes what istiods, proven before, hand out.
+		return "", false
+	}
+	if p.Loaded == nil {
+		return "unreadable: " + orUnread(p.Error), true
+	}
+	if len(p.Loaded.Identities) == 0 {
+		return "it holds no mesh certificate", true
+	}
+	for _, secret := range p.Loaded.Warming {
+		if secret == "default" || secret == "ROOTCA" {
+			return "its secret " + secret + " is warming: not in use yet", true
+		}
+	}
+	for _, identity := range p.Loaded.Identities {
+		if why, unknown := j.identity(identity, p); why != "" {
+			return why, unknown
+		}
+	}
+	return "", false
+}
+
+func (e Expectation) asksProxies() bool {
+	return e.Trusted != nil || e.Leaves || e.Accepted != nil
+}
+
+func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknown bool) {
+	leaf := i.Leaf()
+	if leaf == nil {
+		return "it has no certificate of its own", true
+	}
+	if leaf.X509 == nil {
+		return "its certificate cannot be parsed: " + leaf.Err.Error(), true
+	}
+	if at := j.s.TakenAt; at.After(leaf.X509.NotAfter) {
+		return "its certificate expired at " + leaf.X509.NotAfter.UTC().Format(time.RFC3339), false
+	}
+	roots := pki.NewSet(i.Roots...)
+	if j.e.Trusted != nil && !roots.Contains(pki.NewSet(j.e.Trusted...)) {
+		return fmt.Sprintf("it does not trust all roots yet (%s)", difference(i.Roots, j.e.Trusted)), false
+	}
+	if j.e.Only {
+		allowed := pki.NewSet(append(slices.Clone(j.e.Trusted), j.s.MeshCACertificates...)...)
+		if !allowed.Contains(roots) {
+			return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
+		}
+	}
+	if j.e.Leaves && !signedBy(leaf, j.e.Signer) {
+		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false
+	}
+	if j.e.Accepted != nil {
+		answer := pki.Verify(pki.Question{Judge: judgeOf(p), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
+		if answer.Result != pki.Accepted {
+			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
+		}
+	}
+	if !inUse(leaf, p.Loaded.Contexts) {
+		return "its live contexts still use another certificate", false
+	}
+	return "", false
+}
+
+// judgeOf is who a proxy's peers are judged by: its own kind, for a mesh of one
+// kind; both kinds are asked in the trust matrix.
+func judgeOf(p mesh.Proxy) pki.Judge {
+	if p.Kind == mesh.Ztunnel {
+		return pki.Webpki
+	}
+	return pki.Envoy
+}
+
+// inUse reports whether the live contexts that were read use the leaf, or none
+// says otherwise: /certs may be missing, config_dump stands without it.
+func inUse(leaf *pki.Certificate, contexts []proxy.Context) bool {
+	serial, seen := leaf.X509.SerialNumber.Text(16), false
+	for _, c := range contexts {
+		if c.SPIFFE == "" || c.LeafSerial == "" {
+			continue
+		}
+		if c.LeafSerial == serial {
+			return true
+		}
+		seen = true
+	}
+	return !seen
+}
+
+// signedBy reports whether the key of signer signed c: names alone do not say
+// that, for two generations of a CA may share one.
+func signedBy(c, signer *pki.Certificate) bool {
+	if c == nil || signer == nil || c.X509 == nil || signer.X509 == nil {
+		return false
+	}
+	return bytes.Equal(c.X509.RawIssuer, signer.X509.RawSubject) &&
+		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
+}
+
+func issuer(c *pki.Certificate) string {
+	if c.X509 == nil {
+		return "an unknown issuer"
+	}
+	return c.X509.Issuer.String()
+}
+
+func sameCerts(a, b []*pki.Certificate) bool {
+	return slices.EqualFunc(a, b, func(x, y *pki.Certificate) bool { return x.Equal(y) })
+}
+
+// difference says in which roots have differs from want, by name.
+func difference(have, want []*pki.Certificate) string {
+	var parts []string
+	list := func(word string, of, without pki.Set) {
+		var names []string
+		for f, c := range of {
+			if _, ok := without[f]; !ok {
+				names = append(names, c.Subject()+" "+f.Short())
+			}
+		}
+		slices.Sort(names)
+		if len(names) > 0 {
+			parts = append(parts, word+" "+strings.Join(names, ", "))
+		}
+	}
+	h, w := pki.NewSet(have...), pki.NewSet(want...)
+	list("lacks", w, h)
+	list("has besides", h, w)
+	if len(parts) == 0 {
+		return "the same set"
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,164 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	leaseName     = "meshca-rotation"
+	leaseDuration = time.Minute
+	leaseRenewal  = leaseDuration / 3
+)
+
+// ErrHeld is returned where another run holds the Lease.
+var ErrHeld = errors.New("another rotation is under way")
+
+// lease keeps two operators apart.
+type lease struct {
+	kube      kubernetes.Interface
+	namespace string
+	holder    string
+	now       func() time.Time
+}
+
+// acquire takes the Lease, or says who holds it, since when. One that was not
+// renewed for its duration is nobody's any more.
+func (l *lease) acquire(ctx context.Context) error {
+	leases := l.kube.CoordinationV1().Leases(l.namespace)
+	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		held = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName, Labels: labels("")}, Spec: l.spec(nil)}
+		_, err = leases.Create(ctx, held, metav1.CreateOptions{FieldManager: fieldManager})
+		if apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("%w: it began this moment", ErrHeld)
+		}
+		return l.wrap("making", err)
+	}
+	if err != nil {
+		return l.wrap("reading", err)
+	}
+	if who := l.heldBy(held); who != "" {
+		since := ""
+		if held.Spec.AcquireTime != nil {
+			since = " since " + held.Spec.AcquireTime.UTC().Format(time.RFC3339)
+		}
+		return fmt.Errorf("%w: lease %s/%s is held by %s%s", ErrHeld, l.namespace, leaseName, who, since)
+	}
+	held.Spec = l.spec(&held.Spec)
+	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("%w: somebody took lease %s/%s this moment", ErrHeld, l.namespace, leaseName)
+	}
+	return l.wrap("taking", err)
+}
+
+// heldBy names another living holder, or is "".
+func (l *lease) heldBy(held *coordinationv1.Lease) string {
+	spec := held.Spec
+	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || *spec.HolderIdentity == l.holder {
+		return ""
+	}
+	duration := leaseDuration
+	if spec.LeaseDurationSeconds != nil {
+		duration = time.Duration(*spec.LeaseDurationSeconds) * time.Second
+	}
+	if spec.RenewTime != nil && l.now().After(spec.RenewTime.Add(duration)) {
+		return ""
+	}
+	return *spec.HolderIdentity
+}
+
+func (l *lease) spec(before *coordinationv1.LeaseSpec) coordinationv1.LeaseSpec {
+	now := metav1.NewMicroTime(l.now())
+	seconds := int32(leaseDuration / time.Second)
+	spec := coordinationv1.LeaseSpec{HolderIdentity: &l.holder, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now}
+	if before != nil {
+		var transitions int32 = 1
+		if before.LeaseTransitions != nil {
+			transitions += *before.LeaseTransitions
+		}
+		spec.LeaseTransitions = &transitions
+	}
+	return spec
+}
+
+// renew says that this run lives; it fails where somebody else has taken over.
+func (l *lease) renew(ctx context.Context) error {
+	leases := l.kube.CoordinationV1().Leases(l.namespace)
+	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil {
+		return l.wrap("reading", err)
+	}
+	if err := l.mine(held); err != nil {
+		return err
+	}
+	now := metav1.NewMicroTime(l.now())
+	held.Spec.RenewTime = &now
+	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})
+	return l.wrap("renewing", err)
+}
+
+func (l *lease) mine(held *coordinationv1.Lease) error {
+	if held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity != l.holder {
+		who := "nobody"
+		if held.Spec.HolderIdentity != nil {
+			who = *held.Spec.HolderIdentity
+		}
+		return fmt.Errorf("%w: lease %s/%s was taken over by %s", ErrHeld, l.namespace, leaseName, who)
+	}
+	return nil
+}
+
+// keep renews until ctx ends, and cancels the work where the Lease is lost for
+// good: taken over, or not renewed for its whole duration.
+func (l *lease) keep(ctx context.Context, after func(time.Duration) <-chan time.Time, lost func(error)) {
+	renewed := l.now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-after(leaseRenewal):
+		}
+		err := l.renew(ctx)
+		switch {
+		case err == nil:
+			renewed = l.now()
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrHeld), l.now().Sub(renewed) > leaseDuration:
+			lost(err)
+			return
+		}
+	}
+}
+
+// release lets the next run begin at once.
+func (l *lease) release(ctx context.Context) error {
+	leases := l.kube.CoordinationV1().Leases(l.namespace)
+	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil {
+		return l.wrap("reading", err)
+	}
+	if l.mine(held) != nil {
+		return nil // somebody else's by now
+	}
+	nobody := ""
+	held.Spec.HolderIdentity = &nobody
+	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})
+	return l.wrap("releasing", err)
+}
+
+func (l *lease) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s lease %s/%s: %w", what, l.namespace, leaseName, err)
+}

@@ -1,0 +1,130 @@
+package rotation
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// refuseSource refuses CA sources that this engine cannot write safely.
+func (p *Plan) refuseSource(ca mesh.CASource) {
+	object := "secret " + ca.Namespace + "/" + ca.Secret
+	if ca.Secret == "" {
+		object = "the mesh's CA"
+	}
+	switch ca.Kind {
+	case mesh.CAPlugged, mesh.CAPluggedTLS:
+	case mesh.CASelfSigned:
+		p.refuse("self-signed", object, "the mesh signs with its self-signed root, which istiod does not watch in cacerts", "move it to cacerts first: its content there must be the self-signed pair itself, then restart istiod")
+		return
+	case mesh.CARA:
+		p.refuse("kubernetes-signer", object, "certificates come from a Kubernetes signer (EXTERNAL_CA)", "rotate the signer's CA; 'kubectl meshca verify --root' proves the result")
+		return
+	case mesh.CAIstioCSR:
+		p.refuse("istio-csr", object, "istiod runs no CA (ENABLE_CA_SERVER=false)", "rotate the issuer behind istio-csr; 'kubectl meshca verify --root' proves the result")
+		return
+	case mesh.CASPIRE:
+		p.refuse("spire", object, "proxies get their certificates from SPIRE", "rotate SPIRE's authority; 'kubectl meshca verify --root' proves the result")
+		return
+	case mesh.CAUnsupported:
+		p.refuse("managed", object, "the control plane is managed elsewhere: no istiod can be read", "use the provider's own procedure")
+		return
+	case mesh.CACitadel:
+		p.refuse("citadel", object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4)", "upgrade first: writing to such meshes has not been proven")
+		return
+	default:
+		p.refuse("ca-unknown", object, "it cannot be told what istiod signs with: "+orUnread(ca.Error+ca.Why), "ask for a role that may get the Secret "+object)
+		return
+	}
+	if ca.Error != "" {
+		p.refuse("ca-unreadable", object, ca.Error, "mend the Secret first: 'kubectl meshca ca lint' names the fault")
+	}
+	if ca.Immutable {
+		p.refuse("immutable-secret", object, "it is immutable", "its owner must replace it with one that can be changed, in a moment when no istiod starts")
+	}
+	if len(ca.Owners) > 0 {
+		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, or take the Secret out of its hands first")
+	}
+	if ca.HasCRL {
+		p.refuse("crl", object, "ca-crl.pem is present: Envoy then demands a CRL for every certificate of a chain", "remove it first, or distribute CRLs that cover the new chain")
+	}
+	if ca.HasKey && !ca.KeyMatches {
+		p.refuse("key-mismatch", object, "its key is not that of its certificate", "istiod runs on what it loaded before: restore the right pair first")
+	}
+}
+
+// refuseSurroundings refuses meshes that are larger than what can be seen.
+func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
+	for _, r := range s.Remotes {
+		if p.config.SingleCluster && (r.Kind == "east-west-gateway" || r.Kind == "mesh-networks") {
+			continue
+		}
+		p.refuse("multi-cluster", r.Kind+" "+strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), "another cluster may share this root, and would be cut off",
+			"rotate all clusters in step by hand; --single-cluster says that gateways and networks are this cluster's own")
+	}
+	for _, g := range s.Gaps {
+		switch g.Resource {
+		case "nodes", "leases", "replicasets", "jobs":
+			continue
+		}
+		hint := "try again when it can be read"
+		if g.Verb != "" {
+			hint = fmt.Sprintf("ask for a role that may %s %s", g.Verb, g.Resource)
+		}
+		p.refuse("unreadable", g.Part, g.Error, hint)
+	}
+	for _, plane := range s.ControlPlanes {
+		if !plane.Settled {
+			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
+		}
+	}
+}
+
+// refuseReleases refuses istiods with known faults (istio-facts D4, B1, B2).
+func (p *Plan) refuseReleases(s *mesh.Snapshot) {
+	for _, plane := range s.ControlPlanes {
+		object := plane.Namespace + "/" + plane.Name
+		switch v := plane.Version; {
+		case v == "":
+			p.warn("release-unknown", object, "its release is not known", "each replica proves by its own answers what it signs with and hands out")
+		case is(v, "1.24.4"), is(v, "1.25.1"):
+			p.refuse("bad-release", object, "istiod "+v+" hands out only the last root of a bundle", "upgrade to 1.24.5, 1.25.2 or later first")
+		case strings.HasPrefix(v, "1.27.0-"):
+			p.refuse("bad-release", object, "istiod "+v+" ignores a changed intermediate", "upgrade to 1.27.0 or later first")
+		case mesh.Before(v, "1.14.2"):
+			p.refuse("old-release", object, "istiod "+v+" does not load a changed CA in place", "upgrade to 1.18 or later first")
+		}
+	}
+}
+
+func is(version, release string) bool {
+	a, okA := mesh.ParseRelease(version)
+	b, okB := mesh.ParseRelease(release)
+	return okA && okB && a == b
+}
+
+// refuseMaterial refuses a new CA that any judge would not take.
+func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
+	ca := p.config.New
+	if ca == nil {
+		return
+	}
+	var old *pki.Authority
+	if source := s.ControlPlanes[0].CA; len(source.Cert.Certs) > 0 && len(source.Root.Certs) > 0 {
+		old = &pki.Authority{Cert: source.Cert.Certs[0], Chain: source.Chain.Certs, Roots: source.Root}
+	}
+	findings := pki.LintAuthority(ca, s.TakenAt)
+	if old != nil && !old.Cert.Equal(ca.Cert) {
+		findings = append(findings, pki.LintPair(old, ca, s.TakenAt)...)
+	}
+	for _, f := range findings {
+		switch f.Severity {
+		case pki.SeverityError:
+			p.refuse(f.ID, f.Subject, f.Message, f.Hint)
+		case pki.SeverityWarning:
+			p.warn(f.ID, f.Subject, f.Message, f.Hint)
+		}
+	}
+}

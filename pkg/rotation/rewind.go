@@ -1,0 +1,18 @@
+package rotation
+
+import (
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Rewind puts the CA that a rotation started from into a Snapshot, so that the
+// plan of a run that carries on is the plan of the one that began.
+func Rewind(s *mesh.Snapshot, staged *Staged) {
+	for i := range s.ControlPlanes {
+		ca := &s.ControlPlanes[i].CA
+		before := mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old}, ca.Kind)
+		ca.Cert, ca.Chain, ca.Root = before.Cert, before.Chain, before.Root
+		ca.HasKey, ca.KeyMatches, ca.KeyAlgorithm, ca.Error = before.HasKey, before.KeyMatches, before.KeyAlgorithm, before.Error
+	}
+}

@@ -1,0 +1,126 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	stagedName    = "meshca-staged"
+	fieldManager  = mesh.ManagedBy
+	rotationLabel = "meshca.io/rotation"
+	oldPrefix     = "old."
+	// Entries of the staged Secret beside the old Secret's own.
+	newRootEntry  = "new.root-cert.pem"
+	newCertEntry  = "new.ca-cert.pem"
+	newKeyEntry   = "new.ca-key.pem"
+	newChainEntry = "new.cert-chain.pem"
+	crossEntry    = "new.cross-cert.pem"
+	strategyEntry = "strategy"
+)
+
+func labels(id string) map[string]string {
+	l := map[string]string{"app.kubernetes.io/managed-by": mesh.ManagedBy}
+	if id != "" {
+		l[rotationLabel] = id
+	}
+	return l
+}
+
+// Staged is what waits beside the CA Secret for as long as a rotation lasts: the
+// old CA as it was, and the new one. It has keys in it: it is never printed.
+type Staged struct {
+	ID       string
+	Strategy Strategy
+	Old      map[string][]byte
+	New      *pki.Authority
+	Cross    *pki.Certificate
+}
+
+// ErrStaged is returned where another rotation's copy is in the way.
+var ErrStaged = errors.New("another rotation's old CA is still kept")
+
+// FindStaged reads the staged Secret of a namespace; nil where there is none.
+func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string) (*Staged, error) {
+	secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, stagedName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s/%s: %w", namespace, stagedName, err)
+	}
+	staged := &Staged{ID: secret.Labels[rotationLabel], Strategy: Strategy(secret.Data[strategyEntry]), Old: map[string][]byte{}}
+	for name, value := range secret.Data {
+		if entry, ok := strings.CutPrefix(name, oldPrefix); ok {
+			staged.Old[entry] = value
+		}
+	}
+	staged.New, err = pki.ParseFiles(pki.Files{
+		Root: file(secret, newRootEntry), CACert: file(secret, newCertEntry), CAKey: file(secret, newKeyEntry), Chain: file(secret, newChainEntry),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("secret %s/%s: %w", namespace, stagedName, err)
+	}
+	if raw := secret.Data[crossEntry]; len(raw) > 0 {
+		bundle, err := pki.ParseBundle(raw)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s/%s, %s: %w", namespace, stagedName, crossEntry, err)
+		}
+		staged.Cross = bundle.Certs[0]
+	}
+	return staged, nil
+}
+
+func file(secret *corev1.Secret, entry string) pki.File {
+	return pki.File{Name: entry, Data: secret.Data[entry]}
+}
+
+// stage keeps old and new CA beside the CA Secret, before the first change. It is
+// create-only: what another rotation keeps is not overwritten.
+func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *Staged) error {
+	key, err := pki.MarshalKey(s.New.Key)
+	if err != nil {
+		return fmt.Errorf("the key of the new CA: %w", err)
+	}
+	data := map[string][]byte{
+		strategyEntry: []byte(s.Strategy), newRootEntry: s.New.Roots.Raw, newCertEntry: s.New.Cert.PEM(), newKeyEntry: key,
+		newChainEntry: pki.NewBundle(append([]*pki.Certificate{s.New.Cert}, s.New.Chain...)...).Raw,
+	}
+	if s.Cross != nil {
+		data[crossEntry] = s.Cross.PEM()
+	}
+	for name, value := range s.Old {
+		data[oldPrefix+name] = value
+	}
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: stagedName, Labels: labels(s.ID)},
+		Type:       corev1.SecretTypeOpaque, Data: maps.Clone(data),
+	}
+	_, err = kube.CoreV1().Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{FieldManager: fieldManager})
+	if !apierrors.IsAlreadyExists(err) {
+		if err != nil {
+			return fmt.Errorf("making secret %s/%s: %w", namespace, stagedName, err)
+		}
+		return nil
+	}
+	there, err := FindStaged(ctx, kube, namespace)
+	switch {
+	case err != nil:
+		return err
+	case there != nil && there.ID == s.ID:
+		return nil
+	case there != nil:
+		return fmt.Errorf("%w: secret %s/%s is of rotation %s", ErrStaged, namespace, stagedName, there.ID)
+	}
+	return fmt.Errorf("secret %s/%s: it came and went", namespace, stagedName)
+}
