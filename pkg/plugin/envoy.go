@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -47,12 +45,7 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 			"Exit codes: 0 all read (and all have the roots), 2 some have not or cannot be read,\n" +
 			"1 it could not be done, 64 bad usage.",
 		Example: envoyExample,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage(fmt.Errorf("unexpected argument %q", args[0]), "name a namespace with -n, pods with -l")
-			}
-			return nil
-		},
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if c.flags.Namespace != nil {
 				o.namespace = *c.flags.Namespace
@@ -62,18 +55,15 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 	}
 	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "only pods with these labels")
 	cmd.Flags().StringVar(&o.rootFile, "root", "", "PEM file of the roots that every proxy must have loaded")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "one of "+strings.Join(outputs, ", "))
+	outputFlag(cmd, &o.output)
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
-	if err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-		panic(err) // the flag is defined a few lines above
-	}
 	return cmd
 }
 
 func (o envoyOptions) validate() (want pki.Bundle, err error) {
-	if !slices.Contains(outputs, o.output) {
-		return want, usage(fmt.Errorf("unknown output format %q", o.output), "use one of "+strings.Join(outputs, ", "))
+	if err := validOutput(o.output); err != nil {
+		return want, err
 	}
 	if o.concurrency < 1 || o.timeout <= 0 {
 		return want, usage(fmt.Errorf("--concurrency %d and --timeout %s must be positive", o.concurrency, o.timeout), "")
@@ -110,8 +100,8 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 		return err
 	}
 	report := newEnvoyReport(proxies, want, now)
-	if err := report.print(streams.Out, o.output); err != nil {
-		return failed(fmt.Errorf("writing the result: %w", err), "")
+	if err := printResult(streams.Out, o.output, report); err != nil {
+		return err
 	}
 	return report.verdict()
 }

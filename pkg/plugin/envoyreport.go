@@ -2,23 +2,16 @@ package plugin
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
-	"sigs.k8s.io/yaml"
 )
-
-// outputs are the formats of every result.
-var outputs = []string{"table", "wide", "json", "yaml", "name"}
 
 // envoyState is the verdict on one proxy.
 type envoyState string
@@ -169,39 +162,20 @@ func (r envoyReport) verdict() error {
 	return found(fmt.Errorf("%d of %d proxies are not proven: %s", len(bad), len(r.Items), names), "-o wide shows the reason of each")
 }
 
-// print writes the report in one of the formats of outputs.
-func (r envoyReport) print(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
-	case "yaml":
-		raw, err := yaml.Marshal(r)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(raw)
-		return err
-	case "name":
-		for _, item := range r.Items {
-			if _, err := fmt.Fprintf(w, "pod/%s\n", item.Name); err != nil {
-				return err
-			}
-		}
-		return nil
+func (r envoyReport) names() []string {
+	var all []string
+	for _, item := range r.Items {
+		all = append(all, "pod/"+item.Name)
 	}
-	return r.table(w, format == "wide")
+	return all
 }
 
-func (r envoyReport) table(w io.Writer, wide bool) error {
-	var text strings.Builder
-	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+func (r envoyReport) rows(wide bool) [][]string {
 	header := []string{"NAMESPACE", "NAME", "STATE", "ISSUER", "NOT BEFORE", "ROOTS"}
 	if wide {
 		header = append(header, "KIND", "VERSION", "SERIAL", "EXPIRES", "CONFIRMED", "EVIDENCE", "REASON")
 	}
-	fmt.Fprintln(columns, strings.Join(header, "\t"))
+	rows := [][]string{header}
 	for _, item := range r.Items {
 		leaf := certBrief{}
 		if item.Leaf != nil {
@@ -215,16 +189,9 @@ func (r envoyReport) table(w io.Writer, wide bool) error {
 		if wide {
 			row = append(row, string(item.ProxyKind), item.Version, leaf.Serial, stamp(leaf.NotAfter), confirmed(item), string(item.Evidence), item.Reason)
 		}
-		for i, cell := range row {
-			row[i] = plain(cmp.Or(cell, "-"))
-		}
-		fmt.Fprintln(columns, strings.Join(row, "\t"))
+		rows = append(rows, row)
 	}
-	if err := columns.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	return rows
 }
 
 func stamp(t time.Time) string {

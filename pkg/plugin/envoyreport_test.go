@@ -94,9 +94,9 @@ func TestTableEscapesWhatTheClusterSays(t *testing.T) {
 	evil := certificate(t, "\x1b[2Jroot\nother\trow", 1)
 	p := mesh.Proxy{Namespace: "a", Name: "p", Error: "\x1b]0;title\x07",
 		Loaded: &proxy.Loaded{Identities: []proxy.Identity{{Chain: []*pki.Certificate{evil}, Roots: []*pki.Certificate{evil}}}}}
-	for _, format := range outputs {
+	for _, format := range outputs() {
 		var out bytes.Buffer
-		if err := newEnvoyReport([]mesh.Proxy{p, {Namespace: "b", Error: p.Error}}, pki.Bundle{}, clock).print(&out, format); err != nil {
+		if err := printResult(&out, format, newEnvoyReport([]mesh.Proxy{p, {Namespace: "b", Error: p.Error}}, pki.Bundle{}, clock)); err != nil {
 			t.Fatal(err)
 		}
 		if strings.ContainsAny(out.String(), "\x1b\x07") {

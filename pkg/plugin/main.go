@@ -80,6 +80,9 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 		return usage(err, fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
 	})
 	cluster.addFlags(root.PersistentFlags())
-	root.AddCommand(newRotateCommand(cluster, streams), newEnvoyCommand(cluster, streams), newVersionCommand(streams))
+	root.AddCommand(
+		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams),
+		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newVersionCommand(streams),
+	)
 	return root
 }

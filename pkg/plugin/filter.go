@@ -1,0 +1,34 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// filterFlags are those that choose which rows are shown. They never change a
+// verdict.
+func filterFlags(cmd *cobra.Command, selector *string, all *bool) {
+	cmd.Flags().StringVarP(selector, "selector", "l", "", "show only proxies with these labels")
+	cmd.Flags().BoolVarP(all, "all-namespaces", "A", false, "show all namespaces (the default, unless -n names one)")
+}
+
+// filter decides which rows are shown.
+func (c *cluster) filter(selector string, all bool) (func(namespace string, labelled map[string]string) bool, error) {
+	namespace := ""
+	if c.flags.Namespace != nil {
+		namespace = *c.flags.Namespace
+	}
+	if all && namespace != "" {
+		return nil, usage(errors.New("--all-namespaces and --namespace exclude each other"), "")
+	}
+	wanted, err := labels.Parse(selector)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--selector %q: %w", selector, err), "")
+	}
+	return func(in string, labelled map[string]string) bool {
+		return (namespace == "" || in == namespace) && (selector == "" || wanted.Matches(labels.Set(labelled)))
+	}, nil
+}

@@ -1,0 +1,93 @@
+package plugin
+
+import (
+	"fmt"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
+)
+
+const planExample = `  # what a rotation to this CA would do, what it costs, or why it would be refused
+  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem
+
+  # from a saved snapshot, offline
+  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --from-snapshot mesh.json`
+
+func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o rotateOptions
+	var from string
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Say what a rotation would do, what it costs, or why it would be refused",
+		Long: "Reads the mesh and plans: which strategies are possible and why, the phases, the\n" +
+			"certificate requests, restarts and waits. Nothing is changed.\n\n" +
+			"Exit codes: 0 it can be done, 2 it would be refused, 1 it could not be done, 64 bad usage.",
+		Example: planExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			format := o.output
+			o.output = ""
+			if err := o.validate(); err != nil {
+				return err
+			}
+			if err := validOutput(format); err != nil {
+				return err
+			}
+			ca, _, err := o.material()
+			if err != nil {
+				return err
+			}
+			plan, err := o.planOnly(cmd, c, streams, ca, from)
+			if err != nil {
+				return err
+			}
+			printer := newEventPrinter(streams, format)
+			if format == "yaml" {
+				raw, err := yaml.Marshal(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
+				if err != nil {
+					return failed(fmt.Errorf("writing the plan: %w", err), "")
+				}
+				if _, err := streams.Out.Write(raw); err != nil {
+					return failed(fmt.Errorf("writing the plan: %w", err), "")
+				}
+			} else if format == "name" {
+				for _, step := range plan.Steps {
+					fmt.Fprintln(streams.Out, step.Phase)
+				}
+			} else if err := printer.plan(plan); err != nil {
+				return failed(fmt.Errorf("writing the plan: %w", err), "")
+			}
+			return refusal(plan)
+		},
+	}
+	o.planFlags(cmd)
+	outputFlag(cmd, &o.output)
+	cmd.Flags().StringVar(&from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	return cmd
+}
+
+func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams genericiooptions.IOStreams, ca newCA, from string) (*rotation.Plan, error) {
+	if from == "" {
+		// A plan reads: no throw-away request is made for it.
+		observer, err := o.observer(c, streams, false)
+		if err != nil {
+			return nil, err
+		}
+		p, err := o.prepare(cmd.Context(), observer, ca)
+		return p.plan, err
+	}
+	if ca.authority == nil {
+		return nil, usage(fmt.Errorf("--from-snapshot needs the new CA"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
+	}
+	s, err := readSnapshot(from, streams)
+	if err != nil {
+		return nil, err
+	}
+	config := rotation.Config{New: ca.authority, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	if config.Cross, err = o.crossCert(s, ca.authority, s.TakenAt); err != nil {
+		return nil, err
+	}
+	return rotation.NewPlan(s, config), nil
+}

@@ -1,0 +1,251 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+const verifyExample = `  # do all istiods, ConfigMaps, webhooks and live proxies agree with the mesh's own CA?
+  kubectl meshca verify
+
+  # has the whole mesh come to this root, and to nothing else? wait for it ten minutes
+  kubectl meshca verify --root new-root.pem --timeout 10m
+
+  # the strongest proof: every istiod signs a throw-away request
+  kubectl meshca verify --csr-proof`
+
+// verifyReport is the result of "verify".
+type verifyReport struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Verified   bool            `json:"verified"`
+	Roots      []certBrief     `json:"roots"`
+	Status     rotation.Status `json:"status"`
+	Classes    []check.Class   `json:"classes"`
+	// Refused are the pairs of classes of which one would refuse the other.
+	Refused []check.Pair       `json:"refused,omitempty"`
+	Items   []rotation.Blocker `json:"items"`
+
+	pairs []check.Pair
+}
+
+type verifyOptions struct {
+	sourceFlags
+	root     string
+	timeout  time.Duration
+	output   string
+	selector string
+	all      bool
+}
+
+func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:     "verify",
+		Aliases: []string{"verify-certs"},
+		Short:   "Prove from every live proxy, istiod, ConfigMap and webhook which roots the mesh trusts",
+		Long: "Holds every istiod, trust ConfigMap, webhook and live proxy against the expected roots\n" +
+			"(those of the mesh's own CA, or --root), and asks of every pair of proxies whether the\n" +
+			"one would accept the other. What cannot be read is named, and is never yes.\n\n" +
+			"Exit codes: 0 proven, 2 not proven, 124 not proven within --timeout, 1 it could not be\n" +
+			"done, 64 bad usage.",
+		Example: verifyExample,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) },
+	}
+	o.addFlags(cmd.Flags())
+	outputFlag(cmd, &o.output)
+	filterFlags(cmd, &o.selector, &o.all)
+	cmd.Flags().StringVar(&o.root, "root", "", "PEM file of the roots that everybody must trust, and no others")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "how long to wait until it is true; 0 looks once")
+	return cmd
+}
+
+func (o *verifyOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	if err := validOutput(o.output); err != nil {
+		return err
+	}
+	if o.timeout < 0 || o.from != "" && o.timeout > 0 {
+		return usage(fmt.Errorf("--timeout %s", o.timeout), "it must be positive, and a saved snapshot does not change")
+	}
+	show, err := c.filter(o.selector, o.all)
+	if err != nil {
+		return err
+	}
+	want, err := o.wanted()
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(o.timeout)
+	for poll := time.Second; ; poll = min(2*poll, 15*time.Second) {
+		s, err := o.snapshot(ctx, c, streams)
+		if err != nil {
+			return err
+		}
+		report, err := newVerifyReport(s, want, o.csrProof)
+		if err != nil {
+			return err
+		}
+		left := time.Until(deadline)
+		if report.Verified || left <= 0 {
+			verdict := report.failure(o.timeout > 0)
+			report.filter(s, show)
+			return errors.Join(printResult(streams.Out, o.output, report), verdict)
+		}
+		fmt.Fprintln(streams.ErrOut, plain(fmt.Sprintf("waiting: %d in the way, %s left: %s", len(report.Items)+len(report.Refused), left.Round(time.Second), report.first())))
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(min(poll, left)):
+		}
+	}
+}
+
+func (o *verifyOptions) wanted() (*pki.Bundle, error) {
+	if o.root == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(o.root)
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading --root: %w", err), "")
+	}
+	bundle, err := pki.ParseBundle(raw)
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading --root %s: %w", o.root, err), "the file must hold PEM certificates and nothing else")
+	}
+	return &bundle, nil
+}
+
+// newVerifyReport judges a Snapshot; it is pure.
+func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verifyReport, error) {
+	if len(s.ControlPlanes) == 0 {
+		return nil, failed(errors.New("no istiod was found"), "is Istio installed here? name its namespace with --istio-namespace")
+	}
+	expect, ok := rotation.Present(s)
+	switch {
+	case want != nil:
+		signer := expect.Signer
+		expect = rotation.Expectation{Roots: want.Certs, Trusted: want.Certs, Only: true, Accepted: want.Certs, Signer: signer}
+	case !ok:
+		return nil, failed(errors.New("neither the CA Secret nor a trust ConfigMap of istiod's namespace can be read: there is nothing to hold the mesh against"), "name the roots with --root")
+	}
+	expect.CSRProof = csrProof
+	r := &verifyReport{APIVersion: mesh.APIVersion, Kind: "Verification", Roots: briefs(expect.Roots), Status: expect.Judge(s, nil)}
+	r.Items = append([]rotation.Blocker{}, r.Status.Blockers...)
+	r.Status.Blockers = nil
+	r.Classes = check.Classes(s)
+	r.pairs = check.Matrix(r.Classes, s.TakenAt)
+	for _, pair := range r.pairs {
+		if pair.Answer.Result != pki.Accepted {
+			r.Refused = append(r.Refused, pair)
+		}
+	}
+	r.Verified = len(r.Items) == 0 && len(r.Refused) == 0
+	return r, nil
+}
+
+// filter drops rows that were not asked for; the verdict is made before.
+func (r *verifyReport) filter(s *mesh.Snapshot, show func(string, map[string]string) bool) {
+	labelled := map[string]map[string]string{}
+	for _, p := range s.Proxies {
+		labelled[p.Ref()] = p.Labels
+	}
+	kept := r.Items[:0]
+	for _, b := range r.Items {
+		namespace, _, ok := strings.Cut(b.Object, "/")
+		if b.Kind != "proxy" || !ok || show(namespace, labelled[b.Object]) {
+			kept = append(kept, b)
+		}
+	}
+	r.Items = kept
+}
+
+func (r *verifyReport) first() string {
+	switch {
+	case len(r.Items) > 0:
+		return r.Items[0].String()
+	case len(r.Refused) > 0:
+		return fmt.Sprintf("class %s would not accept class %s: %s", r.Refused[0].Server, r.Refused[0].Client, r.Refused[0].Answer.Reason)
+	}
+	return ""
+}
+
+func (r *verifyReport) failure(waited bool) error {
+	if r.Verified {
+		return nil
+	}
+	const few = 5
+	var names []string
+	for _, b := range r.Items[:min(few, len(r.Items))] {
+		names = append(names, b.Kind+" "+b.Object)
+	}
+	if more := len(r.Items) - few; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	if len(r.Refused) > 0 {
+		names = append(names, fmt.Sprintf("%d pairs of classes would refuse each other", len(r.Refused)))
+	}
+	code := ExitFindings
+	if waited {
+		code = ExitTimeout
+	}
+	return &Failure{Err: fmt.Errorf("not proven: %s", strings.Join(names, ", ")), Code: code, Hint: "each line says why; what cannot be read is not proven"}
+}
+
+func (r *verifyReport) rows(wide bool) [][]string {
+	rows := [][]string{{"WHAT", "PROVEN", "OF"}}
+	count := func(what string, c rotation.Count) {
+		rows = append(rows, []string{what, strconv.Itoa(c.Ready), strconv.Itoa(c.Of)})
+	}
+	count("istiods ("+r.Status.Evidence+")", r.Status.Replicas)
+	count("trust ConfigMaps", r.Status.ConfigMaps)
+	count("webhooks", r.Status.Webhooks)
+	count("proxies", r.Status.Proxies)
+	for _, root := range r.Roots {
+		rows = append(rows, []string{"root: " + root.Subject + "  " + root.Fingerprint.Short() + "  until " + stamp(root.NotAfter)})
+	}
+	if wide {
+		for _, n := range r.Status.Namespaces {
+			rows = append(rows, []string{"proxies of " + n.Namespace, strconv.Itoa(n.Ready), strconv.Itoa(n.Proxies)})
+		}
+	}
+	if len(r.Classes) > 1 || wide {
+		for _, c := range r.Classes {
+			rows = append(rows, []string{fmt.Sprintf("class %s: %d proxies, signed by %s, trust %s", c.Name, len(c.Proxies), c.Signer, strings.Join(c.Trusts, "; "))})
+		}
+	}
+	for _, pair := range r.Refused {
+		rows = append(rows, []string{fmt.Sprintf("refused: %s calls %s: the %s says: %s", pair.Client, pair.Server, pair.By, pair.Answer.Reason)})
+	}
+	for _, b := range r.Items {
+		rows = append(rows, []string{"not proven: " + b.String()})
+	}
+	verdict := "not proven"
+	if r.Verified {
+		verdict = fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d classes, %d pairs)", len(r.Classes), len(r.pairs))
+	}
+	return append(rows, []string{"verdict: " + verdict})
+}
+
+func (r *verifyReport) names() []string {
+	var all []string
+	for _, b := range r.Items {
+		all = append(all, b.Kind+"/"+b.Object)
+	}
+	return all
+}

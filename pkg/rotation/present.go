@@ -1,0 +1,36 @@
+package rotation
+
+import "github.com/meshca/kubectl-meshca/pkg/mesh"
+
+// Present is what should be true of a mesh where nothing is under way: everybody
+// agrees with the CA's own bundle, or, where that may not be read, with the trust
+// ConfigMap of istiod's namespace. It is false where neither can be read.
+func Present(s *mesh.Snapshot) (Expectation, bool) {
+	var e Expectation
+	for _, plane := range s.ControlPlanes {
+		if roots := plane.CA.Root.Certs; len(roots) > 0 {
+			e.Roots = roots
+			if len(plane.CA.Cert.Certs) > 0 {
+				e.Signer = plane.CA.Cert.Certs[0]
+			}
+			break
+		}
+	}
+	if e.Roots == nil {
+		for _, plane := range s.ControlPlanes {
+			for _, n := range s.Namespaces {
+				if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
+					e.Roots = n.Trust.Bundle.Certs
+				}
+			}
+		}
+	}
+	if e.Roots == nil && s.ClusterTrustBundle != nil && len(s.ClusterTrustBundle.Bundle.Certs) > 0 {
+		e.Roots = s.ClusterTrustBundle.Bundle.Certs
+	}
+	if e.Roots == nil {
+		return e, false
+	}
+	e.Trusted, e.Only, e.Accepted = e.Roots, true, e.Roots
+	return e, true
+}
