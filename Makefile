@@ -1,5 +1,5 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build test race lint fuzz e2e-smoke
+.PHONY: build test race lint fuzz envoys e2e-smoke e2e
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 test:
@@ -14,5 +14,9 @@ lint:
 fuzz:
 	go test -run '^$$' -fuzz FuzzParseBundle -fuzztime 60s ./pkg/pki
 	go test -run '^$$' -fuzz FuzzParseSecrets -fuzztime 60s ./pkg/proxy
+envoys: # the verifier of chains against real ones, on loopback
+	test/envoys/run.sh
 e2e-smoke: build
 	test/e2e/run.sh smoke
+e2e: build envoys
+	test/e2e/run.sh full

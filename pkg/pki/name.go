@@ -130,10 +130,19 @@ func authorityKeyID(x *x509.Certificate) authority {
 				}
 			}
 		case 2:
-			a.serial = new(big.Int).SetBytes(part.Bytes)
+			a.serial = signed(part.Bytes)
 		}
 	}
 	return a
+}
+
+// signed reads an INTEGER's contents: two's complement.
+func signed(raw []byte) *big.Int {
+	n := new(big.Int).SetBytes(raw)
+	if len(raw) > 0 && raw[0] >= 0x80 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(raw))))
+	}
+	return n
 }
 
 // signatureHolds verifies c's signature with the issuer's key. SHA-1, which Go

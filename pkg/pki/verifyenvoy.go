@@ -147,7 +147,10 @@ func (q Question) judgePath(p envoyPath) Answer {
 	if p.untrusted < 0 {
 		return depends("trusted certificates vouch for each other in a circle")
 	}
-	length := 0
+	// Of two ways to count, older releases pass over certificates whose subject is
+	// their issuer, newer ones do not.
+	length, all := 0, 0
+	tooLong := -1
 	for i, c := range p.certs {
 		x := c.X509
 		if answer, ok := inTime(c, q.At); !ok {
@@ -170,13 +173,23 @@ func (q Question) judgePath(p envoyPath) Answer {
 		if answer, ok := q.mayBeUsed(c, i == 0); !ok {
 			return answer
 		}
-		selfIssued := sameName(x.RawSubject, x.RawIssuer)
-		if limit := pathLen(x); i > 1 && !selfIssued && limit >= 0 && length > limit+1 {
-			return refused("%s allows %d intermediates below it, and %d are there", c.Subject(), limit, length-1)
+		if contradicts(x) {
+			return refused("%s has a path length and is no CA", c.Subject())
 		}
+		selfIssued := sameName(x.RawSubject, x.RawIssuer)
+		if limit := pathLen(x); i > 1 && limit >= 0 && all > limit+1 {
+			if !selfIssued && length > limit+1 {
+				return refused("%s allows %d intermediates below it, and %d are there", c.Subject(), limit, length-1)
+			}
+			tooLong = i
+		}
+		all++
 		if !selfIssued {
 			length++
 		}
+	}
+	if tooLong >= 0 {
+		return depends("%s allows %d intermediates below it, and whether self-issued ones count differs between releases", p.certs[tooLong].Subject(), pathLen(p.certs[tooLong].X509))
 	}
 	if answer, ok := constraintsHold(p.certs); !ok {
 		return answer
@@ -230,7 +243,14 @@ func issuersOf(c *Certificate, from []*Certificate) []*Certificate {
 // mayIssue is X509_check_issued: by name, key ids and key usage. The signature is
 // looked at only after the pick.
 func mayIssue(issuer, c *Certificate) bool {
-	return sameName(issuer.X509.RawSubject, c.X509.RawIssuer) && keyIDFits(issuer.X509, c.X509) && maySignCerts(issuer.X509)
+	return sameName(issuer.X509.RawSubject, c.X509.RawIssuer) && keyIDFits(issuer.X509, c.X509) && maySignCerts(issuer.X509) &&
+		!contradicts(issuer.X509) && !contradicts(c.X509)
+}
+
+// contradicts: a path length on what is no CA makes the whole certificate invalid
+// (boringssl crypto/x509/v3_purp.cc, EXFLAG_INVALID): it is nobody's issuer.
+func contradicts(x *x509.Certificate) bool {
+	return x.BasicConstraintsValid && !x.IsCA && pathLen(x) >= 0
 }
 
 // selfSigned by name and key ids, as the verifier sees it.
