@@ -1,0 +1,129 @@
+package rehearsal
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	security "istio.io/api/security/v1alpha1"
+)
+
+// DialPod answers as a port-forward would: Envoy's admin port of a proxy, the
+// secure port of an istiod.
+func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if port == proxy.SecurePort {
+		for _, i := range m.istiods {
+			if i.name == pod.Name {
+				return m.serveIstiod(i), nil
+			}
+		}
+		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
+	}
+	for _, p := range m.proxies {
+		if p.ref() != pod.String() {
+			continue
+		}
+		if m.frozen[p.ref()] {
+			return nil, fmt.Errorf("port-forward to %s: connection refused", pod)
+		}
+		here, there := net.Pipe()
+		server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: time.Minute}
+		go func() { _ = server.Serve(once(there)) }()
+		return here, nil
+	}
+	return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
+}
+
+func (m *Mesh) serveIstiod(i *istiod) net.Conn {
+	here, there := net.Pipe()
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}}
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
+	security.RegisterIstioCertificateServiceServer(server, i)
+	listener := once(there)
+	go func() { _ = server.Serve(listener); server.Stop() }()
+	return here
+}
+
+// admin is Envoy's admin interface as far as it is asked.
+func (p *sidecar) admin() http.Handler {
+	mux := http.NewServeMux()
+	answer := func(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) }
+	type m = map[string]any
+	mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) {
+		p.mesh.mu.Lock()
+		defer p.mesh.mu.Unlock()
+		inline := func(certs []*pki.Certificate) m {
+			return m{"inline_bytes": base64.StdEncoding.EncodeToString(pki.NewBundle(certs...).Raw)}
+		}
+		// The agent appends the roots of the answer to the chain.
+		presented := append(append([]*pki.Certificate{}, p.chain...), p.answered...)
+		answer(w, m{"configs": []m{
+			{"name": "default", "last_updated": p.updated, "secret": m{"tls_certificate": m{"certificate_chain": inline(presented)}}},
+			{"name": "ROOTCA", "last_updated": p.updated, "secret": m{"validation_context": m{"trusted_ca": inline(p.roots())}}},
+		}})
+	})
+	mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) {
+		p.mesh.mu.Lock()
+		defer p.mesh.mu.Unlock()
+		leaf := p.chain[0].X509
+		answer(w, m{"certificates": []m{{"cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
+	})
+	return mux
+}
+
+// once is a listener of one connection; it ends with it.
+func once(c net.Conn) net.Listener {
+	l := &single{connection: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.connection <- &watched{Conn: c, end: l.end}
+	return l
+}
+
+type single struct {
+	connection chan net.Conn
+	closed     chan struct{}
+	one        sync.Once
+}
+
+func (l *single) end() { l.one.Do(func() { close(l.closed) }) }
+
+func (l *single) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.connection:
+		return c, nil
+	default:
+	}
+	select {
+	case c := <-l.connection:
+		return c, nil
+	case <-l.closed:
+		return nil, io.EOF
+	}
+}
+
+func (l *single) Close() error   { l.end(); return nil }
+func (l *single) Addr() net.Addr { return address{} }
+
+type watched struct {
+	net.Conn
+	end func()
+}
+
+func (w *watched) Close() error { w.end(); return w.Conn.Close() }
+
+type address struct{}
+
+func (address) Network() string { return "memory" }
+func (address) String() string  { return "memory" }
