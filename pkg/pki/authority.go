@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net/url"
 	"time"
 )
 
@@ -27,34 +26,54 @@ type Authority struct {
 	// Cert is the certificate that signs.
 	Cert *Certificate
 	// Key is its key, nil where only the certificate is known. It is never printed.
-	Key crypto.Signer
+	Key crypto.Signer `json:"-"`
 	// Chain is what stands between Cert and the root, without either; it may be empty.
 	Chain []*Certificate
 	// Roots is the root bundle; the first root is the one that Cert hangs from.
 	Roots Bundle
 }
 
-// KeyMatches reports whether Key is the key of Cert.
+// Format prints whose authority it is and never its key, which %v and %#v would
+// print with every other field.
+func (a Authority) Format(state fmt.State, _ rune) {
+	name := "no certificate"
+	if a.Cert != nil {
+		name = a.Cert.Subject()
+	}
+	fmt.Fprintf(state, "authority(%q)", name)
+}
+
+// KeyMatches reports whether Key is the key of Cert; without either it is not.
 func (a *Authority) KeyMatches() bool {
 	return a.Key != nil && a.Cert != nil && a.Cert.X509 != nil && SameKey(a.Cert.X509.PublicKey, a.Key.Public())
 }
 
+// KeyPEM is the key for the one Secret that istiod reads (see MarshalKey).
+func (a *Authority) KeyPEM() ([]byte, error) { return MarshalKey(a.Key) }
+
 // Request says what CA is to be made.
 type Request struct {
-	Subject  pkix.Name
-	Key      KeySpec
-	Now      time.Time
+	// Subject names the CA. Each generation needs a name of its own (see LintPair).
+	Subject pkix.Name
+	// Key is the kind of key; ECDSAP256 where empty.
+	Key KeySpec
+	Now time.Time
+	// Lifetime counts from Now; 0 is RootLifetime or IntermediateLifetime.
 	Lifetime time.Duration
-	// PathLen is how many CAs may follow, -1 for any number.
+	// PathLen is how many CAs may follow, -1 for any number. A root below which none
+	// may follow signs no intermediate: 0 is -1 in NewRoot.
 	PathLen  int
 	DNSNames []string
 }
 
-// NewRoot makes a self-signed root with its key.
+// NewRoot makes a self-signed root with its key; its bundle is itself.
 func NewRoot(r Request) (*Authority, error) {
+	if r.PathLen == 0 {
+		r.PathLen = -1
+	}
 	key, template, err := r.template(RootLifetime)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making a root: %w", err)
 	}
 	template.AuthorityKeyId = template.SubjectKeyId
 	cert, err := sign(template, template, key.Public(), key)
@@ -64,38 +83,92 @@ func NewRoot(r Request) (*Authority, error) {
 	return &Authority{Cert: cert, Key: key, Roots: NewBundle(cert)}, nil
 }
 
-// NewIntermediate makes a CA below this one, that does not outlive it.
+// NewIntermediate makes a CA below this one, that does not outlive it; its bundle
+// is this one's.
 func (a *Authority) NewIntermediate(r Request) (*Authority, error) {
-	if !a.KeyMatches() {
-		return nil, errors.New("signing an intermediate: the key of the issuer is not at hand")
+	if err := a.maySignCA(); err != nil {
+		return nil, fmt.Errorf("signing an intermediate: %w", err)
 	}
 	key, template, err := r.template(IntermediateLifetime)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("signing an intermediate: %w", err)
 	}
 	parent := a.Cert.X509
-	if template.NotAfter.After(parent.NotAfter) {
-		template.NotAfter = parent.NotAfter
+	template.NotAfter = earlier(template.NotAfter, parent.NotAfter)
+	if !template.NotAfter.After(r.Now) {
+		return nil, fmt.Errorf("signing an intermediate: %s expired at %s", a.Cert.Subject(), parent.NotAfter.UTC().Format(time.RFC3339))
 	}
 	cert, err := sign(template, parent, key.Public(), a.Key)
 	if err != nil {
 		return nil, err
 	}
+	if sameName(cert.X509.RawSubject, parent.RawSubject) {
+		return nil, fmt.Errorf("signing an intermediate: it would have the name of its issuer, %s", a.Cert.Subject())
+	}
 	below := &Authority{Cert: cert, Key: key, Roots: a.Roots}
 	if !selfSigned(a.Cert) {
-		below.Chain = append([]*Certificate{a.Cert}, a.Chain...)
+		below.Chain = append(below.Chain, a.Cert)
 	}
+	below.Chain = append(below.Chain, a.Chain...)
 	return below, nil
 }
 
+// maySign says why a can sign nothing.
+func (a *Authority) maySign() error {
+	switch {
+	case a.Cert == nil:
+		return errors.New("the certificate of the issuer is not at hand")
+	case a.Cert.X509 == nil:
+		return fmt.Errorf("%s: %w", a.Cert.Subject(), a.Cert.Err)
+	case a.Key == nil:
+		return fmt.Errorf("the key of %s is not at hand", a.Cert.Subject())
+	case !a.KeyMatches():
+		return fmt.Errorf("%w %s", ErrWrongKey, a.Cert.Subject())
+	case !a.Cert.X509.BasicConstraintsValid || !a.Cert.X509.IsCA:
+		return fmt.Errorf("%s is no CA", a.Cert.Subject())
+	case !maySignCerts(a.Cert.X509):
+		return fmt.Errorf("%s may not sign certificates (key usage)", a.Cert.Subject())
+	}
+	return nil
+}
+
+// maySignCA says why a can sign no CA.
+func (a *Authority) maySignCA() error {
+	if err := a.maySign(); err != nil {
+		return err
+	}
+	if pathLen(a.Cert.X509) == 0 {
+		return fmt.Errorf("%s may have no CA below it (path length 0)", a.Cert.Subject())
+	}
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 func (r Request) template(lifetime time.Duration) (crypto.Signer, *x509.Certificate, error) {
-	if r.Lifetime > 0 {
+	if r.Lifetime != 0 {
 		lifetime = r.Lifetime
 	}
-	if len(r.Subject.ToRDNSequence()) == 0 {
-		return nil, nil, errors.New("a CA needs a subject: peers find an issuer by its name")
+	spec := r.Key
+	if spec == "" {
+		spec = ECDSAP256
 	}
-	key, err := r.Key.Generate()
+	switch {
+	case len(r.Subject.ToRDNSequence()) == 0:
+		return nil, nil, errors.New("a CA needs a subject: peers find an issuer by its name")
+	case r.Now.IsZero():
+		return nil, nil, errors.New("it is not said when")
+	case lifetime < 0:
+		return nil, nil, fmt.Errorf("the lifetime %s is negative", lifetime)
+	case r.PathLen < -1:
+		return nil, nil, fmt.Errorf("the path length %d is below -1", r.PathLen)
+	}
+	key, err := spec.Generate()
 	if err != nil {
 		return nil, nil, fmt.Errorf("making a key: %w", err)
 	}
@@ -147,80 +220,9 @@ func sign(template, parent *x509.Certificate, public crypto.PublicKey, key crypt
 	if err != nil {
 		return nil, fmt.Errorf("signing %s: %w", template.Subject, err)
 	}
-	return NewCertificate(der), nil
-}
-
-// CrossSign certifies another root under this CA: name, key, key identifier and
-// constraints are the other root's own, so that whoever trusts this CA finds a
-// way to it, and whoever trusts the other root stops there. It ends with the
-// first of the two.
-func (a *Authority) CrossSign(root *Certificate, now time.Time) (*Certificate, error) {
-	switch {
-	case !a.KeyMatches():
-		return nil, errors.New("cross-signing: the key is not that of the certificate that is to sign")
-	case root.X509 == nil:
-		return nil, fmt.Errorf("cross-signing %s: %w", root.Subject(), root.Err)
-	case !a.Cert.X509.IsCA || pathLen(a.Cert.X509) == 0:
-		return nil, fmt.Errorf("cross-signing: %s may have no CA below it (path length 0)", a.Cert.Subject())
-	case sameName(a.Cert.X509.RawSubject, root.X509.RawSubject):
-		return nil, fmt.Errorf("cross-signing: both roots are called %s: peers could not tell them apart", root.Subject())
+	cert := NewCertificate(der)
+	if cert.Err != nil {
+		return nil, fmt.Errorf("reading back %s: %w", template.Subject, cert.Err)
 	}
-	serial, err := serialNumber()
-	if err != nil {
-		return nil, err
-	}
-	x := root.X509
-	template := &x509.Certificate{
-		SerialNumber: serial, RawSubject: x.RawSubject, Subject: x.Subject, NotBefore: now.Add(-Backdating).UTC(), NotAfter: x.NotAfter,
-	}
-	if end := a.Cert.X509.NotAfter; template.NotAfter.After(end) {
-		template.NotAfter = end
-	}
-	if x.NotBefore.After(template.NotBefore) {
-		template.NotBefore = x.NotBefore
-	}
-	// Not as a CA by Go's fields: then it would write a key identifier of its own,
-	// and one that differs from the root's breaks the path (istio-facts M). Every
-	// extension but the authority key identifier is copied instead.
-	for _, e := range x.Extensions {
-		if e.Id.String() != "2.5.29.35" {
-			template.ExtraExtensions = append(template.ExtraExtensions, e)
-		}
-	}
-	return sign(template, a.Cert.X509, x.PublicKey, a.Key)
-}
-
-// LeafRequest asks for a workload's certificate such as istiod issues.
-type LeafRequest struct {
-	SPIFFE   string
-	DNSNames []string
-	Public   crypto.PublicKey
-	Now      time.Time
-	Lifetime time.Duration
-}
-
-// IssueLeaf signs a leaf the way istiod does (istio 1.30.3
-// security/pkg/pki/util/generate_cert.go:285): no subject, the SPIFFE ID as a
-// critical SAN, dated back two minutes, for clients and servers.
-func (a *Authority) IssueLeaf(r LeafRequest) (*Certificate, error) {
-	if !a.KeyMatches() {
-		return nil, errors.New("issuing a leaf: the key is not that of the CA's certificate")
-	}
-	serial, err := serialNumber()
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial, NotBefore: r.Now.Add(-2 * time.Minute).UTC(), NotAfter: r.Now.Add(r.Lifetime).UTC(), DNSNames: r.DNSNames,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if r.SPIFFE != "" {
-		id, err := url.Parse(r.SPIFFE)
-		if err != nil {
-			return nil, fmt.Errorf("issuing a leaf: %w", err)
-		}
-		template.URIs = []*url.URL{id}
-	}
-	return sign(template, a.Cert.X509, r.Public, a.Key)
+	return cert, nil
 }

@@ -3,22 +3,73 @@ package pki
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // File is one file as the user gave it; its name is only for messages.
 type File struct {
 	Name string
-	Data []byte
+	Data []byte `json:"-"`
 }
 
-// Files are the four files of a CA, by the names of a cacerts Secret: root-cert.pem,
-// ca-cert.pem, ca-key.pem, cert-chain.pem. Chain may be empty.
+// Format prints the name and never the content: it may be a private key.
+func (f File) Format(state fmt.State, _ rune) {
+	fmt.Fprintf(state, "file(%q, %d bytes)", f.Name, len(f.Data))
+}
+
+// Names of a CA's files in an Opaque CA Secret (istio 1.30.3
+// security/pkg/pki/ca/ca.go:39).
+const (
+	RootFile  = "root-cert.pem"
+	CertFile  = "ca-cert.pem"
+	KeyFile   = "ca-key.pem"
+	ChainFile = "cert-chain.pem"
+)
+
+// Files are the four files of a CA, by the names of a cacerts Secret. Chain may be
+// empty.
 type Files struct{ Root, CACert, CAKey, Chain File }
 
-// ParseFiles reads a CA. The first certificate of CACert signs. From Chain,
-// self-signed roots and the signing certificate itself are left out: peers are to
-// find the roots in their bundles, not in what is presented.
+// Files lays the CA out as the files of an Opaque CA Secret, its key among them.
+// The chain begins with the certificate that signs: istiod sends it as it stands
+// behind every leaf (istio 1.30.3 security/pkg/pki/ca/ca.go:530), and its metrics
+// show the first.
+func (a *Authority) Files() (Files, error) {
+	if a.Cert == nil {
+		return Files{}, errors.New("the CA has no certificate")
+	}
+	key, err := a.KeyPEM()
+	if err != nil {
+		return Files{}, fmt.Errorf("the key of %s: %w", a.Cert.Subject(), err)
+	}
+	return Files{
+		Root:   File{Name: RootFile, Data: a.Roots.Raw},
+		CACert: File{Name: CertFile, Data: a.Cert.PEM()},
+		CAKey:  File{Name: KeyFile, Data: key},
+		Chain:  File{Name: ChainFile, Data: NewBundle(append([]*Certificate{a.Cert}, a.Chain...)...).Raw},
+	}, nil
+}
+
+// ParseFiles reads a CA. The first certificate of CACert signs; what follows it
+// there counts as the chain's beginning. From the chain, self-signed roots and the
+// signing certificate itself are left out: peers are to find the roots in their
+// bundles, not in what is presented.
 func ParseFiles(f Files) (*Authority, error) {
+	a, err := ParsePublic(f)
+	if err != nil {
+		return nil, err
+	}
+	if a.Key, err = ParseKey(f.CAKey.Data); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.CAKey.Name, err)
+	}
+	if !a.KeyMatches() {
+		return nil, fmt.Errorf("%s: %w (%s)", f.CAKey.Name, ErrWrongKey, f.CACert.Name)
+	}
+	return a, nil
+}
+
+// ParsePublic is ParseFiles without the key, which it does not look at.
+func ParsePublic(f Files) (*Authority, error) {
 	roots, err := f.Root.bundle()
 	if err != nil {
 		return nil, err
@@ -27,12 +78,8 @@ func ParseFiles(f Files) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParseKey(f.CAKey.Data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.CAKey.Name, err)
-	}
-	a := &Authority{Cert: cert.Certs[0], Key: key, Roots: roots}
-	behind := cert.Certs[1:]
+	a := &Authority{Cert: cert.Certs[0], Roots: roots}
+	behind := slices.Clone(cert.Certs[1:])
 	if len(f.Chain.Data) > 0 {
 		chain, err := f.Chain.bundle()
 		if err != nil {
@@ -42,16 +89,13 @@ func ParseFiles(f Files) (*Authority, error) {
 	}
 	seen := NewSet(a.Cert)
 	for _, c := range behind {
-		if seen.Has(c) || c.X509 != nil && selfSigned(c) {
+		if seen.Has(c) || selfSigned(c) {
 			continue
 		}
 		seen[c.Fingerprint()] = c
 		a.Chain = append(a.Chain, c)
 	}
 	a.orderRoots()
-	if !a.KeyMatches() {
-		return nil, fmt.Errorf("%s: %w (%s)", f.CAKey.Name, ErrWrongKey, f.CACert.Name)
-	}
 	return a, nil
 }
 
@@ -71,19 +115,24 @@ func (f File) bundle() (Bundle, error) {
 	return b, nil
 }
 
-// orderRoots puts the root that the CA hangs from first in Roots.Certs; the bytes
-// stay as they are.
+// orderRoots puts the root that the CA hangs from first in Roots.Certs, whatever
+// the order of the chain; the bytes stay as they are.
 func (a *Authority) orderRoots() {
-	for i, c := range a.Roots.Certs {
-		last := a.Cert
-		if len(a.Chain) > 0 {
-			last = a.Chain[len(a.Chain)-1]
-		}
-		if c.Equal(last) || mayIssue(c, last) && issued(c, last) {
-			certs := append([]*Certificate{c}, a.Roots.Certs[:i]...)
+	left := slices.Clone(a.Chain)
+	for current := a.Cert; ; {
+		i := slices.IndexFunc(a.Roots.Certs, func(c *Certificate) bool { return c.Equal(current) || mayIssue(c, current) && issued(c, current) })
+		if i >= 0 {
+			root := a.Roots.Certs[i]
+			certs := append([]*Certificate{root}, a.Roots.Certs[:i]...)
 			a.Roots.Certs = append(certs, a.Roots.Certs[i+1:]...)
 			return
 		}
+		next := slices.IndexFunc(left, func(c *Certificate) bool { return mayIssue(c, current) && issued(c, current) })
+		if next < 0 {
+			return
+		}
+		current = left[next]
+		left = slices.Delete(left, next, next+1)
 	}
 }
 

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,6 +18,8 @@ import (
 // KeySpec names a key's algorithm and size.
 type KeySpec string
 
+// The keys that can be made here: what every istiod signs with (istio 1.30.3
+// security/pkg/pki/ca/ca.go:429).
 const (
 	RSA2048   KeySpec = "rsa-2048"
 	RSA3072   KeySpec = "rsa-3072"
@@ -68,36 +71,43 @@ func KeyAlgorithm(public crypto.PublicKey) string {
 // none of these.
 var ErrEncryptedKey = errors.New("the key is encrypted")
 
+// ErrNoKey is returned where there is no private key at all.
+var ErrNoKey = errors.New("no private key in it")
+
 // ParseKey reads the one private key of a PEM file: PKCS#1, PKCS#8 or SEC1, which
 // istiod reads too (istio 1.30.3 security/pkg/pki/util/crypto.go:129). No error
 // repeats what is in the file.
 func ParseKey(raw []byte) (crypto.Signer, error) {
 	var key crypto.Signer
-	for {
-		block, rest := pem.Decode(raw)
+	blocks := 0
+	for rest := raw; ; blocks++ {
+		block, next := pem.Decode(rest)
 		if block == nil {
 			break
 		}
-		raw = rest
+		rest = next
 		if block.Type == "EC PARAMETERS" { // openssl ecparam -genkey writes them before the key
 			continue
 		}
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			return nil, fmt.Errorf("a %q where a private key should be", block.Type)
 		}
-		if key != nil {
-			return nil, errors.New("more than one private key")
-		}
 		if block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "" {
 			return nil, ErrEncryptedKey
+		}
+		if key != nil {
+			return nil, errors.New("more than one private key")
 		}
 		var err error
 		if key, err = parsePrivate(block.Bytes); err != nil {
 			return nil, err
 		}
 	}
+	if begins := bytes.Count(raw, []byte("-----BEGIN")); begins != blocks {
+		return nil, fmt.Errorf("%d PEM blocks begin, %d are whole: a block is cut, or two are glued together without a newline", begins, blocks)
+	}
 	if key == nil {
-		return nil, errors.New("no private key in it")
+		return nil, ErrNoKey
 	}
 	return key, nil
 }
@@ -134,6 +144,8 @@ func MarshalKey(key crypto.Signer) ([]byte, error) {
 			return nil, errors.New("the key cannot be written")
 		}
 		return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
+	case nil:
+		return nil, ErrNoKey
 	}
 	return nil, errors.New("the key is neither RSA nor ECDSA")
 }

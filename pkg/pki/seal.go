@@ -7,44 +7,87 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
 )
 
-// ParseRecipient reads an age recipient (age1...).
+// ParseRecipient reads one age recipient (age1...). What is not one may be a
+// secret, so no error repeats it.
 func ParseRecipient(text string) (age.Recipient, error) {
-	recipients, err := age.ParseRecipients(bytes.NewReader([]byte(text)))
+	if strings.HasPrefix(strings.ToUpper(strings.TrimSpace(text)), "AGE-SECRET-KEY-") {
+		return nil, errors.New("this is the secret identity, not the recipient that belongs to it")
+	}
+	recipients, err := age.ParseRecipients(strings.NewReader(text))
 	if err != nil || len(recipients) != 1 {
-		return nil, fmt.Errorf("%q is not an age recipient", text)
+		return nil, errors.New("it is not an age recipient")
 	}
 	return recipients[0], nil
 }
 
-// Seal encrypts for the recipients, as armored age.
-func Seal(plaintext []byte, recipients ...age.Recipient) ([]byte, error) {
-	var out bytes.Buffer
-	armored := armor.NewWriter(&out)
-	w, err := age.Encrypt(armored, recipients...)
+// PassphraseRecipient seals to whoever knows the passphrase (scrypt). Such a file
+// has no other recipient.
+func PassphraseRecipient(passphrase string) (age.Recipient, error) {
+	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
-		return nil, fmt.Errorf("sealing: %w", err)
+		return nil, errors.New("the passphrase is empty")
 	}
-	if _, err := w.Write(plaintext); err != nil {
-		return nil, fmt.Errorf("sealing: %w", err)
-	}
-	if err := errors.Join(w.Close(), armored.Close()); err != nil {
-		return nil, fmt.Errorf("sealing: %w", err)
-	}
-	return out.Bytes(), nil
+	return recipient, nil
 }
 
-// Unseal decrypts what Seal made.
-func Unseal(sealed []byte, identities ...age.Identity) ([]byte, error) {
-	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(sealed)), identities...)
+// PassphraseIdentity opens what PassphraseRecipient sealed.
+func PassphraseIdentity(passphrase string) (age.Identity, error) {
+	identity, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, errors.New("the passphrase is empty")
+	}
+	return identity, nil
+}
+
+// ParseIdentities reads a file of age identities, as age-keygen writes it. No
+// error repeats what is in it.
+func ParseIdentities(data []byte) ([]age.Identity, error) {
+	identities, err := age.ParseIdentities(bytes.NewReader(data))
+	if err != nil || len(identities) == 0 {
+		return nil, errors.New("no age identity in it, or something else besides")
+	}
+	return identities, nil
+}
+
+// Sealed reports whether data begins as an armored age file does.
+func Sealed(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header))
+}
+
+// Seal encrypts for the recipients and writes armored age. Without a recipient it
+// fails and writes nothing.
+func Seal(w io.Writer, plaintext []byte, recipients ...age.Recipient) error {
+	if len(recipients) == 0 {
+		return errors.New("sealing: there is nobody to seal it to")
+	}
+	armored := armor.NewWriter(w)
+	sealed, err := age.Encrypt(armored, recipients...)
+	if err != nil {
+		return fmt.Errorf("sealing: %w", err)
+	}
+	if _, err := sealed.Write(plaintext); err != nil {
+		return fmt.Errorf("sealing: %w", err)
+	}
+	if err := errors.Join(sealed.Close(), armored.Close()); err != nil {
+		return fmt.Errorf("sealing: %w", err)
+	}
+	return nil
+}
+
+// Unseal decrypts what Seal wrote. A file that is cut or changed anywhere gives an
+// error and nothing of the plaintext.
+func Unseal(r io.Reader, identities ...age.Identity) ([]byte, error) {
+	sealed, err := age.Decrypt(armor.NewReader(r), identities...)
 	if err != nil {
 		return nil, fmt.Errorf("unsealing: %w", err)
 	}
-	plaintext, err := io.ReadAll(r)
+	plaintext, err := io.ReadAll(sealed)
 	if err != nil {
 		return nil, fmt.Errorf("unsealing: %w", err)
 	}
@@ -55,10 +98,11 @@ func Unseal(sealed []byte, identities ...age.Identity) ([]byte, error) {
 // alone, on disk when it returns, and opened once with the trial identities, where
 // there are any. Nothing is left behind when it fails.
 func WriteSealed(path string, plaintext []byte, recipients []age.Recipient, trial []age.Identity) (err error) {
-	sealed, err := Seal(plaintext, recipients...)
-	if err != nil {
+	var buffer bytes.Buffer
+	if err := Seal(&buffer, plaintext, recipients...); err != nil {
 		return err
 	}
+	sealed := buffer.Bytes()
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing the sealed file: %w", err)
@@ -85,7 +129,7 @@ func WriteSealed(path string, plaintext []byte, recipients []age.Recipient, tria
 	if len(trial) == 0 {
 		return nil
 	}
-	opened, err := Unseal(written, trial...)
+	opened, err := Unseal(bytes.NewReader(written), trial...)
 	if err != nil {
 		return fmt.Errorf("opening %s again with the identity given: %w", path, err)
 	}
