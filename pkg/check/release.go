@@ -69,6 +69,24 @@ func VersionRules() []VersionRule {
 	}
 }
 
+// MayMatch are the rules that may hold for a release of which only the oldest
+// possibility is known.
+func MayMatch(subject Subject, oldest string) []VersionRule {
+	var all []VersionRule
+	for _, rule := range VersionRules() {
+		if rule.Subject != subject {
+			continue
+		}
+		for _, r := range rule.Ranges {
+			if r.Fixed == "" || mesh.Before(oldest, r.Fixed) {
+				all = append(all, rule)
+				break
+			}
+		}
+	}
+	return all
+}
+
 // Matches are the rules that hold for one release of one subject.
 func Matches(subject Subject, version string) []VersionRule {
 	var all []VersionRule
@@ -110,7 +128,10 @@ func releaseRules() []Rule {
 					k.subject = Ztunnel
 				}
 				if atLeast {
-					continue // its exact release is not known; "versions" lists it
+					if len(MayMatch(k.subject, release)) == 0 {
+						continue // whichever it is, nothing is known against it
+					}
+					k.release = "" // which of them it is decides, and is not known
 				}
 				if count[k]++; count[k] == 1 {
 					first[k] = p.Ref()

@@ -39,8 +39,10 @@ type Collector struct {
 
 // Parts says how much of the mesh is read.
 type Parts struct {
-	// Proxies are listed and read; Surroundings are what does not change while a
-	// rotation waits: machines, other clusters, virtual machines, mesh config.
+	// Published are namespaces, trust ConfigMaps and webhooks. Proxies are listed and
+	// read. Surroundings are what does not change while a rotation waits: the CA
+	// Secret, machines, other clusters, virtual machines, mesh config.
+	Published    bool
 	Proxies      bool
 	Surroundings bool
 	// Known gives a proxy's reading by pod UID that need not be done again.
@@ -49,7 +51,7 @@ type Parts struct {
 
 // Collect reads everything.
 func (c *Collector) Collect(ctx context.Context) (*Snapshot, error) {
-	return c.Read(ctx, Parts{Proxies: true, Surroundings: true})
+	return c.Read(ctx, Parts{Published: true, Proxies: true, Surroundings: true})
 }
 
 // Read reads the parts asked for. It fails only where the API server does not
@@ -66,7 +68,10 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	if err := g.controlPlanes(ctx); err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context){g.namespaces, g.webhooks}
+	var steps []func(context.Context)
+	if parts.Published {
+		steps = append(steps, g.namespaces, g.webhooks)
+	}
 	if parts.Surroundings {
 		steps = append(steps, g.meshConfig, g.virtualMachines, g.remotes, g.nodes)
 	}

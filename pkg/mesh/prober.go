@@ -43,6 +43,8 @@ type Prober struct {
 	// of its own (made here, and removed by Close). Without it only the served
 	// chain is read.
 	CSR bool
+	// Strongest leaves out the served chain of a replica that has answered a request.
+	Strongest bool
 
 	mu     sync.Mutex
 	tokens map[string]token // by namespace
@@ -79,30 +81,38 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	pod := proxy.Pod{Namespace: plane.Namespace, Name: replica.Pod}
-	// Both at once: the proof is the longer of the two by a round trip.
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	signed := func() {
+		if refused != nil {
+			replica.SignedError = refused.Error()
+			return
+		}
+		var err error
+		replica.Signed, err = proxy.RequestLeaf(ctx, p.Dialer, pod, proxy.SignRequest{
+			Roots: roots, ServerNames: plane.ServerNames(), Token: text, ClusterID: plane.ClusterID, Lifetime: leafLifetime, Now: p.Now(),
+		})
+		if err != nil {
+			replica.SignedError = err.Error()
+		}
+	}
+	served := func() {
 		var err error
 		if replica.Served, err = proxy.ReadServed(ctx, p.Dialer, pod, p.Now()); err != nil {
 			replica.ServedError = err.Error()
 		}
-	})
+	}
 	switch {
 	case !p.CSR:
-	case refused != nil:
-		replica.SignedError = refused.Error()
+		served()
+	case p.Strongest:
+		if signed(); replica.Signed == nil {
+			served()
+		}
 	default:
-		wg.Go(func() {
-			var err error
-			replica.Signed, err = proxy.RequestLeaf(ctx, p.Dialer, pod, proxy.SignRequest{
-				Roots: roots, ServerNames: plane.ServerNames(), Token: text, ClusterID: plane.ClusterID, Lifetime: leafLifetime, Now: p.Now(),
-			})
-			if err != nil {
-				replica.SignedError = err.Error()
-			}
-		})
+		var wg sync.WaitGroup
+		wg.Go(signed)
+		served()
+		wg.Wait()
 	}
-	wg.Wait()
 }
 
 // ServerNames are the names that a replica's serving certificate may carry

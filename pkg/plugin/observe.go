@@ -81,14 +81,19 @@ func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
 
 // Observe is the engine's look.
 func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mesh.Snapshot, error) {
-	s, err := o.collector.Read(ctx, mesh.Parts{Proxies: look.Proxies, Known: look.Settled})
+	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Known: look.Settled})
 	if err != nil {
 		return nil, err
 	}
 	if o.first != nil {
 		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
 	}
-	o.prober.Probe(ctx, s, append(trusted(s), look.Vouching...))
+	vouching := append(trusted(s), look.Vouching...)
+	if o.first != nil {
+		vouching = append(vouching, trusted(o.first)...)
+	}
+	o.prober.Strongest = true
+	o.prober.Probe(ctx, s, vouching)
 	return s, nil
 }
 

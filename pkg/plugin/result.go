@@ -75,7 +75,7 @@ func printRows(w io.Writer, rows [][]string) error {
 		for i, cell := range row {
 			cells[i] = plain(cmp.Or(cell, "-"))
 		}
-		if len(row) == 1 {
+		if row[0] == "" || len(row) == 1 { // a line that belongs to the one above
 			cells[0] = plain(row[0])
 		}
 		fmt.Fprintln(columns, strings.Join(cells, "\t"))

@@ -132,7 +132,10 @@ func judgeVersion(i versionItem) versionItem {
 	}
 	i.Verdict = "ok"
 	if i.AtLeast {
-		i.Verdict = "unknown" // what is known of it is only how old it is not
+		// Whichever it is: is anything known against one as new as this?
+		if len(check.MayMatch(i.Subject, i.Version)) > 0 {
+			i.Verdict = "unknown"
+		}
 		return i
 	}
 	i.Rules = check.Matches(i.Subject, i.Version)

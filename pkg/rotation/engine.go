@@ -14,7 +14,7 @@ import (
 
 // Observation says what one look at the mesh is to read.
 type Observation struct {
-	// Proxies asks for the proxies too, not only for istiods, ConfigMaps and webhooks.
+	// Proxies asks for proxies, ConfigMaps and webhooks too, not only for istiods.
 	Proxies bool
 	// Settled gives the reading that is already good enough for a pod, by UID, so
 	// that it need not be read again.

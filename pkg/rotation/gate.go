@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// firstPoll is how soon a closed gate is looked at again; each look waits half
-	// as long again as the one before, up to a share of what is waited for.
-	firstPoll  = 150 * time.Millisecond
+	// firstPoll is how soon a closed gate is looked at again. Pushes take about a
+	// second, so for the first few looks stay close; then each waits a quarter
+	// longer than the one before, up to a share of what is waited for.
+	firstPoll  = 100 * time.Millisecond
+	closeLooks = 20
 	lastPoll   = 3 * time.Second
 	slowestAge = 30 * time.Second
 	// prepareWait is how long a mesh that nothing has been changed in may take to
@@ -35,7 +37,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 	poll := firstPoll
 	var replicasSince, shown time.Time
 	var last string
-	for {
+	for look := 0; ; look++ {
 		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Phase == Prepare || step.Phase == Done, Settled: settled}
 		s, err := r.Observer.Observe(ctx, o)
 		if ctx.Err() != nil {
@@ -85,7 +87,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			return context.Cause(ctx)
 		case <-r.Clock.After(poll):
 		}
-		poll = min(poll+poll/4, r.slowest())
+		if look > closeLooks {
+			poll = min(poll+poll/4, r.slowest())
+		}
 	}
 }
 

@@ -1,0 +1,75 @@
+package plugin
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+const retireExample = `  # the rotation is done, and nobody will go back: destroy the old CA's copy in the cluster
+  kubectl meshca retire
+
+  # in a script: name the rotation instead of typing it
+  kubectl meshca retire --confirm 3f1a9c22b0`
+
+func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var flags meshFlags
+	var confirm string
+	cmd := &cobra.Command{
+		Use:   "retire",
+		Short: "Destroy the copy of the old CA that a finished rotation has kept",
+		Long: "Deletes the Secret meshca-staged, which holds the old and the new CA as they were. Only\n" +
+			"of a rotation whose journal says that it is done; the journal stays. It asks for the\n" +
+			"rotation's ID, typed or by --confirm.\n\n" +
+			"Exit codes: 0 destroyed, or nothing there, 2 not done or not confirmed, 1 it could not\n" +
+			"be done, 64 bad usage.",
+		Example: retireExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			observer, err := flags.observer(c, streams, false)
+			if err != nil {
+				return err
+			}
+			s, err := observer.whole(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(s.ControlPlanes) == 0 {
+				return found(errors.New("no istiod was found"), "name its namespace with --istio-namespace")
+			}
+			namespace := s.ControlPlanes[0].Namespace
+			journal, err := rotation.ReadStaged(cmd.Context(), observer.collector.Kube, namespace)
+			switch {
+			case err != nil:
+				return explain(err)
+			case journal == nil:
+				fmt.Fprintln(streams.Out, "nothing is kept: there is no secret "+namespace+"/meshca-staged")
+				return nil
+			case journal.Phase != rotation.Done:
+				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
+			}
+			if confirm == "" && isTerminal(streams.In) {
+				fmt.Fprintf(streams.ErrOut, "This destroys the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
+				if confirm, err = bufio.NewReader(streams.In).ReadString('\n'); err != nil {
+					return found(errors.New("not confirmed: nothing was destroyed"), "")
+				}
+			}
+			if strings.TrimSpace(confirm) != journal.ID {
+				return found(fmt.Errorf("not confirmed: nothing was destroyed (the rotation's ID is %s)", journal.ID), "type it, or give it with --confirm")
+			}
+			if err := rotation.Retire(cmd.Context(), observer.collector.Kube, namespace, journal.ID); err != nil {
+				return explain(err)
+			}
+			fmt.Fprintf(streams.Out, "destroyed: secret %s/meshca-staged of rotation %s; its journal stays\n", namespace, journal.ID)
+			return nil
+		},
+	}
+	flags.addFlags(cmd.Flags())
+	cmd.Flags().StringVar(&confirm, "confirm", "", "the rotation's ID")
+	return cmd
+}

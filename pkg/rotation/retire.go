@@ -1,0 +1,53 @@
+package rotation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// ReadStaged is the journal of the rotation whose CAs are kept; nil where none
+// are.
+func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string) (*Journal, error) {
+	secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, stagedName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s/%s: %w", namespace, stagedName, err)
+	}
+	id := secret.Labels[rotationLabel]
+	cm, err := kube.CoreV1().ConfigMaps(namespace).Get(ctx, journalPrefix+id, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return &Journal{ID: id, Phase: Prepare}, nil // killed between the two writes
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading configmap %s/%s: %w", namespace, journalPrefix+id, err)
+	}
+	var journal Journal
+	if err := json.Unmarshal([]byte(cm.Data["state"]), &journal); err != nil {
+		return nil, fmt.Errorf("configmap %s/%s: %w", namespace, cm.Name, err)
+	}
+	return &journal, nil
+}
+
+// Retire destroys the staged Secret of one rotation, and no other's.
+func Retire(ctx context.Context, kube kubernetes.Interface, namespace, id string) error {
+	secrets := kube.CoreV1().Secrets(namespace)
+	secret, err := secrets.Get(ctx, stagedName, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading secret %s/%s: %w", namespace, stagedName, err)
+	}
+	if there := secret.Labels[rotationLabel]; there != id {
+		return fmt.Errorf("secret %s/%s is of rotation %s, not of %s", namespace, stagedName, there, id)
+	}
+	err = secrets.Delete(ctx, stagedName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}})
+	if err != nil {
+		return fmt.Errorf("deleting secret %s/%s: %w", namespace, stagedName, err)
+	}
+	return nil
+}
