@@ -1,5 +1,5 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build test race lint fuzz envoys e2e-smoke e2e
+.PHONY: build test race lint fuzz envoys e2e-smoke e2e bench-e2e
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 test:
@@ -20,3 +20,5 @@ e2e-smoke: build
 	test/e2e/run.sh smoke
 e2e: build envoys
 	test/e2e/run.sh full
+bench-e2e: build
+	test/e2e/run.sh bench

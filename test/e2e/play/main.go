@@ -16,7 +16,7 @@ func main() { os.Exit(play(os.Args[1:])) }
 
 func play(args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | row NAME... | mesh NAME")
+		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | row NAME... | bench | mesh NAME")
 		return 64
 	}
 	if args[0] == "rows" {
@@ -43,6 +43,8 @@ func play(args []string) int {
 		return 0
 	case "smoke":
 		return f.playAll(ctx, slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return !r.smoke }))
+	case "bench":
+		return f.bench(ctx)
 	case "full":
 		return f.playAll(ctx, rows)
 	case "row":
