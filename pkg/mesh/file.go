@@ -25,10 +25,16 @@ type snapshotFile struct {
 // none.
 func (s *Snapshot) WriteJSON(w io.Writer) error {
 	file := snapshotFile{APIVersion: APIVersion, Kind: Kind, Certificates: map[pki.Fingerprint][]byte{}, Snapshot: s}
-	s.certificates(func(c **pki.Certificate) error {
+	err := s.certificates(func(c **pki.Certificate) error {
+		if *c == nil {
+			return errors.New("writing the snapshot: a certificate is nil")
+		}
 		file.Certificates[(*c).Fingerprint()] = (*c).DER
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", " ")
 	if err := encoder.Encode(file); err != nil {
@@ -58,7 +64,7 @@ func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 		}
 		parsed[fingerprint] = c
 	}
-	err := file.Snapshot.certificates(func(c **pki.Certificate) error {
+	err := file.certificates(func(c **pki.Certificate) error {
 		if *c == nil {
 			return errors.New("reading the snapshot: a certificate is null")
 		}

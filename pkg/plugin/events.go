@@ -19,7 +19,6 @@ type eventPrinter struct {
 	json     bool
 	live     bool
 	open     bool // a live line stands without its newline
-	seen     string
 }
 
 func newEventPrinter(streams genericiooptions.IOStreams, output string) *eventPrinter {
@@ -107,7 +106,7 @@ func (p *eventPrinter) result(e rotation.Event) {
 }
 
 // brief says on stderr what is about to be done.
-func (p *eventPrinter) brief(plan *rotation.Plan) { p.write(p.err, plan) }
+func (p *eventPrinter) brief(plan *rotation.Plan) error { return p.write(p.err, plan) }
 
 // plan prints a plan as a result.
 func (p *eventPrinter) plan(plan *rotation.Plan) error {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,7 +15,7 @@ import (
 // signalled is why a context ended: the user, or whoever manages the process.
 type signalled struct{ os.Signal }
 
-func (s signalled) Error() string { return "stopped by " + s.Signal.String() }
+func (s signalled) Error() string { return "stopped by " + s.String() }
 
 // Main runs one command line and returns its exit code. The first interrupt ends
 // the work in order; the second ends the process by the signal's default.
@@ -37,7 +38,7 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	code, hint := codeOf(err)
-	if s, ok := context.Cause(ctx).(signalled); ok && err != nil {
+	if s, ok := errors.AsType[signalled](context.Cause(ctx)); ok && err != nil {
 		if s.Signal == syscall.SIGTERM {
 			code = ExitTerminated
 		} else {

@@ -165,7 +165,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		}
 		return refusal(plan)
 	}
-	printer.brief(plan)
+	if err := printer.brief(plan); err != nil {
+		return failed(fmt.Errorf("writing the plan: %w", err), "")
+	}
 	if err := o.confirm(streams, plan); err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func RequestLeaf(ctx context.Context, dialer Dialer, pod Pod, request SignReques
 	if err != nil {
 		return nil, fmt.Errorf("asking %s to sign: %w", pod, err)
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+request.Token, "clusterid", request.ClusterID)
 	answer, err := security.NewIstioCertificateServiceClient(connection).CreateCertificate(ctx,
 		&security.IstioCertificateRequest{Csr: string(csr), ValidityDuration: int64(request.Lifetime / time.Second)})

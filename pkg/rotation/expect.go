@@ -163,7 +163,8 @@ func (j *judgement) replicas() {
 
 // replica judges one istiod by the strongest evidence there is.
 func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence string) {
-	chain, at := []*pki.Certificate(nil), ""
+	var chain []*pki.Certificate
+	var at string
 	switch {
 	case r.Signed != nil:
 		chain, at = r.Signed.Chain, "answer to a certificate request"

@@ -147,7 +147,7 @@ func (l *lease) release(ctx context.Context) error {
 	if err != nil {
 		return l.wrap("reading", err)
 	}
-	if l.mine(held) != nil {
+	if holder := held.Spec.HolderIdentity; holder == nil || *holder != l.holder {
 		return nil // somebody else's by now
 	}
 	nobody := ""
