@@ -61,8 +61,10 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-meshca",
 		Short: "Prove and rotate the root CA of an Istio mesh",
-		Long: "kubectl meshca shows which certificate and which roots every live proxy of an\n" +
-			"Istio mesh has loaded.",
+		Long: "kubectl meshca replaces the root CA of an Istio mesh without a failed request, and\n" +
+			"proves it from every live proxy. It says what state the trust of the mesh is in, plans,\n" +
+			"rotates phase by phase, and never takes silence for a yes.",
+		Example: "  kubectl meshca check\n  kubectl meshca verify --csr-proof\n  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshca"},
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -32,6 +32,10 @@ type istiod struct {
 	serves tls.Certificate
 }
 
+// servingLifetime is that of istiod's own certificate (istio 1.30.3
+// pilot/pkg/bootstrap/certcontroller.go).
+const servingLifetime = 10 * 365 * 24 * time.Hour
+
 func durationOf(n int) time.Duration { return time.Duration(n) }
 
 // startIstiod starts a replica, which loads what the Secret holds now.
@@ -85,7 +89,7 @@ func (i *istiod) load(data map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: 24 * time.Hour})
+	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: servingLifetime})
 	if err != nil {
 		return err
 	}

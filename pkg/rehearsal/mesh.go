@@ -84,7 +84,7 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	chain := pki.NewBundle(append([]*pki.Certificate{spec.CA.Cert}, spec.CA.Chain...)...)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "cacerts", UID: "cacerts", ResourceVersion: "1", CreationTimestamp: metav1.NewTime(clock.Now().Add(-time.Hour))},
 		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"ca-cert.pem": spec.CA.Cert.PEM(), "ca-key.pem": key, "cert-chain.pem": chain.Raw, "root-cert.pem": roots.Raw}}
-	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.deployment(), m.webhooks()}
+	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.deployment(), m.webhooks(), m.node()}
 	for _, n := range spec.Namespaces {
 		objects = append(objects, namespace(n, "enabled"))
 	}
@@ -151,6 +151,11 @@ func namespace(name, injection string) *corev1.Namespace {
 		n.Labels = map[string]string{"istio-injection": injection}
 	}
 	return n
+}
+
+func (m *Mesh) node() *corev1.Node {
+	now := metav1.NewTime(m.clock.Now())
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now}}}}
 }
 
 func (m *Mesh) deployment() *appsv1.Deployment {
