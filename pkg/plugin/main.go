@@ -64,7 +64,7 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: "kubectl meshca replaces the root CA of an Istio mesh without a failed request, and\n" +
 			"proves it from every live proxy. It says what state the trust of the mesh is in, plans,\n" +
 			"rotates phase by phase, and never takes silence for a yes.",
-		Example: "  kubectl meshca check\n  kubectl meshca verify --csr-proof\n  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem",
+		Example:       "  kubectl meshca check\n  kubectl meshca verify --csr-proof\n  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshca"},
 		SilenceErrors: true,
 		SilenceUsage:  true,
