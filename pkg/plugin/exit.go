@@ -13,7 +13,8 @@ const (
 	ExitUsage = 64
 	// ExitTimeout: a gate did not open in time; the mesh is safe (as timeout(1)).
 	ExitTimeout = 124
-	// ExitInterrupted and ExitTerminated: 128 and the signal's number.
+	// ExitHungUp, ExitInterrupted and ExitTerminated: 128 and the signal's number.
+	ExitHungUp      = 129
 	ExitInterrupted = 130
 	ExitTerminated  = 143
 )

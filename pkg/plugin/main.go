@@ -23,7 +23,7 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	go func() {
 		select {
@@ -39,9 +39,12 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	err := root.ExecuteContext(ctx)
 	code, hint := codeOf(err)
 	if s, ok := errors.AsType[signalled](context.Cause(ctx)); ok && err != nil {
-		if s.Signal == syscall.SIGTERM {
+		switch s.Signal {
+		case syscall.SIGTERM:
 			code = ExitTerminated
-		} else {
+		case syscall.SIGHUP:
+			code = ExitHungUp
+		default:
 			code = ExitInterrupted
 		}
 		err, hint = s, ""

@@ -141,7 +141,8 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err != nil {
 		return err
 	}
-	observer, err := o.observer(c, streams, !o.noCSRProof)
+	// Before it is confirmed nothing is made in the cluster, not even for a proof.
+	observer, err := o.observer(c, streams, false)
 	if err != nil {
 		return err
 	}
@@ -175,6 +176,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err != nil {
 		return err
 	}
+	observer.prober.CSR = !o.noCSRProof
 	engine := &rotation.Engine{
 		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: printer.event, Holder: holder(), Accept: accept,
 		Until: rotation.Phase(o.until), Timeout: o.timeout,
@@ -255,7 +257,11 @@ func refusal(plan *rotation.Plan) error {
 	if n := len(plan.Refusals) - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more reasons)", n)
 	}
-	return found(fmt.Errorf("refused: %s: %s%s", first.Object, first.Why, more), first.Hint)
+	err := fmt.Errorf("refused: %s: %s%s", first.Object, first.Why, more)
+	if first.ID == "unreadable" {
+		return failed(err, first.Hint) // a permission or a connection is missing: nothing was found out
+	}
+	return found(err, first.Hint)
 }
 
 // outcome gives an engine's end its exit code and hint.

@@ -182,8 +182,10 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 		if !signedBy(chain[0], j.e.Signer) {
 			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), j.e.Signer.Subject()), false, at
 		}
-		// What follows the leaf is the file as istiod has it in memory.
-		if r.Signed != nil && j.e.Behind != nil && !sameCerts(chain[1:], j.e.Behind) {
+		// What follows the leaf is the file as istiod has it in memory, and in the
+		// layout of kubernetes.io/tls the roots behind it (istio 1.30.3
+		// pilot/pkg/bootstrap/istio_ca.go:238), which change nothing for a peer.
+		if r.Signed != nil && j.e.Behind != nil && !sameCerts(without(chain[1:], r.Signed.Roots), without(j.e.Behind, r.Signed.Roots)) {
 			return "it does not send the chain of this phase with its leaves yet", false, at
 		}
 	}
@@ -403,6 +405,12 @@ func issuer(c *pki.Certificate) string {
 		return "an unknown issuer"
 	}
 	return c.X509.Issuer.String()
+}
+
+// without leaves out what is among the roots.
+func without(certs, roots []*pki.Certificate) []*pki.Certificate {
+	set := pki.NewSet(roots...)
+	return slices.DeleteFunc(slices.Clone(certs), set.Has)
 }
 
 func sameCerts(a, b []*pki.Certificate) bool {

@@ -24,6 +24,18 @@ var hotRows = []row{
 		}
 		return detail
 	}},
+	{name: "hot-tls-secret", about: "cacerts of type kubernetes.io/tls, which somebody made by hand: changed in place", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+		a, b := started(), g.ca("B")
+		g.kubectl("-n", "istio-system", "delete", "secret", "cacerts")
+		g.kubectl("-n", "istio-system", "create", "secret", "generic", "cacerts", "--type=kubernetes.io/tls",
+			"--from-file=tls.crt="+a+"/ca-cert.pem", "--from-file=tls.key="+a+"/ca-key.pem", "--from-file=ca.crt="+a+"/root-cert.pem")
+		g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istiod")
+		g.kubectl("-n", "istio-system", "rollout", "status", "deploy/istiod", "--timeout=120s")
+		g.until("proven with the other layout", time.Minute, func() bool { return g.meshca("verify", "--csr-proof").code == 0 })
+		detail := g.rotatesWhole(b)
+		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+		return detail
+	}},
 	{name: "hot-2-replicas", about: "hot-bundle, two istiods", mesh: hot, smoke: true, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		b := g.ca("B")
 		detail := g.rotatesWhole(b)
