@@ -1,198 +1,128 @@
 package pki
 
-import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"crypto/x509"
-	"fmt"
-	"slices"
-	"time"
-)
+import "strings"
 
-// expiresSoon is when a CA's end is worth a word.
-const expiresSoon = 60 * 24 * time.Hour
+// LintRule is one fault that is looked for.
+type LintRule struct {
+	// ID is stable: documentation and scripts refer to it.
+	ID string
+	// Severity is the highest that the rule's findings have; of certificates that
+	// are merely trusted beside the CA's own it may be lower.
+	Severity Severity
+	// About says what is wrong, in a line.
+	About string
+	// Hint says what to do.
+	Hint string
+}
 
-// LintFiles looks at the files' bytes, before anything is parsed.
-func LintFiles(f Files) []Finding {
-	var l findings
-	for _, file := range []File{f.Root, f.CACert, f.CAKey, f.Chain} {
-		if len(file.Data) == 0 {
-			continue
-		}
-		switch {
-		case bytes.Contains(file.Data, []byte("\r")):
-			l.add("crlf", SeverityError, file.Name, "it has CR line ends", "rewrite it with LF line ends (dos2unix): istiod before 1.30 compares bundles byte for byte, and the bytes travel to every proxy")
-		case bytes.HasPrefix(file.Data, []byte("\xef\xbb\xbf")):
-			l.add("byte-order-mark", SeverityError, file.Name, "it begins with a byte order mark", "save it as plain ASCII")
-		case !bytes.HasSuffix(file.Data, []byte("\n")):
-			l.add("no-newline", SeverityWarning, file.Name, "its last line has no newline", "end it with a newline: whatever is appended would be glued to it")
-		}
+// LintRules are all rules of LintFiles, LintAuthority and LintPair. They are data:
+// the facts behind them are istiod's loader (istio 1.30.3
+// security/pkg/pki/util/keycertbundle.go:330), Go's and BoringSSL's verifiers, and
+// what real Envoys were seen to do (see verifyenvoy.go).
+func LintRules() []LintRule {
+	const anew = "have it issued anew"
+	return []LintRule{
+		// The bytes of the files.
+		{"empty-file", SeverityError, "a file is empty", "give the whole file; only the chain's may have no content at all"},
+		{"byte-order-mark", SeverityError, "a file begins with a byte order mark", "save it as plain ASCII"},
+		{"crlf", SeverityError, "a file has CR line ends", "rewrite it with LF line ends (dos2unix): istiod before 1.30 compares bundles byte for byte, and the bytes travel to every proxy"},
+		{"no-newline", SeverityWarning, "a file's last line has no newline", "end it with a newline: whatever is appended would be glued to it"},
+		{"not-pem", SeverityError, "a file has no PEM block", "convert it: openssl x509 -inform der -in FILE -out FILE.pem"},
+		{"cut-block", SeverityError, "a PEM block is cut, or two are glued together without a newline", "every block begins and ends on a line of its own: mend the file where its parts were put together"},
+		{"text-outside", SeverityWarning, "a file has text outside its PEM blocks", "leave the blocks alone: openssl x509 -in FILE; the bytes of a bundle travel to every proxy"},
+		{"key-in-certificates", SeverityError, "a private key stands among certificates", "take it out at once: istiod hands these files to every proxy and namespace"},
+		{"foreign-block", SeverityError, "a PEM block is not a certificate", "keep CERTIFICATE blocks alone: openssl x509 -in FILE rewrites a TRUSTED CERTIFICATE"},
+		{"unparsable", SeverityError, "a certificate cannot be parsed: istiod passes it over or refuses it", anew},
+		{"negative-serial", SeverityError, "a certificate's serial number is negative: Go refuses it since 1.23, Envoy takes it", anew + " with a positive serial number"},
+		{"duplicate", SeverityWarning, "a certificate stands in a file twice", "leave one of each"},
+		{"encrypted-key", SeverityError, "the private key is encrypted: istiod cannot read it", "write it without a passphrase: openssl pkey -in FILE -out PLAIN, and destroy PLAIN after the rotation"},
+		{"bad-key", SeverityError, "the private key cannot be read", "give one RSA or ECDSA key as PKCS#1, PKCS#8 or SEC1 in PEM, and nothing else"},
+		{"ec-parameters", SeverityWarning, "EC PARAMETERS stand before the key: istiod reads the first block alone, and refuses the file as it is", "leave them out (openssl ecparam -genkey -noout); meshca itself writes the key without"},
+		{"extra-certificates", SeverityInfo, "the certificate's file holds more than the one that signs", "the first signs; the others are taken as the beginning of the chain"},
+		{"root-in-chain", SeverityInfo, "the chain holds a self-signed root", "nothing: meshca leaves it out, peers find roots in their bundles"},
+		{"signer-not-in-chain", SeverityWarning, "the chain does not hold the certificate that signs: istiod used with these files as they are would not present it", "put it first into the chain's file; meshca itself does so"},
+		{"chain-order", SeverityWarning, "the chain is not in order", "put the certificate that signs first, and behind each the one that issued it"},
+
+		// One CA.
+		{"incomplete", SeverityError, "the signing certificate or the root is missing", "give all four: --root, --ca-cert, --ca-key and --chain"},
+		{"wrong-key", SeverityError, "the key is not that of the certificate", "give the key that the certificate was made for"},
+		{"no-path", SeverityError, "the CA does not chain to its root bundle as istiod and agents verify it (Go)", "give in --chain every certificate between it and the root, and the right root in --root"},
+		{"path-length", SeverityError, "a path length allows no leaf below this chain, though istiod would load it", "have the certificate above issued with a greater path length, or without"},
+		{"envoy-refuses", SeverityError, "Envoy would refuse the chain", "'kubectl meshca ca verify --for envoy' judges it in other arrangements"},
+		{"envoy-depends", SeverityWarning, "releases of Envoy differ over the chain, or it cannot be told", "leave one certificate for each name in the root bundle"},
+		{"not-a-ca", SeverityError, "a certificate of the chain is no CA (basicConstraints)", "have it issued with CA:TRUE"},
+		{"no-cert-sign", SeverityError, "a CA's key usage does not allow to sign certificates", "have it issued with keyCertSign"},
+		{"no-subject", SeverityError, "a CA has no subject: peers find an issuer by its name", "have it issued with a name of its own"},
+		{"weak-signature", SeverityError, "a certificate is signed with MD5 or SHA-1: istiod refuses it, Envoy may not", "have it signed with SHA-256 or better"},
+		{"weak-key", SeverityError, "an RSA key has less than 2048 bits", "use 2048 bits or more"},
+		{"odd-curve", SeverityError, "a key's curve is not P-256, P-384 or P-521", "use P-256 or P-384"},
+		{"odd-key", SeverityError, "a key is neither RSA nor ECDSA", "istiod signs with no other"},
+		{"expired", SeverityError, "a certificate has expired", "have it renewed"},
+		{"not-yet-valid", SeverityError, "a certificate is not valid yet", "wait, or have it dated back an hour: clocks differ"},
+		{"expires-soon", SeverityWarning, "a certificate expires within 60 days", "have it renewed: the next rotation is near"},
+		{"outlives-root", SeverityWarning, "a certificate of the chain ends after its root", "have it issued to end before its root: tools that watch its end would warn too late"},
+		{"no-ski", SeverityWarning, "a CA has no subject key identifier", "have it issued with one: peers tell issuers of one name apart by it"},
+		{"no-aki", SeverityWarning, "a certificate has no authority key identifier", "have it issued with one: peers tell issuers of one name apart by it"},
+		{"aki-serial", SeverityWarning, "an authority key identifier names the issuer's serial number: a root re-issued with the same key would not fit it", "have it issued with the key id alone (openssl: authorityKeyIdentifier=keyid)"},
+		{"narrow-usage", SeverityError, "an extended key usage does not hold both client and server: Envoy asks every intermediate for it, Go the root too", "have it issued without, or with both"},
+		{"name-constraints", SeverityWarning, "a CA has name constraints: every SPIFFE ID and DNS name of the mesh must be within", "hold the trust domain and istiod's DNS names against them: 'kubectl meshca ca verify --spiffe ID --dns NAME'"},
+		{"root-signs", SeverityWarning, "the root itself signs workloads: its key lies in the cluster", "make an intermediate, and keep the root's key elsewhere"},
+		{"stray-certificate", SeverityWarning, "a certificate of the chain issues none of the others, and would be presented in every handshake", "leave it out"},
+		{"duplicate-root", SeverityWarning, "the root bundle holds a certificate more than once", "leave one of each"},
+		{"root-not-a-ca", SeverityError, "a certificate of the root bundle is no CA", "take it out, or have it issued with CA:TRUE"},
+		{"root-not-self-signed", SeverityWarning, "the root bundle holds what is no root: Envoy anchors at it, Go and ztunnel may, and a root above it in the bundle is asked for too", "keep self-signed roots alone in the bundle"},
+
+		// Several of one name or key: an old and a new CA, or roots of one bundle.
+		{"same-name", SeverityWarning, "two CAs have one name and two keys: only the key identifiers tell them apart", "give the new one a name of its own"},
+		{"same-name-no-ids", SeverityError, "two CAs have one name, two keys and not all key identifiers: a peer that trusts both takes the wrong one in a part of all handshakes", "give the new one a name of its own, and key identifiers"},
+		{"same-key", SeverityInfo, "two certificates are of one name and key: this is a re-issue", "drop the old one from all bundles before it expires: a peer that has both may pick it, whatever its date"},
+		{"same-key-other-ski", SeverityError, "two certificates are of one name and key, and differ in the subject key identifier: what the one issued is refused under the other", "re-issue it with the old one's identifier, byte for byte"},
+		{"same-key-aki-serial", SeverityError, "a root is re-issued, and what it issued names its old serial number: that is refused under the new one", "have the intermediates issued anew with the key id alone first, or give the new root a new name and key"},
+		{"key-reused", SeverityWarning, "the new CA has the key of the old one under another name", "make a new key: whoever has the old one has the new one"},
+		{"same-signer", SeverityInfo, "the new certificate that signs is the old one", "nothing changes but trust"},
+		{"root-known", SeverityInfo, "the new root is in the old bundle already", "its distribution may be quick: proxies may trust it already"},
+		{"shorter-life", SeverityWarning, "the new root ends before the old one", "is it the right one?"},
+		{"constraints-differ", SeverityWarning, "the new CA has name constraints that the old one has not", "hold the trust domain and istiod's DNS names against them: 'kubectl meshca ca verify --spiffe ID --dns NAME'"},
+		{"intermediate-trusted", SeverityWarning, "a certificate of the new chain that is no root is in the old bundle", "take it out of the bundle: Envoy anchors at it, and goes on to whatever stands above it there"},
+		{"no-cross-path", SeverityInfo, "the old root's path length is too short for a cross certificate and the new chain below it", "cross-signing is not possible; the bundle strategies are"},
+	}
+}
+
+// linter gathers findings.
+type linter struct {
+	rules map[string]LintRule
+	found []Finding
+}
+
+func newLinter() *linter {
+	l := &linter{rules: map[string]LintRule{}, found: []Finding{}}
+	for _, r := range LintRules() {
+		l.rules[r.ID] = r
 	}
 	return l
 }
 
-type findings []Finding
-
-func (l *findings) add(id string, severity Severity, subject, message, hint string) {
-	*l = append(*l, Finding{ID: id, Severity: severity, Subject: subject, Message: message, Hint: hint})
+// add records a finding of the rule's own severity.
+func (l *linter) add(id, subject, message string) {
+	l.addAs(l.rules[id].Severity, id, subject, message)
 }
 
-// LintAuthority looks at one CA as istiod, agents and proxies will.
-func LintAuthority(a *Authority, at time.Time) []Finding {
-	var l findings
-	if a.Cert == nil || len(a.Roots.Certs) == 0 {
-		l.add("incomplete", SeverityError, "CA", "the signing certificate or the root is missing", "give all four: --root, --ca-cert, --ca-key and --chain")
-		return l
-	}
-	if a.Key != nil && !a.KeyMatches() {
-		l.add("wrong-key", SeverityError, a.Cert.Subject(), "the key is not that of the certificate", "give the key that the certificate was made for")
-	}
-	chain := append([]*Certificate{a.Cert}, a.Chain...)
-	for _, c := range chain {
-		l.authority(c, at)
-	}
-	for i, c := range a.Roots.Certs {
-		if NewSet(chain...).Has(c) {
-			continue
+// addAs records a finding of another severity. The same finding is recorded once.
+func (l *linter) addAs(severity Severity, id, subject, message string) {
+	f := Finding{ID: id, Severity: severity, Subject: subject, Message: message, Hint: l.rules[id].Hint}
+	for _, g := range l.found {
+		if f == g {
+			return
 		}
-		l.root(c, i == 0, at)
 	}
-	if set := a.Roots.Set(); len(set) < len(a.Roots.Certs) {
-		l.add("duplicate-root", SeverityWarning, "root bundle", "it holds a certificate more than once", "leave one of each")
-	}
-	if a.Cert.X509 == nil {
-		return l
-	}
-	if answer := Verify(Question{Judge: Go, Roots: a.Roots.Certs, Chain: chain, At: at, Usage: AnyUsage}); answer.Result != Accepted {
-		l.add("no-path", SeverityError, a.Cert.Subject(), "it does not chain to the root bundle: "+answer.Reason, "give in --chain every certificate between it and the root, and the right root in --root")
-	}
-	if selfSigned(a.Cert) {
-		l.add("root-signs", SeverityWarning, a.Cert.Subject(), "the root itself signs workloads: its key lies in the cluster", "make an intermediate, and keep the root's key elsewhere")
-	}
-	return l
+	l.found = append(l.found, f)
 }
 
-// authority looks at one certificate that is to be a CA and will be presented.
-func (l *findings) authority(c *Certificate, at time.Time) {
-	x := c.X509
-	if x == nil {
-		l.add("unparsable", SeverityError, c.Subject(), c.Err.Error(), "istiod refuses it: have it issued anew")
+// unparsable records a certificate that Go refuses.
+func (l *linter) unparsable(c *Certificate, subject string) {
+	if strings.Contains(c.Err.Error(), "negative serial") {
+		l.add("negative-serial", subject, "its serial number is negative: istiod and agents refuse it")
 		return
 	}
-	name := c.Subject()
-	l.dates(c, at, SeverityError)
-	if !x.BasicConstraintsValid || !x.IsCA {
-		l.add("not-a-ca", SeverityError, name, "it is no CA (basicConstraints)", "have it issued with CA:TRUE")
-	}
-	if x.KeyUsage != 0 && x.KeyUsage&x509.KeyUsageCertSign == 0 {
-		l.add("no-cert-sign", SeverityError, name, "its key usage does not allow to sign certificates", "have it issued with keyCertSign")
-	}
-	switch x.SignatureAlgorithm {
-	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
-		l.add("weak-signature", SeverityError, name, "it is signed with "+x.SignatureAlgorithm.String()+", which istiod refuses", "have it signed with SHA-256 or better")
-	}
-	if len(x.ExtKeyUsage)+len(x.UnknownExtKeyUsage) > 0 &&
-		(!slices.Contains(x.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || !slices.Contains(x.ExtKeyUsage, x509.ExtKeyUsageClientAuth)) {
-		l.add("narrow-usage", SeverityError, name, "its extended key usage does not hold both client and server: Envoy asks every intermediate for it", "have it issued without, or with both")
-	}
-	if len(x.SubjectKeyId) == 0 {
-		l.add("no-ski", SeverityWarning, name, "it has no subject key identifier", "have it issued with one: peers tell issuers of one name apart by it")
-	}
-	if len(x.AuthorityKeyId) == 0 && !selfSigned(c) {
-		l.add("no-aki", SeverityWarning, name, "it has no authority key identifier", "have it issued with one: peers tell issuers of one name apart by it")
-	}
-	if aki := authorityKeyID(x); aki.serial != nil || len(aki.issuer) > 0 {
-		l.add("aki-serial", SeverityWarning, name, "its authority key identifier names the issuer's serial number: a root re-issued with the same key would not fit it", "have it issued with the key id alone (openssl: authorityKeyIdentifier=keyid)")
-	}
-	l.key(c)
-}
-
-// root looks at a certificate of the bundle.
-func (l *findings) root(c *Certificate, first bool, at time.Time) {
-	if c.X509 == nil {
-		l.add("unparsable", SeverityError, c.Subject(), c.Err.Error(), "istiod passes it over: have it issued anew")
-		return
-	}
-	severity := SeverityWarning
-	if first {
-		severity = SeverityError
-	}
-	l.dates(c, at, severity)
-	if !c.X509.IsCA {
-		l.add("root-not-a-ca", severity, c.Subject(), "it is no CA and lies in the root bundle", "take it out, or have it issued with CA:TRUE")
-	}
-	if len(c.X509.SubjectKeyId) == 0 {
-		l.add("no-ski", SeverityWarning, c.Subject(), "it has no subject key identifier", "have it issued with one: peers tell issuers of one name apart by it")
-	}
-	l.key(c)
-}
-
-func (l *findings) dates(c *Certificate, at time.Time, severity Severity) {
-	x, name := c.X509, c.Subject()
-	switch {
-	case at.Before(x.NotBefore):
-		l.add("not-yet-valid", severity, name, "it is not valid before "+x.NotBefore.UTC().Format(time.RFC3339), "wait, or have it dated back an hour: clocks differ")
-	case at.After(x.NotAfter):
-		l.add("expired", severity, name, "it expired at "+x.NotAfter.UTC().Format(time.RFC3339), "have it renewed")
-	case x.NotAfter.Sub(at) < expiresSoon:
-		l.add("expires-soon", SeverityWarning, name, fmt.Sprintf("it expires in %d days", int(x.NotAfter.Sub(at).Hours()/24)), "have it renewed: the next rotation is near")
-	}
-}
-
-func (l *findings) key(c *Certificate) {
-	switch key := c.X509.PublicKey.(type) {
-	case *rsa.PublicKey:
-		if key.N.BitLen() < 2048 {
-			l.add("weak-key", SeverityError, c.Subject(), fmt.Sprintf("its RSA key has %d bits", key.N.BitLen()), "use 2048 bits or more")
-		}
-	case *ecdsa.PublicKey:
-		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {
-			l.add("odd-curve", SeverityError, c.Subject(), "its curve is "+key.Curve.Params().Name, "use P-256 or P-384")
-		}
-	default:
-		l.add("odd-key", SeverityError, c.Subject(), "its key is neither RSA nor ECDSA", "istiod signs with no other")
-	}
-}
-
-// LintPair looks at old and new CA together: both are met in one mesh for a while.
-func LintPair(old, new *Authority, at time.Time) []Finding {
-	var l findings
-	for _, n := range roles(new) {
-		for _, o := range roles(old) {
-			l.pair(o, n)
-		}
-	}
-	if len(old.Roots.Certs) > 0 && len(new.Roots.Certs) > 0 {
-		o, n := old.Roots.Certs[0], new.Roots.Certs[0]
-		if o.X509 != nil && n.X509 != nil && n.X509.NotAfter.Before(o.X509.NotAfter) {
-			l.add("shorter-life", SeverityWarning, n.Subject(), "the new root ends before the old one", "is it the right one?")
-		}
-	}
-	return l
-}
-
-// roles are the certificates of a CA that peers look issuers up among.
-func roles(a *Authority) []*Certificate {
-	all := append([]*Certificate{a.Cert}, a.Chain...)
-	return distinct(append(all, a.Roots.Certs...))
-}
-
-func (l *findings) pair(o, n *Certificate) {
-	if o == nil || n == nil || o.X509 == nil || n.X509 == nil || o.Equal(n) || !sameName(o.X509.RawSubject, n.X509.RawSubject) {
-		return
-	}
-	name, same := n.Subject(), SameKey(o.X509.PublicKey, n.X509.PublicKey)
-	ids := len(o.X509.SubjectKeyId) > 0 && len(n.X509.SubjectKeyId) > 0
-	switch {
-	case same && !bytes.Equal(o.X509.SubjectKeyId, n.X509.SubjectKeyId):
-		l.add("same-key-other-ski", SeverityError, name, "old and new have one name and one key, and differ in the subject key identifier: certificates of the one are refused under the other", "re-issue it with the old one's identifier, byte for byte")
-	case same:
-		l.add("same-key", SeverityInfo, name, "old and new have one key: this is a re-issue", "")
-	case ids:
-		l.add("same-name", SeverityWarning, name, "old and new have one name and two keys: only the key identifiers tell them apart", "give the new one a name of its own")
-	default:
-		l.add("same-name-no-ids", SeverityError, name, "old and new have one name, two keys and no key identifiers: a peer that trusts both takes the wrong one in a part of all handshakes", "give the new one a name of its own, and key identifiers")
-	}
+	l.add("unparsable", subject, "it cannot be parsed: "+c.Err.Error())
 }
