@@ -2,17 +2,16 @@ package pki
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"math/big"
 	"slices"
-	"strings"
-	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 type (
@@ -21,119 +20,121 @@ type (
 )
 
 // sameName compares distinguished names as BoringSSL does: by their canonical
-// form, in which string type, letter case and runs of spaces do not matter.
+// form, in which string type, letter case and runs of spaces do not matter. A
+// name that has no such form equals only itself.
 func sameName(a, b []byte) bool {
-	return bytes.Equal(a, b) || bytes.Equal(canonical(a), canonical(b))
+	if bytes.Equal(a, b) {
+		return true
+	}
+	one, err := canonicalName(a)
+	if err != nil {
+		return false
+	}
+	other, err := canonicalName(b)
+	return err == nil && one == other
 }
 
-// canonical is X509_NAME's canonical encoding in spirit: what cannot be parsed
-// stays as it is, so that it equals only itself.
-func canonical(raw []byte) []byte {
-	type attribute struct {
-		Type  asn1.ObjectIdentifier
-		Value asn1.RawValue
+var errName = errors.New("a name that cannot be compared")
+
+// canonicalName is the canonical form of a distinguished name's DER (boringssl
+// crypto/x509/x_name.cc): strings as UTF-8, ASCII letters small, spaces trimmed
+// and folded. An error is for what BoringSSL may not load.
+func canonicalName(der []byte) (string, error) {
+	in := cryptobyte.String(der)
+	var sets cryptobyte.String
+	if !in.ReadASN1(&sets, cbasn1.SEQUENCE) || !in.Empty() {
+		return "", errName
 	}
-	var sequence []asn1.RawValue
-	if rest, err := asn1.Unmarshal(raw, &sequence); err != nil || len(rest) > 0 {
-		return raw
-	}
-	var out bytes.Buffer
-	for _, set := range sequence {
-		var attributes []string
-		for rest := set.Bytes; len(rest) > 0; {
-			var a attribute
-			var err error
-			if rest, err = asn1.Unmarshal(rest, &a); err != nil {
-				return raw
+	out := cryptobyte.NewBuilder(make([]byte, 0, len(der)+8))
+	for !sets.Empty() {
+		var set cryptobyte.String
+		if !sets.ReadASN1(&set, cbasn1.SET) || set.Empty() {
+			return "", errName
+		}
+		var members [][]byte
+		for !set.Empty() {
+			var pair, value cryptobyte.String
+			var id, folded []byte
+			var tag cbasn1.Tag
+			if !set.ReadASN1(&pair, cbasn1.SEQUENCE) || !pair.ReadASN1Bytes(&id, cbasn1.OBJECT_IDENTIFIER) ||
+				!pair.ReadAnyASN1(&value, &tag) || !pair.Empty() {
+				return "", errName
 			}
-			attributes = append(attributes, a.Type.String()+"="+text(a.Value))
-		}
-		slices.Sort(attributes)
-		out.WriteString(strings.Join(attributes, "+") + "\n")
-	}
-	return out.Bytes()
-}
-
-// text folds a string value; others are kept with their tag.
-func text(v asn1.RawValue) string {
-	s := string(v.Bytes)
-	switch v.Tag {
-	case asn1.TagUTF8String, asn1.TagPrintableString, asn1.TagIA5String, 26: // 26: VisibleString
-	case asn1.TagT61String:
-		runes := make([]rune, len(v.Bytes)) // taken for Latin-1
-		for i, b := range v.Bytes {
-			runes[i] = rune(b)
-		}
-		s = string(runes)
-	case asn1.TagBMPString:
-		if len(v.Bytes)%2 != 0 {
-			return string(v.FullBytes)
-		}
-		units := make([]uint16, len(v.Bytes)/2)
-		for i := range units {
-			units[i] = uint16(v.Bytes[2*i])<<8 | uint16(v.Bytes[2*i+1])
-		}
-		s = string(utf16.Decode(units))
-	default:
-		return string(v.FullBytes)
-	}
-	var folded strings.Builder
-	for i, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r >= '\t' && r <= '\r' }) {
-		if i > 0 {
-			folded.WriteByte(' ')
-		}
-		folded.WriteString(strings.Map(func(r rune) rune { // ASCII letters only
-			if r >= 'A' && r <= 'Z' {
-				return r + 'a' - 'A'
+			folded, ok := foldString(tag, value)
+			if !ok {
+				return "", errName
 			}
-			return r
-		}, word))
+			var member cryptobyte.Builder
+			member.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1(cbasn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(id) })
+				b.AddASN1(cbasn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes(folded) })
+			})
+			members = append(members, member.BytesOrPanic())
+		}
+		slices.SortFunc(members, bytes.Compare)
+		out.AddASN1(cbasn1.SET, func(b *cryptobyte.Builder) {
+			for _, m := range members {
+				b.AddBytes(m)
+			}
+		})
 	}
-	return folded.String()
+	return string(out.BytesOrPanic()), nil
 }
 
-// authority is an authority key identifier.
-type authority struct {
-	keyID  []byte
-	issuer []byte // the DER of a directoryName, where there is one
-	serial *big.Int
+// foldString is a string of any type in its canonical form; false for other
+// types and for what is not of the type it claims.
+func foldString(tag cbasn1.Tag, raw []byte) ([]byte, bool) {
+	out := make([]byte, 0, len(raw))
+	space := false
+	for len(raw) > 0 {
+		var r rune
+		size := 1
+		switch tag {
+		case cbasn1.UTF8String:
+			if r, size = utf8.DecodeRune(raw); r == utf8.RuneError && size <= 1 {
+				return nil, false
+			}
+		case cbasn1.PrintableString, cbasn1.IA5String, cbasn1.T61String, 26: // 26: VisibleString; all read as Latin-1
+			r = rune(raw[0])
+		case 30: // BMPString
+			if size = 2; len(raw) >= 2 {
+				r = rune(raw[0])<<8 | rune(raw[1])
+			}
+		case 28: // UniversalString
+			if size = 4; len(raw) >= 4 {
+				r = rune(raw[0])<<24 | rune(raw[1])<<16 | rune(raw[2])<<8 | rune(raw[3])
+			}
+		default:
+			return nil, false
+		}
+		if size > len(raw) || !utf8.ValidRune(r) || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe {
+			return nil, false
+		}
+		raw = raw[size:]
+		if r == ' ' || r >= '\t' && r <= '\r' {
+			space = len(out) > 0
+			continue
+		}
+		if space {
+			out, space = append(out, ' '), false
+		}
+		if r >= 'A' && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return out, true
 }
 
 // authorityKeyID reads the AKI whole: Go keeps the key id alone.
 func authorityKeyID(x *x509.Certificate) authority {
-	a := authority{keyID: x.AuthorityKeyId}
-	i := slices.IndexFunc(x.Extensions, func(e extension) bool { return e.Id.String() == "2.5.29.35" })
-	if i < 0 {
-		return a
-	}
-	var sequence asn1.RawValue
-	if _, err := asn1.Unmarshal(x.Extensions[i].Value, &sequence); err != nil {
-		return a
-	}
-	for rest := sequence.Bytes; len(rest) > 0; {
-		var part asn1.RawValue
-		var err error
-		if rest, err = asn1.Unmarshal(rest, &part); err != nil {
-			return a
-		}
-		switch part.Tag {
-		case 0:
-			a.keyID = part.Bytes
-		case 1: // GeneralNames; the first directoryName, as BoringSSL takes it
-			for names := part.Bytes; len(names) > 0; {
-				var name asn1.RawValue
-				if names, err = asn1.Unmarshal(names, &name); err != nil {
-					break
-				}
-				if name.Tag == 4 && a.issuer == nil {
-					a.issuer = name.Bytes
-				}
-			}
-		case 2:
-			a.serial = signed(part.Bytes)
+	var f fields
+	for _, e := range x.Extensions {
+		if e.Id.Equal(idCE(extAKI)) && !f.readAuthority(e.Value) {
+			return authority{keyID: x.AuthorityKeyId, hasKeyID: len(x.AuthorityKeyId) > 0}
 		}
 	}
-	return a
+	return f.aki
 }
 
 // signed reads an INTEGER's contents: two's complement.
@@ -143,28 +144,4 @@ func signed(raw []byte) *big.Int {
 		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(raw))))
 	}
 	return n
-}
-
-// signatureHolds verifies c's signature with the issuer's key. SHA-1, which Go
-// refuses, Envoy takes.
-func signatureHolds(c, issuer *Certificate) (Answer, bool) {
-	x, key := c.X509, issuer.X509.PublicKey
-	bad := refused("%s is not signed by the key of %s", c.Subject(), issuer.Subject())
-	switch x.SignatureAlgorithm {
-	case x509.SHA1WithRSA, x509.ECDSAWithSHA1:
-		digest := sha1.Sum(x.RawTBSCertificate)
-		switch key := key.(type) {
-		case *rsa.PublicKey:
-			return bad, x.SignatureAlgorithm == x509.SHA1WithRSA && rsa.VerifyPKCS1v15(key, crypto.SHA1, digest[:], x.Signature) == nil
-		case *ecdsa.PublicKey:
-			return bad, x.SignatureAlgorithm == x509.ECDSAWithSHA1 && ecdsa.VerifyASN1(key, digest[:], x.Signature)
-		}
-		return bad, false
-	case x509.UnknownSignatureAlgorithm, x509.MD2WithRSA, x509.MD5WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256:
-		return depends("%s is signed by an algorithm that is not judged here (%s)", c.Subject(), x.SignatureAlgorithm), false
-	}
-	if issuer.X509.CheckSignature(x.SignatureAlgorithm, x.RawTBSCertificate, x.Signature) != nil {
-		return bad, false
-	}
-	return Answer{}, true
 }

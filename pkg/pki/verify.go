@@ -87,46 +87,46 @@ func Verify(q Question) Answer {
 	case len(q.Roots) == 0:
 		return refused("nothing is trusted")
 	}
-	if a, ok := q.names(); !ok {
-		return a
-	}
+	var answer Answer
 	switch q.Judge {
 	case Envoy:
-		return envoyVerify(q)
+		answer = envoyVerify(q)
 	case Go:
-		return goVerify(q)
+		answer = goVerify(q)
 	case Webpki:
-		return webpkiVerify(q)
+		answer = webpkiVerify(q)
+	default:
+		return refused("unknown judge %q", q.Judge)
 	}
-	return refused("unknown judge %q", q.Judge)
+	if answer.Result != Refused {
+		if other, ok := q.names(); !ok {
+			return other
+		}
+	}
+	return answer
 }
 
 // names checks what the leaf must be called, which all judges do alike.
 func (q Question) names() (Answer, bool) {
-	leaf := q.Chain[0]
-	if q.SPIFFE == "" && q.DNS == "" {
+	leaf := readFields(q.Chain[0])
+	if q.SPIFFE != "" {
+		if leaf.broken != nil || leaf.odd != nil {
+			return depends("the leaf's names cannot be read"), false
+		}
+		if !slices.Contains(leaf.uris(), q.SPIFFE) {
+			return refused("the leaf is not %s (it is %s)", q.SPIFFE, strings.Join(leaf.uris(), ", ")), false
+		}
+	}
+	if q.DNS == "" {
 		return Answer{}, true
 	}
 	if leaf.X509 == nil {
 		return depends("the leaf's names cannot be read: %v", leaf.Err), false
 	}
-	if q.SPIFFE != "" && !slices.ContainsFunc(uris(leaf), func(u string) bool { return u == q.SPIFFE }) {
-		return refused("the leaf is not %s (it is %s)", q.SPIFFE, strings.Join(uris(leaf), ", ")), false
-	}
-	if q.DNS != "" {
-		if err := leaf.X509.VerifyHostname(q.DNS); err != nil {
-			return refused("%v", err), false
-		}
+	if err := leaf.X509.VerifyHostname(q.DNS); err != nil {
+		return refused("%v", err), false
 	}
 	return Answer{}, true
-}
-
-func uris(c *Certificate) []string {
-	var all []string
-	for _, u := range c.X509.URIs {
-		all = append(all, u.String())
-	}
-	return all
 }
 
 // goVerify is Go's own verifier: istiod and agents are Go programs.

@@ -1,64 +1,98 @@
 package pki
 
 import (
-	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"slices"
-	"strings"
 	"time"
 )
 
 // The rules of Envoy: BoringSSL's X509_verify_cert with trusted certificates
-// first and partial chains allowed (boringssl crypto/x509/x509_vfy.cc; envoy
-// source/common/tls/cert_validator/default_validator.cc). Seen on Envoy 1.36 to
-// 1.40; test/envoys holds this file against real ones.
+// first and partial chains allowed (boringssl crypto/x509/x509_vfy.cc, v3_purp.cc
+// at a0689af29; envoy source/common/tls/cert_validator/default_validator.cc).
+// Seen on Envoy 1.36 to 1.40; test/envoys holds this file against real ones.
 const (
 	// firstKnownMinor is the oldest Envoy whose picks are known.
 	firstKnownMinor = 36
+	// firstTrustedFirst is an Envoy that has BoringSSL's 8f5eb80b8 of October 2021
+	// for certain: before it, presented certificates came before trusted ones.
+	firstTrustedFirst = 22
 	// maxPicks bounds how many ways through a bundle are tried.
 	maxPicks = 256
+	// maxDepth is Envoy's default max_verify_depth, less than BoringSSL counts.
+	maxDepth = 100
 )
 
 // envoyPath is one way that the verifier may go.
 type envoyPath struct {
-	certs []*Certificate
+	certs []*fields
 	// untrusted is how many of certs, from the leaf on, are presented and not from
 	// the bundle.
 	untrusted int
+	// circle: two trusted ones vouch for each other.
+	circle bool
 }
 
 func envoyVerify(q Question) Answer {
-	for _, c := range slices.Concat(q.Chain, q.Roots) {
-		if c.X509 == nil {
-			return depends("%s cannot be parsed here, and may be by Envoy: %v", c.Subject(), c.Err)
-		}
+	trusted, chain := fieldsOf(distinct(q.Roots)), fieldsOf(q.Chain)
+	if answer, ok := readable(trusted, chain); !ok {
+		return answer
 	}
-	trusted := distinct(q.Roots)
-	climb := []*Certificate{q.Chain[0]}
-	left := slices.Clone(q.Chain[1:])
-	// The presented ones are climbed only until a trusted issuer is found; one pick,
-	// no going back.
-	for {
-		current := climb[len(climb)-1]
-		if selfSigned(current) || len(issuersOf(current, trusted)) > 0 {
-			break
-		}
-		i := slices.IndexFunc(left, func(c *Certificate) bool { return mayIssue(c, current) })
-		if i < 0 {
-			break
-		}
-		climb = append(climb, left[i])
-		left = slices.Delete(left, i, i+1)
+	if chain[0].pathLenWithoutCA {
+		return refused("%s has a path length and is no CA", chain[0].Subject())
 	}
+	climb, both := climbPresented(chain, trusted)
 	paths, answer := trustedPaths(climb, trusted)
 	if len(paths) == 0 {
 		return answer
 	}
-	return q.weigh(paths, trusted)
+	return q.weigh(paths, both)
+}
+
+// readable: of a certificate that may not load, or whose worth is not known,
+// nothing is concluded where it could have a part.
+func readable(trusted, chain []*fields) (Answer, bool) {
+	all := slices.Concat(chain, trusted)
+	for _, f := range all {
+		if f.broken != nil {
+			return depends("%s cannot be read here, and may or may not be by Envoy: %v", f.Subject(), f.broken), false
+		}
+	}
+	for _, f := range all {
+		if f.odd != nil && (f == chain[0] || slices.ContainsFunc(all, func(below *fields) bool { return below != f && below.issuerAs == f.subjectAs })) {
+			return depends("%s cannot be judged here: %v", f.Subject(), f.odd), false
+		}
+	}
+	return Answer{}, true
+}
+
+// climbPresented goes up the presented certificates until a trusted issuer is
+// found: one pick, the first in the order sent, no going back. both: somewhere a
+// trusted and a presented one fitted.
+func climbPresented(chain, trusted []*fields) (climb []*fields, both bool) {
+	climb = []*fields{chain[0]}
+	left := slices.Clone(chain[1:])
+	for {
+		current := climb[len(climb)-1]
+		if current.selfSigned() {
+			return climb, both
+		}
+		i := slices.IndexFunc(left, func(c *fields) bool { return c.mayIssue(current) })
+		if len(issuersOf(current, trusted)) > 0 {
+			return climb, i >= 0
+		}
+		if i < 0 {
+			return climb, both
+		}
+		climb = append(climb, left[i])
+		left = slices.Delete(left, i, i+1)
+	}
 }
 
 // weigh judges every path that may be picked: yes only where each leads to yes.
-func (q Question) weigh(paths []envoyPath, trusted []*Certificate) Answer {
+func (q Question) weigh(paths []envoyPath, both bool) Answer {
 	var yes, no, open []Answer
 	for _, p := range paths {
 		switch a := q.judgePath(p); a.Result {
@@ -71,67 +105,72 @@ func (q Question) weigh(paths []envoyPath, trusted []*Certificate) Answer {
 		}
 	}
 	switch {
+	case len(paths) >= maxPicks:
+		return depends("too many ways lead through this bundle")
 	case len(no) == len(paths):
 		return no[0]
 	case len(no) > 0:
 		return depends("%d certificates may be picked as an issuer, and not all lead to yes: %s", len(paths), no[0].Reason)
 	case len(open) > 0:
 		return open[0]
-	case len(paths) >= maxPicks:
-		return depends("too many ways lead through this bundle")
 	}
 	if q.EnvoyMinor > 0 && q.EnvoyMinor < firstKnownMinor {
 		if len(paths) > 1 {
 			return depends("several trusted issuers fit, and which one Envoy 1.%d picks is not known", q.EnvoyMinor)
 		}
-		if anchor := yes[0].Path[len(yes[0].Path)-1]; !selfSigned(anchor) || len(yes[0].Path)-paths[0].untrusted > 1 {
+		p := paths[0]
+		if anchor := p.certs[len(p.certs)-1]; !anchor.selfSigned() || len(p.certs)-p.untrusted > 1 {
 			return depends("an intermediate is trusted, and what Envoy 1.%d makes of that is not known", q.EnvoyMinor)
+		}
+		if both && q.EnvoyMinor < firstTrustedFirst {
+			return depends("a trusted and a presented certificate fit, and which one Envoy 1.%d picks is not known", q.EnvoyMinor)
 		}
 	}
 	return yes[0]
 }
 
 // trustedPaths lists every way from the presented climb on through the bundle.
-func trustedPaths(climb, trusted []*Certificate) ([]envoyPath, Answer) {
-	last := climb[len(climb)-1]
-	if selfSigned(last) {
+func trustedPaths(climb, trusted []*fields) ([]envoyPath, Answer) {
+	leaf, last := climb[0], climb[len(climb)-1]
+	why := refused("no issuer of %s is trusted or presented (its issuer is %s)", last.Subject(), issuerName(last.Certificate))
+	if last.selfSigned() {
 		if len(climb) == 1 {
-			if NewSet(trusted...).Has(last) {
-				return []envoyPath{{certs: climb, untrusted: 0}}, Answer{}
+			// It must be picked as its own issuer.
+			picks := issuersOf(leaf, trusted)
+			if !slices.ContainsFunc(picks, leaf.same) {
+				return nil, refused("the leaf %s is self-signed and not trusted", last.Subject())
 			}
-			return nil, refused("the leaf %s is self-signed and not trusted", last.Subject())
-		}
-		return nil, refused("the chain ends in %s, which is self-signed and not trusted", last.Subject())
-	}
-	if len(issuersOf(last, trusted)) == 0 {
-		if NewSet(trusted...).Has(climb[0]) {
-			if len(climb) == 1 {
-				return []envoyPath{{certs: climb, untrusted: 0}}, Answer{}
+			if len(picks) > 1 {
+				return nil, depends("the leaf is trusted, and so are others of its name that may be picked instead")
 			}
-			return nil, depends("the leaf itself is trusted, and an issuer is presented that is not")
+			return []envoyPath{{certs: climb}}, Answer{}
 		}
-		return nil, refused("no issuer of %s is trusted or presented (its issuer is %s)", last.Subject(), issuerName(last))
+		why = refused("the chain ends in %s, which is self-signed and not trusted", last.Subject())
+		climb = climb[:len(climb)-1]
+	} else if len(issuersOf(last, trusted)) > 0 {
+		return waysOn(climb, trusted), Answer{}
 	}
+	if slices.ContainsFunc(trusted, leaf.same) { // then all that was climbed counts as trusted
+		return []envoyPath{{certs: climb}}, Answer{}
+	}
+	return nil, why
+}
+
+func waysOn(climb, trusted []*fields) []envoyPath {
 	var paths []envoyPath
 	untrusted := len(climb)
-	var walk func(path []*Certificate)
-	walk = func(path []*Certificate) {
+	var walk func(path []*fields)
+	walk = func(path []*fields) {
 		if len(paths) >= maxPicks {
 			return
 		}
-		current := path[len(path)-1]
-		var next []*Certificate
-		if !selfSigned(current) {
+		var next []*fields
+		if current := path[len(path)-1]; !current.selfSigned() {
 			next = issuersOf(current, trusted)
 		}
-		again := slices.ContainsFunc(next, func(c *Certificate) bool {
-			return slices.ContainsFunc(path[untrusted:], c.Equal)
-		})
-		if len(next) == 0 || again {
-			paths = append(paths, envoyPath{certs: slices.Clone(path), untrusted: untrusted})
-			if again { // two that vouch for each other: where a release stops is not known
-				paths[len(paths)-1].untrusted = -1
-			}
+		circle := slices.ContainsFunc(next, func(c *fields) bool { return slices.Contains(path[untrusted:], c) })
+		if len(next) == 0 || circle || len(path) > maxDepth {
+			paths = append(paths, envoyPath{certs: path, untrusted: untrusted, circle: circle || len(path) > maxDepth})
 			return
 		}
 		for _, c := range next {
@@ -139,101 +178,144 @@ func trustedPaths(climb, trusted []*Certificate) ([]envoyPath, Answer) {
 		}
 	}
 	walk(climb)
-	return paths, Answer{}
+	return paths
 }
 
 // judgePath applies what is checked once a path is picked.
 func (q Question) judgePath(p envoyPath) Answer {
-	if p.untrusted < 0 {
-		return depends("trusted certificates vouch for each other in a circle")
+	if p.circle {
+		return depends("trusted certificates vouch for each other in a circle, or the chain is very long")
 	}
-	// Of two ways to count, older releases pass over certificates whose subject is
-	// their issuer, newer ones do not.
-	length, all := 0, 0
-	tooLong := -1
 	for i, c := range p.certs {
-		x := c.X509
-		if answer, ok := inTime(c, q.At); !ok {
+		if answer, ok := c.inTime(q.At); !ok {
 			return answer
 		}
 		if i+1 < len(p.certs) {
-			if answer, ok := signatureHolds(c, p.certs[i+1]); !ok {
+			if answer, ok := c.signedBy(p.certs[i+1]); !ok {
 				return answer
 			}
 		}
-		if i >= p.untrusted {
-			continue // path length, usages and the rest of a trusted one do not count
-		}
-		if oid := unhandled(x); oid != "" {
-			return refused("%s has the critical extension %s, which is unknown", c.Subject(), oid)
-		}
-		if i > 0 && !isCA(x) {
-			return refused("%s is not a CA and has signed %s", c.Subject(), p.certs[i-1].Subject())
-		}
-		if answer, ok := q.mayBeUsed(c, i == 0); !ok {
-			return answer
-		}
-		if contradicts(x) {
-			return refused("%s has a path length and is no CA", c.Subject())
-		}
-		selfIssued := sameName(x.RawSubject, x.RawIssuer)
-		if limit := pathLen(x); i > 1 && limit >= 0 && all > limit+1 {
-			if !selfIssued && length > limit+1 {
-				return refused("%s allows %d intermediates below it, and %d are there", c.Subject(), limit, length-1)
-			}
-			tooLong = i
-		}
-		all++
-		if !selfIssued {
-			length++
-		}
 	}
-	if tooLong >= 0 {
-		return depends("%s allows %d intermediates below it, and whether self-issued ones count differs between releases", p.certs[tooLong].Subject(), pathLen(p.certs[tooLong].X509))
+	// Path length, usages and the rest of a trusted one do not count.
+	if answer, ok := q.presentedMay(p.certs[:p.untrusted]); !ok {
+		return answer
 	}
 	if answer, ok := constraintsHold(p.certs); !ok {
 		return answer
 	}
-	return accepted(p.certs)
+	for _, c := range p.certs[:len(p.certs)-1] {
+		if c.has(extPolicyConstraints) || c.has(extInhibitAny) || c.has(extMappings) {
+			return depends("%s has policy constraints, which are not judged here", c.Subject())
+		}
+	}
+	if answer, ok := q.maySignHandshake(p.certs[0]); !ok {
+		return answer
+	}
+	certs := p.certs
+	if p.untrusted == 0 {
+		certs = certs[:1] // the leaf is the anchor; what was climbed beyond it is judged all the same
+	}
+	path := make([]*Certificate, len(certs))
+	for i, c := range certs {
+		path[i] = c.Certificate
+	}
+	return accepted(path)
 }
 
-func inTime(c *Certificate, at time.Time) (Answer, bool) {
-	switch x := c.X509; {
-	case at.Before(x.NotBefore):
-		return refused("%s is not valid before %s", c.Subject(), x.NotBefore.UTC().Format(time.RFC3339)), false
-	case at.After(x.NotAfter):
-		return refused("%s expired at %s", c.Subject(), x.NotAfter.UTC().Format(time.RFC3339)), false
+// presentedMay checks what is asked of presented certificates only.
+func (q Question) presentedMay(certs []*fields) (Answer, bool) {
+	// BoringSSL counts path lengths in two ways: before May 2026 (ed00cfde0) it
+	// passed over a self-issued leaf, and over the limits of self-issued ones.
+	before, since := 0, 0
+	for i, c := range certs {
+		if id := c.unhandled(knownToBoringSSL); id != "" {
+			return refused("%s has the critical extension %s, which is unknown", c.Subject(), id), false
+		}
+		if i > 0 && !c.isCA() {
+			return refused("%s is not a CA and has signed %s", c.Subject(), certs[i-1].Subject()), false
+		}
+		if answer, ok := q.mayBeUsed(c, i == 0); !ok {
+			return answer, false
+		}
+		if limit := c.pathLen; i > 1 && limit >= 0 {
+			was, is := !c.selfIssued() && before > limit+1, since > limit+1
+			switch {
+			case was && is:
+				return refused("%s allows %d intermediates below it, and more are there", c.Subject(), limit), false
+			case was || is:
+				return depends("%s allows %d intermediates below it, and whether self-issued ones count differs between releases", c.Subject(), limit), false
+			}
+		}
+		if !c.selfIssued() {
+			before++
+		}
+		if i == 0 || !c.selfIssued() {
+			since++
+		}
+	}
+	return Answer{}, true
+}
+
+// inTime: the last second itself is too late (X509_cmp_time_posix).
+func (f *fields) inTime(at time.Time) (Answer, bool) {
+	switch at = at.Truncate(time.Second); {
+	case at.Before(f.notBefore):
+		return refused("%s is not valid before %s", f.Subject(), f.notBefore.UTC().Format(time.RFC3339)), false
+	case !at.Before(f.notAfter):
+		return refused("%s expired at %s", f.Subject(), f.notAfter.UTC().Format(time.RFC3339)), false
 	}
 	return Answer{}, true
 }
 
 // mayBeUsed checks extended key usage, which nests, and the leaf's key usage.
-func (q Question) mayBeUsed(c *Certificate, leaf bool) (Answer, bool) {
-	x := c.X509
-	want, bits := x509.ExtKeyUsageClientAuth, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyAgreement
+func (q Question) mayBeUsed(f *fields, leaf bool) (Answer, bool) {
+	want, bits := idClientAuth(), x509.KeyUsageDigitalSignature|x509.KeyUsageKeyAgreement
 	switch q.Usage {
 	case AnyUsage:
 		return Answer{}, true
 	case ServerAuth:
-		want, bits = x509.ExtKeyUsageServerAuth, x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment|x509.KeyUsageKeyAgreement
+		want, bits = idServerAuth(), x509.KeyUsageDigitalSignature|x509.KeyUsageKeyEncipherment|x509.KeyUsageKeyAgreement
 	}
-	if (len(x.ExtKeyUsage) > 0 || len(x.UnknownExtKeyUsage) > 0) && !slices.Contains(x.ExtKeyUsage, want) {
-		if slices.Contains(x.ExtKeyUsage, x509.ExtKeyUsageAny) {
-			return depends("%s has the usage \"any\" and not %s", c.Subject(), q.Usage), false
-		}
-		return refused("%s is not for use as a %s (extended key usage)", c.Subject(), q.Usage), false
+	if f.hasEKU && !slices.ContainsFunc(f.eku, want.Equal) { // "any" is not taken for it
+		return refused("%s is not for use as a %s (extended key usage)", f.Subject(), q.Usage), false
 	}
-	if leaf && x.KeyUsage != 0 && x.KeyUsage&bits == 0 {
-		return refused("%s may not sign a handshake (key usage)", c.Subject()), false
+	if leaf && f.hasKU && f.ku&bits == 0 {
+		return refused("%s may not sign a handshake (key usage)", f.Subject()), false
 	}
 	return Answer{}, true
 }
 
+// maySignHandshake is asked beside the chain, by TLS itself: a digital signature
+// under TLS 1.3 and with the ciphers of 1.2 that a mesh uses, by a key that
+// Envoy offers to verify (boringssl ssl/extensions.cc, kVerifySignatureAlgorithms).
+func (q Question) maySignHandshake(leaf *fields) (Answer, bool) {
+	if q.Usage == AnyUsage {
+		return Answer{}, true
+	}
+	if leaf.hasKU && leaf.ku&x509.KeyUsageDigitalSignature == 0 {
+		return depends("%s has no digital signature among its key usages, and TLS 1.3 asks for it", leaf.Subject()), false
+	}
+	switch key := leaf.key().(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() >= 2048 && key.N.BitLen() <= 8192 {
+			return Answer{}, true
+		}
+	case *ecdsa.PublicKey:
+		if key.Curve == elliptic.P256() || key.Curve == elliptic.P384() {
+			return Answer{}, true
+		}
+	}
+	return depends("%s has a key that Envoy may not take in a handshake", leaf.Subject()), false
+}
+
+func idServerAuth() oid { return oid{1, 3, 6, 1, 5, 5, 7, 3, 1} }
+func idClientAuth() oid { return oid{1, 3, 6, 1, 5, 5, 7, 3, 2} }
+
 // issuersOf are the certificates of from that may have issued c.
-func issuersOf(c *Certificate, from []*Certificate) []*Certificate {
-	var all []*Certificate
+func issuersOf(c *fields, from []*fields) []*fields {
+	var all []*fields
 	for _, candidate := range from {
-		if mayIssue(candidate, c) {
+		if candidate.mayIssue(c) {
 			all = append(all, candidate)
 		}
 	}
@@ -241,42 +323,63 @@ func issuersOf(c *Certificate, from []*Certificate) []*Certificate {
 }
 
 // mayIssue is X509_check_issued: by name, key ids and key usage. The signature is
-// looked at only after the pick.
-func mayIssue(issuer, c *Certificate) bool {
-	return sameName(issuer.X509.RawSubject, c.X509.RawIssuer) && keyIDFits(issuer.X509, c.X509) && maySignCerts(issuer.X509) &&
-		!contradicts(issuer.X509) && !contradicts(c.X509)
-}
-
-// contradicts: a path length on what is no CA makes the whole certificate invalid
-// (boringssl crypto/x509/v3_purp.cc, EXFLAG_INVALID): it is nobody's issuer.
-func contradicts(x *x509.Certificate) bool {
-	return x.BasicConstraintsValid && !x.IsCA && pathLen(x) >= 0
+// looked at only after the pick. A path length on what is no CA makes the whole
+// certificate invalid (EXFLAG_INVALID): it is nobody's issuer and has none.
+func (f *fields) mayIssue(c *fields) bool {
+	return f.subjectAs == c.issuerAs && f.fits(c.aki) && f.maySignCerts() && !f.pathLenWithoutCA && !c.pathLenWithoutCA
 }
 
 // selfSigned by name and key ids, as the verifier sees it.
+func (f *fields) selfSigned() bool { return f.selfIssued() && f.fits(f.aki) && f.maySignCerts() }
+
+func (f *fields) selfIssued() bool { return f.subjectAs == f.issuerAs }
+
+// fits compares an authority key identifier with this certificate: the key id
+// where both have one, issuer and serial number where the identifier has them.
+func (f *fields) fits(aki authority) bool {
+	return !(aki.hasKeyID && f.hasSKI && string(aki.keyID) != string(f.ski)) &&
+		!(aki.serial != nil && aki.serial.Cmp(f.serial) != 0) && !(aki.hasName && aki.issuer != f.issuerAs)
+}
+
+func (f *fields) maySignCerts() bool { return !f.hasKU || f.ku&x509.KeyUsageCertSign != 0 }
+
+func (f *fields) isCA() bool { return f.hasBC && f.ca && f.maySignCerts() }
+
+func (f *fields) same(o *fields) bool { return f.Equal(o.Certificate) }
+
+// unhandled names a critical extension that is not among those known.
+func (f *fields) unhandled(known func(oid) bool) string {
+	for _, id := range f.critical {
+		if !known(id) {
+			return id.String()
+		}
+	}
+	return ""
+}
+
+// knownToBoringSSL is X509_supported_extension: the key identifiers are not in it.
+func knownToBoringSSL(id oid) bool {
+	switch standard(id) {
+	case extKeyUsage, extSAN, extBC, extPolicies, extEKU, extPolicyConstraints, extNC, extMappings, extInhibitAny:
+		return true
+	}
+	return false
+}
+
+// selfSigned is what Envoy takes for self-signed: by name and key ids.
 func selfSigned(c *Certificate) bool {
-	return sameName(c.X509.RawSubject, c.X509.RawIssuer) && keyIDFits(c.X509, c.X509) && maySignCerts(c.X509)
+	f := readFields(c)
+	return f.broken == nil && f.odd == nil && f.selfSigned()
+}
+
+// mayIssue is whether Envoy may pick issuer for c's.
+func mayIssue(issuer, c *Certificate) bool {
+	i, f := readFields(issuer), readFields(c)
+	return i.broken == nil && i.odd == nil && f.broken == nil && f.odd == nil && i.mayIssue(f)
 }
 
 func maySignCerts(x *x509.Certificate) bool {
 	return x.KeyUsage == 0 || x.KeyUsage&x509.KeyUsageCertSign != 0
-}
-
-// keyIDFits compares the authority key identifier of c with the candidate: the
-// key id where both have one, issuer and serial number where the AKI carries them.
-func keyIDFits(issuer, c *x509.Certificate) bool {
-	aki := authorityKeyID(c)
-	if len(aki.keyID) > 0 && len(issuer.SubjectKeyId) > 0 && !bytes.Equal(aki.keyID, issuer.SubjectKeyId) {
-		return false
-	}
-	if aki.serial != nil && aki.serial.Cmp(issuer.SerialNumber) != 0 {
-		return false
-	}
-	return len(aki.issuer) == 0 || sameName(aki.issuer, issuer.RawIssuer)
-}
-
-func isCA(x *x509.Certificate) bool {
-	return x.Version == 3 && x.BasicConstraintsValid && x.IsCA && maySignCerts(x)
 }
 
 // pathLen is the path length constraint, -1 for none.
@@ -304,71 +407,4 @@ func issuerName(c *Certificate) string {
 		return "unknown"
 	}
 	return c.X509.Issuer.String()
-}
-
-// unhandled names a critical extension that BoringSSL does not know.
-func unhandled(x *x509.Certificate) string {
-	for _, e := range x.Extensions {
-		if !e.Critical {
-			continue
-		}
-		switch e.Id.String() {
-		case "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.37", // KU, SAN, BC, NC, EKU
-			"2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.54": // policies
-		default:
-			return e.Id.String()
-		}
-	}
-	return ""
-}
-
-// constraintsHold applies name constraints of every certificate of the path to
-// those below it. Kinds of names that Go does not parse are not guessed at.
-func constraintsHold(path []*Certificate) (Answer, bool) {
-	for i := len(path) - 1; i > 0; i-- {
-		x := path[i].X509
-		if !slices.ContainsFunc(x.Extensions, func(e extension) bool { return e.Id.String() == "2.5.29.30" }) {
-			continue
-		}
-		if len(x.PermittedIPRanges)+len(x.ExcludedIPRanges)+len(x.PermittedEmailAddresses)+len(x.ExcludedEmailAddresses) > 0 ||
-			slices.ContainsFunc(x.UnhandledCriticalExtensions, func(o oid) bool { return o.String() == "2.5.29.30" }) ||
-			len(x.PermittedURIDomains)+len(x.ExcludedURIDomains)+len(x.PermittedDNSDomains)+len(x.ExcludedDNSDomains) == 0 {
-			return depends("%s has name constraints of a kind that is not judged here", path[i].Subject()), false
-		}
-		for _, below := range path[:i] {
-			for _, u := range below.X509.URIs {
-				host, _, _ := strings.Cut(u.Host, ":")
-				if !allowed(host, x.PermittedURIDomains, x.ExcludedURIDomains, uriMatches) {
-					return refused("%s is not within the name constraints of %s", u.String(), path[i].Subject()), false
-				}
-			}
-			for _, name := range below.X509.DNSNames {
-				if !allowed(name, x.PermittedDNSDomains, x.ExcludedDNSDomains, dnsMatches) {
-					return refused("%s is not within the name constraints of %s", name, path[i].Subject()), false
-				}
-			}
-		}
-	}
-	return Answer{}, true
-}
-
-func allowed(name string, permitted, excluded []string, matches func(name, base string) bool) bool {
-	in := func(base string) bool { return matches(strings.ToLower(name), strings.ToLower(base)) }
-	return (len(permitted) == 0 || slices.ContainsFunc(permitted, in)) && !slices.ContainsFunc(excluded, in)
-}
-
-// uriMatches: a leading period means one label or more, none means the host
-// itself (RFC 5280 4.2.1.10).
-func uriMatches(host, base string) bool {
-	if strings.HasPrefix(base, ".") {
-		return len(host) > len(base) && strings.HasSuffix(host, base)
-	}
-	return host == base
-}
-
-func dnsMatches(name, base string) bool {
-	if base == "" || name == base {
-		return true
-	}
-	return strings.HasSuffix(name, "."+strings.TrimPrefix(base, "."))
 }

@@ -2,121 +2,189 @@ package pki
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"slices"
+	"time"
 )
 
 // maxWebpkiDepth is rustls-webpki's bound on intermediates
 // (src/verify_cert.rs, MAX_SUB_CA_COUNT).
 const maxWebpkiDepth = 6
 
-// webpkiVerify follows rustls-webpki (src/verify_cert.rs): it goes back and tries
-// every path. Of an anchor only subject, key and name constraints count.
+// webpkiVerify follows rustls-webpki 0.103 and 0.104 (src/verify_cert.rs): it goes
+// back and tries every path. Of an anchor only subject, key and name constraints
+// count. Where the two releases differ it depends.
 func webpkiVerify(q Question) Answer {
-	for _, c := range q.Chain {
-		if c.X509 == nil {
-			return refused("%s: %v", c.Subject(), c.Err)
-		}
+	chain := fieldsOf(q.Chain)
+	leaf := chain[0]
+	if leaf.broken != nil || leaf.odd != nil {
+		return depends("%s cannot be judged here: %v", leaf.Subject(), cmpErr(leaf))
 	}
-	leaf := q.Chain[0]
-	if leaf.X509.IsCA {
-		return refused("%s is a CA and is presented as a leaf", leaf.Subject())
-	}
-	w := webpki{q: q, why: refused("no issuer of %s is trusted or presented", leaf.Subject())}
+	w := webpki{q: q, anchors: fieldsOf(q.Roots), presented: chain[1:], why: refused("no issuer of %s is trusted or presented", leaf.Subject())}
 	if answer, ok := w.usable(leaf, true, 0); !ok {
 		return answer
 	}
-	return w.climb([]*Certificate{leaf})
+	answer := w.climb([]*fields{leaf})
+	if answer.Result == Refused && w.open.Result != "" {
+		return w.open
+	}
+	return answer
+}
+
+func cmpErr(f *fields) error {
+	if f.broken != nil {
+		return f.broken
+	}
+	return f.odd
 }
 
 type webpki struct {
-	q   Question
-	why Answer
+	q                  Question
+	anchors, presented []*fields
+	// why is the last refusal; open is something that might yet have led to yes.
+	why, open Answer
 }
 
-func (w *webpki) climb(path []*Certificate) Answer {
+func (w *webpki) note(a Answer) {
+	if a.Result == Depends {
+		w.open = a
+	} else {
+		w.why = a
+	}
+}
+
+func (w *webpki) climb(path []*fields) Answer {
 	current := path[len(path)-1]
-	for _, anchor := range w.q.Roots {
-		if anchor.X509 == nil || !bytes.Equal(anchor.X509.RawSubject, current.X509.RawIssuer) {
+	for _, anchor := range w.anchors {
+		if anchor.broken != nil {
+			w.note(depends("%s cannot be read here: %v", anchor.Subject(), anchor.broken))
 			continue
 		}
-		if !w.signed(current, anchor) {
-			w.why = refused("%s is not signed by the key of %s", current.Subject(), anchor.Subject())
+		if !bytes.Equal(anchor.subject, current.issuer) {
+			continue
+		}
+		if answer, ok := w.signed(current, anchor); !ok {
+			w.note(answer)
 			continue
 		}
 		whole := append(slices.Clone(path), anchor)
-		for _, c := range whole[1:] {
-			if slices.ContainsFunc(c.X509.Extensions, func(e extension) bool { return e.Id.String() == "2.5.29.30" }) {
-				return depends("%s has name constraints, which are not judged here for ztunnel", c.Subject())
-			}
+		if answer, ok := anchored(whole); !ok {
+			w.note(answer)
+			continue
 		}
-		return accepted(whole)
+		certs := make([]*Certificate, len(whole))
+		for i, f := range whole {
+			certs[i] = f.Certificate
+		}
+		return accepted(certs)
 	}
 	if len(path) > maxWebpkiDepth {
-		return refused("more than %d intermediates", maxWebpkiDepth)
+		w.note(refused("more than %d intermediates", maxWebpkiDepth))
+		return w.why
 	}
-	for _, next := range w.q.Chain[1:] {
-		if !bytes.Equal(next.X509.RawSubject, current.X509.RawIssuer) || slices.ContainsFunc(path, next.Equal) {
+	for _, next := range w.presented {
+		if next.broken != nil || next.odd != nil {
+			w.note(depends("%s cannot be judged here: %v", next.Subject(), cmpErr(next)))
+			continue
+		}
+		again := func(f *fields) bool { return bytes.Equal(f.subject, next.subject) && bytes.Equal(f.spki, next.spki) }
+		if !bytes.Equal(next.subject, current.issuer) || slices.ContainsFunc(path, again) {
 			continue
 		}
 		if answer, ok := w.usable(next, false, len(path)-1); !ok {
-			w.why = answer
+			w.note(answer)
 			continue
 		}
-		if !w.signed(current, next) {
-			w.why = refused("%s is not signed by the key of %s", current.Subject(), next.Subject())
+		if answer, ok := w.signed(current, next); !ok {
+			w.note(answer)
 			continue
 		}
-		if answer := w.climb(append(slices.Clone(path), next)); answer.Result != Refused {
+		if answer := w.climb(append(slices.Clone(path), next)); answer.Result == Accepted {
 			return answer
 		}
 	}
 	return w.why
 }
 
-// usable checks one presented certificate; below is how many intermediates stand
-// between it and the leaf.
-func (w *webpki) usable(c *Certificate, leaf bool, below int) (Answer, bool) {
-	x := c.X509
-	if answer, ok := inTime(c, w.q.At); !ok {
-		return answer, false
+// anchored: name constraints are not judged for ztunnel, and a critical extension
+// in an anchor is an error to 0.103 and ignored by 0.104.
+func anchored(path []*fields) (Answer, bool) {
+	for _, f := range path[1:] {
+		if f.constrained {
+			return depends("%s has name constraints, which are not judged here for ztunnel", f.Subject()), false
+		}
 	}
-	switch {
-	case x.Version != 3:
-		return refused("%s is not of version 3", c.Subject()), false
-	case unhandled(x) != "":
-		return refused("%s has the critical extension %s, which is unknown", c.Subject(), unhandled(x)), false
-	case !leaf && (!x.BasicConstraintsValid || !x.IsCA):
-		return refused("%s is not a CA", c.Subject()), false
-	case !leaf && pathLen(x) >= 0 && below > pathLen(x):
-		return refused("%s allows %d intermediates below it, and %d are there", c.Subject(), pathLen(x), below), false
-	case !leaf && !maySignCerts(x):
-		return depends("%s may not sign certificates (key usage), which not every release asks", c.Subject()), false
+	anchor := path[len(path)-1]
+	if anchor.version == 2 || anchor.odd != nil || anchor.unhandled(knownToWebpki) != "" {
+		return depends("whether ztunnel takes %s for a root differs between releases", anchor.Subject()), false
 	}
-	return w.q.mayBeUsed(c, false)
+	return Answer{}, true
 }
 
-// signed verifies with the algorithms that ztunnel's provider has: no SHA-1, RSA
-// from 2048 bits on, P-256 and P-384.
-func (w *webpki) signed(c, issuer *Certificate) bool {
-	switch key := issuer.X509.PublicKey.(type) {
-	case *rsa.PublicKey:
-		if key.N.BitLen() < 2048 || key.N.BitLen() > 8192 {
-			return false
-		}
-	case *ecdsa.PublicKey:
-		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() {
-			return false
+func knownToWebpki(id oid) bool {
+	switch standard(id) {
+	case extKeyUsage, extSAN, extBC, extNC, extCRLDP, extEKU:
+		return true
+	}
+	return false
+}
+
+// usable checks one presented certificate; below is how many intermediates stand
+// between it and the leaf.
+func (w *webpki) usable(f *fields, leaf bool, below int) (Answer, bool) {
+	at := w.q.At.Truncate(time.Second)
+	switch {
+	case at.Before(f.notBefore):
+		return refused("%s is not valid before %s", f.Subject(), f.notBefore.UTC().Format(time.RFC3339)), false
+	case at.After(f.notAfter):
+		return refused("%s expired at %s", f.Subject(), f.notAfter.UTC().Format(time.RFC3339)), false
+	case f.version != 3:
+		return refused("%s is not of version 3", f.Subject()), false
+	case f.unhandled(knownToWebpki) != "":
+		return refused("%s has the critical extension %s, which is unknown", f.Subject(), f.unhandled(knownToWebpki)), false
+	case leaf && f.ca:
+		return refused("%s is a CA and is presented as a leaf", f.Subject()), false
+	case !leaf && !f.ca:
+		return refused("%s is not a CA", f.Subject()), false
+	case !leaf && f.pathLen >= 0 && below > f.pathLen:
+		return refused("%s allows %d intermediates below it, and %d are there", f.Subject(), f.pathLen, below), false
+	case f.pathLen > 255:
+		return depends("%s has a path length of %d", f.Subject(), f.pathLen), false
+	}
+	want := idClientAuth()
+	if w.q.Usage == ServerAuth {
+		want = idServerAuth()
+	}
+	if w.q.Usage != AnyUsage && f.hasEKU && !slices.ContainsFunc(f.eku, want.Equal) {
+		return refused("%s is not for use as a %s (extended key usage)", f.Subject(), w.q.Usage), false
+	}
+	if f.hasKU && (f.ku&x509.KeyUsageCertSign != 0) == leaf { // since 0.104
+		return depends("whether the key usage of %s is looked at differs between releases", f.Subject()), false
+	}
+	return Answer{}, true
+}
+
+// signed verifies with the algorithms that ztunnel's providers have in common: no
+// SHA-1, RSA from 2048 bits on, P-256 and P-384.
+func (w *webpki) signed(f, issuer *fields) (Answer, bool) {
+	if s, ok := schemeOf(f.algorithm, f.X509); ok {
+		switch key := issuer.key().(type) {
+		case *rsa.PublicKey:
+			if n := key.N.BitLen(); n < 2048 || n > 8192 || s.hash == crypto.SHA1 {
+				return refused("%s is signed by RSA of %d bits with %s", f.Subject(), n, s.hash), false
+			}
+		case *ecdsa.PublicKey:
+			if s.hash == crypto.SHA1 {
+				return refused("%s is signed with %s", f.Subject(), s.hash), false
+			}
+			if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() || s.hash == crypto.SHA512 {
+				return depends("%s is signed on %s with %s, which not every provider has", f.Subject(), key.Params().Name, s.hash), false
+			}
 		}
 	}
-	switch c.X509.SignatureAlgorithm {
-	case x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
-		x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.PureEd25519:
-	default:
-		return false
-	}
-	return issuer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
+	return f.signedBy(issuer)
 }
