@@ -382,6 +382,12 @@ func maySignCerts(x *x509.Certificate) bool {
 	return x.KeyUsage == 0 || x.KeyUsage&x509.KeyUsageCertSign != 0
 }
 
+// contradicts: a path length on what is no CA makes the whole certificate invalid
+// to Envoy.
+func contradicts(x *x509.Certificate) bool {
+	return x.BasicConstraintsValid && !x.IsCA && pathLen(x) >= 0
+}
+
 // pathLen is the path length constraint, -1 for none.
 func pathLen(x *x509.Certificate) int {
 	if !x.BasicConstraintsValid || x.MaxPathLen == 0 && !x.MaxPathLenZero {
