@@ -200,7 +200,7 @@ func (q Question) judgePath(p envoyPath) Answer {
 	if answer, ok := q.presentedMay(p.certs[:p.untrusted]); !ok {
 		return answer
 	}
-	if answer, ok := constraintsHold(p.certs); !ok {
+	if answer, ok := constraintsHold(p.certs, q.Usage); !ok {
 		return answer
 	}
 	for _, c := range p.certs[:len(p.certs)-1] {

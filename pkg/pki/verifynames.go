@@ -9,7 +9,7 @@ import (
 // the anchor's too, to those below it (boringssl crypto/x509/v3_ncons.cc):
 // self-issued ones are passed over, but for the leaf. Kinds of names that are
 // not judged here are not guessed at.
-func constraintsHold(path []*fields) (Answer, bool) {
+func constraintsHold(path []*fields, usage Usage) (Answer, bool) {
 	for i := len(path) - 1; i > 0; i-- {
 		if !path[i].constrained {
 			continue
@@ -22,8 +22,9 @@ func constraintsHold(path []*fields) (Answer, bool) {
 				return answer, false
 			}
 		}
-		if !path[0].hasNames && len(path[0].subjectAs) > 0 {
-			// A common name that looks like a host name is refused.
+		// Where there is no alternative name, a common name that looks like a host name
+		// is refused. A CA that is asked about by itself is no peer and needs none.
+		if usage != AnyUsage && !path[0].hasNames && len(path[0].subjectAs) > 0 {
 			return depends("the leaf has no alternative name, and %s has name constraints", path[i].Subject()), false
 		}
 	}
