@@ -40,11 +40,10 @@ func caRules() []Rule {
 			return all
 		})},
 		{ID: "ca-material", Category: CA, About: "the CA's certificates are sound", Run: perPlane(func(plane mesh.ControlPlane, s *mesh.Snapshot) (all []Finding) {
-			ca := plane.CA
-			if len(ca.Cert.Certs) == 0 || len(ca.Root.Certs) == 0 {
+			authority := plane.CA.Authority()
+			if authority == nil {
 				return nil
 			}
-			authority := &pki.Authority{Cert: ca.Cert.Certs[0], Chain: ca.Chain.Certs, Roots: ca.Root}
 			for _, f := range pki.LintAuthority(authority, s.TakenAt) {
 				switch f.ID {
 				case "expired", "expires-soon", "not-yet-valid", "root-signs":

@@ -78,7 +78,6 @@ func ParsePublic(f Files) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{Cert: cert.Certs[0], Roots: roots}
 	behind := slices.Clone(cert.Certs[1:])
 	if len(f.Chain.Data) > 0 {
 		chain, err := f.Chain.bundle()
@@ -87,16 +86,26 @@ func ParsePublic(f Files) (*Authority, error) {
 		}
 		behind = append(behind, chain.Certs...)
 	}
-	seen := NewSet(a.Cert)
+	return NewAuthority(cert.Certs[0], behind, roots), nil
+}
+
+// NewAuthority is a CA without its key: the certificate that signs, what is
+// presented behind it, and the bundle. From what is presented the certificate
+// itself, doubles and self-signed roots are left out.
+func NewAuthority(cert *Certificate, behind []*Certificate, roots Bundle) *Authority {
+	a := &Authority{Cert: cert, Roots: Bundle{Raw: roots.Raw, Certs: slices.Clone(roots.Certs)}}
+	seen := NewSet(cert)
 	for _, c := range behind {
-		if seen.Has(c) || selfSigned(c) {
+		if seen.Has(c) || c.X509 != nil && selfSigned(c) {
 			continue
 		}
 		seen[c.Fingerprint()] = c
 		a.Chain = append(a.Chain, c)
 	}
-	a.orderRoots()
-	return a, nil
+	if cert.X509 != nil && !slices.ContainsFunc(append(slices.Clone(a.Chain), a.Roots.Certs...), func(c *Certificate) bool { return c.X509 == nil }) {
+		a.orderRoots()
+	}
+	return a
 }
 
 // ErrWrongKey is returned where key and certificate do not belong together.

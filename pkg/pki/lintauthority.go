@@ -198,6 +198,9 @@ func (l *linter) paths(a *Authority, chain []*Certificate, at time.Time) {
 // issuer is looked for among the trusted first: the CA's own certificate counts
 // only where the bundle has none that could be taken for it.
 func (l *linter) envoy(a *Authority, chain []*Certificate, at time.Time) {
+	if slices.ContainsFunc(append(slices.Clone(chain), a.Roots.Certs...), func(c *Certificate) bool { return c.X509 != nil && constraints(c.X509) != "" }) {
+		return // they are about names that only a leaf has: another finding says so
+	}
 	issuers := slices.DeleteFunc(distinct(a.Roots.Certs), func(c *Certificate) bool {
 		same := len(c.X509.SubjectKeyId) == 0 || len(a.Cert.X509.SubjectKeyId) == 0 || slices.Equal(c.X509.SubjectKeyId, a.Cert.X509.SubjectKeyId)
 		return !same || !sameName(c.X509.RawSubject, a.Cert.X509.RawSubject) || !maySignCerts(c.X509) || contradicts(c.X509)

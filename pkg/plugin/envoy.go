@@ -10,7 +10,9 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
 )
 
 const envoyExample = `  # what every live proxy of the mesh has loaded
@@ -30,6 +32,7 @@ type envoyOptions struct {
 	output      string
 	concurrency int
 	timeout     time.Duration
+	counters    bool
 }
 
 func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
@@ -56,6 +59,7 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "only pods with these labels")
 	cmd.Flags().StringVar(&o.rootFile, "root", "", "PEM file of the roots that every proxy must have loaded")
 	outputFlag(cmd, &o.output)
+	cmd.Flags().BoolVar(&o.counters, "counters", false, "read the counters of upstream endpoints too: connections, failed ones, errors")
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
 	return cmd
@@ -95,7 +99,7 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 		return explain(err)
 	}
 	now := time.Now()
-	read(ctx, dialer, proxies, o.concurrency, o.timeout)
+	o.read(ctx, kube, dialer, proxies)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -106,20 +110,41 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 	return report.verdict()
 }
 
-// read fills in what each proxy has loaded, or why that is not known.
-func read(ctx context.Context, dialer proxy.Dialer, proxies []mesh.Proxy, concurrency int, timeout time.Duration) {
-	reader := proxy.Reader{Dialer: dialer, Now: time.Now, Concurrency: concurrency, Timeout: timeout}
+// read fills in what each proxy has loaded, or why that is not known. Of one that
+// cannot be reached by port-forward, the agent's metrics may still say when its
+// leaf ends: less than a proof, and named as such.
+func (o envoyOptions) read(ctx context.Context, kube kubernetes.Interface, dialer proxy.Dialer, proxies []mesh.Proxy) {
+	reader := proxy.Reader{Dialer: dialer, Now: time.Now, Concurrency: o.concurrency, Timeout: o.timeout}
 	targets := make([]proxy.Target, len(proxies))
 	index := make(map[proxy.Pod]*mesh.Proxy, len(proxies))
 	for i := range proxies {
 		p := &proxies[i]
-		targets[i] = proxy.Target{Pod: proxy.Pod{Namespace: p.Namespace, Name: p.Name}, AdminPort: p.AdminPort}
+		targets[i] = proxy.Target{Pod: proxy.Pod{Namespace: p.Namespace, Name: p.Name}, AdminPort: p.AdminPort, Ztunnel: p.Kind == mesh.Ztunnel, Counters: o.counters}
 		index[targets[i].Pod] = p
 	}
 	reader.Read(ctx, targets, func(r proxy.Result) {
 		p := index[r.Target.Pod]
+		p.Upstreams = r.Upstreams
 		if p.Loaded = r.Loaded; r.Err != nil {
 			p.Error = r.Err.Error()
 		}
 	})
+	var group errgroup.Group
+	group.SetLimit(o.concurrency)
+	for i := range proxies {
+		p := &proxies[i]
+		if p.Error == "" || p.Kind == mesh.Ztunnel {
+			continue
+		}
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, o.timeout)
+			defer cancel()
+			// Without metrics it is unreadable, which it is anyway.
+			if end, err := proxy.ReadLeafEnd(ctx, kube, proxy.Pod{Namespace: p.Namespace, Name: p.Name}, p.StatusPort, time.Now()); err == nil {
+				p.Error += "; by its metrics its certificate ends at " + stamp(end)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no member fails
 }

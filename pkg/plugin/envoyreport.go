@@ -53,6 +53,8 @@ type envoyItem struct {
 	LeafUpdated   time.Time      `json:"leafUpdated,omitzero"`
 	RootsUpdated  time.Time      `json:"rootsUpdated,omitzero"`
 	LeafConfirmed bool           `json:"leafConfirmed"`
+	// Upstreams are the counters of --counters.
+	Upstreams []proxy.Upstream `json:"upstreams,omitempty"`
 }
 
 // certBrief is what tells a certificate from another.
@@ -95,7 +97,7 @@ func newEnvoyReport(proxies []mesh.Proxy, want pki.Bundle, now time.Time) envoyR
 }
 
 func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
-	item := envoyItem{Namespace: p.Namespace, Name: p.Name, ProxyKind: p.Kind, Version: p.Version}
+	item := envoyItem{Namespace: p.Namespace, Name: p.Name, ProxyKind: p.Kind, Version: p.Version, Upstreams: p.Upstreams}
 	if p.Loaded == nil || len(p.Loaded.Identities) == 0 || p.Loaded.Identities[0].Leaf() == nil {
 		item.State, item.Reason = stateUnreadable, cmp.Or(p.Error, "it was not read")
 		return item
@@ -173,7 +175,7 @@ func (r envoyReport) names() []string {
 func (r envoyReport) rows(wide bool) [][]string {
 	header := []string{"NAMESPACE", "NAME", "STATE", "ISSUER", "NOT BEFORE", "ROOTS"}
 	if wide {
-		header = append(header, "KIND", "VERSION", "SERIAL", "EXPIRES", "CONFIRMED", "EVIDENCE", "REASON")
+		header = append(header, "KIND", "VERSION", "SERIAL", "EXPIRES", "CONFIRMED", "EVIDENCE", "CONNECTIONS", "FAILED", "ERRORS", "REASON")
 	}
 	rows := [][]string{header}
 	for _, item := range r.Items {
@@ -187,11 +189,26 @@ func (r envoyReport) rows(wide bool) [][]string {
 		}
 		row := []string{item.Namespace, item.Name, string(item.State), leaf.Issuer, stamp(leaf.NotBefore), strings.Join(roots, "; ")}
 		if wide {
-			row = append(row, string(item.ProxyKind), item.Version, leaf.Serial, stamp(leaf.NotAfter), confirmed(item), string(item.Evidence), item.Reason)
+			row = append(row, string(item.ProxyKind), item.Version, leaf.Serial, stamp(leaf.NotAfter), confirmed(item), string(item.Evidence))
+			row = append(append(row, counters(item)...), item.Reason)
 		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// counters are the sums over a proxy's upstream endpoints, "" where none were read.
+func counters(item envoyItem) []string {
+	if len(item.Upstreams) == 0 {
+		return []string{"", "", ""}
+	}
+	var sum proxy.Upstream
+	for _, u := range item.Upstreams {
+		sum.Connections += u.Connections
+		sum.ConnectFail += u.ConnectFail
+		sum.Errors += u.Errors
+	}
+	return []string{fmt.Sprint(sum.Connections), fmt.Sprint(sum.ConnectFail), fmt.Sprint(sum.Errors)}
 }
 
 func stamp(t time.Time) string {

@@ -36,8 +36,12 @@ type Reader struct {
 // Target is one proxy to read.
 type Target struct {
 	Pod Pod
-	// AdminPort is Envoy's admin port (proxyAdminPort).
+	// AdminPort is Envoy's admin port (proxyAdminPort), or ztunnel's.
 	AdminPort int
+	// Ztunnel says that it is one: its dump has another form.
+	Ztunnel bool
+	// Counters asks for the counters of its upstream endpoints too.
+	Counters bool
 	// Info asks for the proxy's own word on its release too: worth a request where
 	// its image does not name one.
 	Info bool
@@ -48,6 +52,8 @@ type Result struct {
 	Target Target
 	Loaded *Loaded
 	Err    error
+	// Upstreams are its counters, where they were asked for and could be read.
+	Upstreams []Upstream
 }
 
 // Read reads every target and hands each result to yield as it arrives, one at
@@ -66,7 +72,7 @@ func (r *Reader) Read(ctx context.Context, targets []Target, yield func(Result))
 			if err := slots.Acquire(ctx, 1); err != nil {
 				result.Err = fmt.Errorf("not read: %w", err)
 			} else {
-				result.Loaded, result.Err = r.one(ctx, target)
+				result.Loaded, result.Upstreams, result.Err = r.one(ctx, target)
 				slots.Release(1)
 			}
 			mu.Lock()
@@ -77,7 +83,7 @@ func (r *Reader) Read(ctx context.Context, targets []Target, yield func(Result))
 	wg.Wait()
 }
 
-func (r *Reader) one(ctx context.Context, target Target) (*Loaded, error) {
+func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, error) {
 	timeout := r.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -86,16 +92,24 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, error) {
 	defer cancel()
 	client, done := r.client(target)
 	defer done()
+	if target.Ztunnel {
+		raw, err := get(ctx, client, "/config_dump")
+		if err != nil {
+			return nil, nil, err
+		}
+		loaded, err := ParseZtunnel(raw, r.Now())
+		return loaded, nil, err
+	}
 	raw, err := get(ctx, client, "/config_dump?resource=dynamic_active_secrets")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	loaded, err := ParseSecrets(raw, r.Now())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	// The two evidences are read over one connection. The second is confirmation:
-	// without it the first stands, and says that it stands alone.
+	// What follows is read over the same connection. It is confirmation: without it
+	// the first stands, and says that it stands alone.
 	if raw, err = get(ctx, client, "/certs"); err == nil {
 		loaded.Contexts, err = ParseCerts(raw)
 	}
@@ -108,7 +122,16 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, error) {
 			loaded.Info, _ = ParseInfo(raw)
 		}
 	}
-	return loaded, nil
+	var upstreams []Upstream
+	if target.Counters {
+		if raw, err = get(ctx, client, "/clusters"); err == nil {
+			upstreams, err = ParseClusters(raw)
+		}
+		if err != nil {
+			return nil, nil, err // counters were asked for: silence about them is no zero
+		}
+	}
+	return loaded, upstreams, nil
 }
 
 // client speaks HTTP to the target's admin port over one connection.

@@ -111,10 +111,7 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 	if ca == nil {
 		return
 	}
-	var old *pki.Authority
-	if source := s.ControlPlanes[0].CA; len(source.Cert.Certs) > 0 && len(source.Root.Certs) > 0 {
-		old = &pki.Authority{Cert: source.Cert.Certs[0], Chain: source.Chain.Certs, Roots: source.Root}
-	}
+	old := s.ControlPlanes[0].CA.Authority()
 	findings := pki.LintAuthority(ca, s.TakenAt)
 	if old != nil && !old.Cert.Equal(ca.Cert) {
 		findings = append(findings, pki.LintPair(old, ca, s.TakenAt)...)
