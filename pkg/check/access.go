@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -11,9 +12,12 @@ func accessRules() []Rule {
 	return []Rule{
 		{ID: "unread", Category: Access, About: "every part of the mesh could be read", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, g := range s.Gaps {
-				f := Finding{Severity: pki.SeverityError, Object: g.Part, Message: "it could not be read: " + g.Error, Hint: "nothing is concluded from what is not seen: try again when it can be read"}
+				f := Finding{Severity: pki.SeverityError, Object: cmp.Or(g.Part, g.Resource, "a part of the mesh"), Message: "it could not be read: " + g.Error, Hint: "nothing is concluded from what is not seen: try again when it can be read"}
 				if g.Verb != "" {
 					f.Hint = fmt.Sprintf("ask for a role that may %s %s", g.Verb, g.Resource)
+					if g.Namespace != "" {
+						f.Hint += " in namespace " + g.Namespace
+					}
 				}
 				if optional(g.Resource) {
 					f.Severity = pki.SeverityWarning
@@ -22,21 +26,24 @@ func accessRules() []Rule {
 			}
 			return all, 1
 		}},
-		{ID: "no-istiod", Category: Access, About: "there is a control plane", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "control-plane", Category: Access, About: "there is a control plane, and its rollout is complete", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			if len(s.ControlPlanes) == 0 {
-				all = append(all, Finding{Severity: pki.SeverityError, Object: "cluster", Message: "no istiod was found", Hint: "is Istio installed here? name its namespace with --istio-namespace"})
+				all = append(all, Finding{ID: "no-istiod", Severity: pki.SeverityError, Object: "cluster", Message: "no istiod was found", Hint: "is Istio installed here? name its namespace with --istio-namespace"})
 			}
 			for _, plane := range s.ControlPlanes {
-				object := "istiod " + plane.Namespace + "/" + plane.Name
 				if len(plane.Replicas) == 0 {
-					all = append(all, Finding{ID: "no-replica", Severity: pki.SeverityError, Object: object, Message: "it has no replica", Hint: "nobody renews certificates: scale it up"})
+					all = append(all, Finding{ID: "no-replica", Severity: pki.SeverityError, Object: planeObject(plane), Message: "it has no replica", Hint: "nobody renews certificates: scale it up"})
 				} else if !plane.Settled {
-					all = append(all, Finding{ID: "istiod-rollout", Severity: pki.SeverityWarning, Object: object, Message: "its rollout is not complete", Hint: "'kubectl rollout status' tells why"})
+					all = append(all, Finding{ID: "istiod-rollout", Severity: pki.SeverityWarning, Object: planeObject(plane), Message: "its rollout is not complete", Hint: "'kubectl rollout status' tells why"})
 				}
 			}
 			return all, 1
 		}},
 	}
+}
+
+func planeObject(plane mesh.ControlPlane) string {
+	return "istiod " + plane.Namespace + "/" + plane.Name
 }
 
 // optional parts decide about no verdict on trust.

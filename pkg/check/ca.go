@@ -1,59 +1,24 @@
 package check
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
 func caRules() []Rule {
+	const noPlane = "no istiod was seen"
 	return []Rule{
-		{ID: "ca-source", Category: CA, About: "it is known where the CA comes from, and it can be read", Run: perPlane(func(plane mesh.ControlPlane, s *mesh.Snapshot) (all []Finding) {
-			object := caObject(plane)
-			ca := plane.CA
-			switch ca.Kind {
-			case mesh.CAUnknown:
-				all = append(all, Finding{ID: "ca-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it cannot be told what istiod signs with: " + ca.Why, Hint: "allow to get this Secret; what istiods serve is judged all the same"})
-			case mesh.CAUnsupported:
-				all = append(all, Finding{ID: "ca-managed", Severity: pki.SeverityWarning, Object: object, Message: "the control plane is managed elsewhere", Hint: "rotate by the provider's procedure"})
-			case mesh.CASelfSigned:
-				all = append(all, Finding{ID: "ca-self-signed", Severity: pki.SeverityWarning, Object: object, Message: "the mesh signs with istiod's own self-signed root (" + ca.Why + ")", Hint: "in production use a CA of your own in cacerts, whose root's key is not in the cluster"})
-			case mesh.CAIstioCSR, mesh.CARA, mesh.CASPIRE:
-				all = append(all, Finding{ID: "ca-elsewhere", Severity: pki.SeverityInfo, Object: object, Message: "certificates are signed elsewhere: " + ca.Why, Hint: "rotate there; 'kubectl meshca verify --root' proves the result"})
-			}
-			if ca.Error != "" && ca.Kind != mesh.CAUnknown {
-				all = append(all, Finding{ID: "ca-faulty", Severity: pki.SeverityError, Object: object, Message: ca.Error, Hint: "istiod keeps what it has in memory until it restarts: mend the Secret before that"})
-			}
-			if ca.HasKey && !ca.KeyMatches && ca.Error == "" {
-				all = append(all, Finding{ID: "ca-wrong-key", Severity: pki.SeverityError, Object: object, Message: "its key is not that of its certificate", Hint: "istiod does not start with it: restore the pair"})
-			}
-			if strings.Contains(ca.Why, "istiod does not start") {
-				all = append(all, Finding{ID: "ca-incomplete", Severity: pki.SeverityError, Object: object, Message: ca.Why, Hint: "give all four files"})
-			}
-			if strings.Contains(ca.Why, "may still sign with its own root") {
-				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityWarning, Object: object, Message: ca.Why, Hint: "compare with what istiods serve: the next restart of one of them cuts over"})
-			}
-			if ca.HasCRL {
-				all = append(all, Finding{ID: "ca-crl", Severity: pki.SeverityWarning, Object: object, Message: "ca-crl.pem is present: Envoy demands a CRL for every certificate of a chain", Hint: "a rotation must distribute CRLs that cover the new chain first"})
-			}
-			return all
-		})},
-		{ID: "ca-material", Category: CA, About: "the CA's certificates are sound", Run: perPlane(func(plane mesh.ControlPlane, s *mesh.Snapshot) (all []Finding) {
-			authority := plane.CA.Authority()
-			if authority == nil {
-				return nil
-			}
-			for _, f := range pki.LintAuthority(authority, s.TakenAt) {
-				switch f.ID {
-				case "expired", "expires-soon", "not-yet-valid", "root-signs":
-					continue // the rules on expiry and on the source say it
-				}
-				all = append(all, Finding{ID: "ca-" + f.ID, Severity: f.Severity, Object: caObject(plane) + ": " + f.Subject, Message: f.Message, Hint: f.Hint})
-			}
-			return all
-		})},
-		{ID: "ca-owner", Category: CA, About: "nobody else writes the CA Secret", Run: perPlane(func(plane mesh.ControlPlane, s *mesh.Snapshot) (all []Finding) {
+		{ID: "ca-source", Category: CA, About: "it is known where the CA comes from, and it can be read", Needs: noPlane, Run: perPlane(caSource)},
+		{ID: "ca-complete", Category: CA, About: "the CA Secret is complete, and in a layout that istiod reads", Needs: "no CA Secret was read", Reads: []string{"secrets"}, Run: perSecret(caComplete)},
+		{ID: "ca-loaded", Category: CA, About: "every istiod signs with what its CA Secret holds", Needs: "no plugged CA was read, or no istiod's chain", Reads: []string{"secrets"}, Run: caLoaded},
+		{ID: "ca-material", Category: CA, About: "the CA's certificates are sound", Needs: "the CA's certificates were not read", Reads: []string{"secrets"}, Run: caMaterial},
+		{ID: "ca-owner", Category: CA, About: "nobody else writes the CA Secret", Needs: "no CA Secret was read", Reads: []string{"secrets"}, Run: perSecret(func(plane mesh.ControlPlane) (all []Finding) {
 			if len(plane.CA.Owners) > 0 {
 				all = append(all, Finding{Severity: pki.SeverityWarning, Object: caObject(plane), Message: "it is written by " + strings.Join(plane.CA.Owners, ", "), Hint: "a rotation changes the source of truth, not this Secret"})
 			}
@@ -62,13 +27,8 @@ func caRules() []Rule {
 			}
 			return all
 		})},
-		{ID: "leftover-ca", Category: CA, About: "no CA Secret lies about unused", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-			if left := s.LeftoverCASecret; left != nil {
-				all = append(all, Finding{Severity: pki.SeverityWarning, Object: "secret " + left.Namespace + "/" + left.Secret, Message: left.Why + ": it is of an earlier self-signed root", Hint: "keep it only as long as a way back needs it: its key is a CA's key"})
-			}
-			return all, len(s.ControlPlanes)
-		}},
-		{ID: "several-clusters", Category: CA, About: "no other cluster shares this root", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "leftover-ca", Category: CA, About: "no CA Secret lies about unused", Needs: "it is not known which Secret is in use", Reads: []string{"secrets"}, Run: leftover},
+		{ID: "several-clusters", Category: CA, About: "no other cluster shares this root", Needs: noPlane, Reads: []string{"secrets", "services"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, r := range s.Remotes {
 				all = append(all, Finding{Severity: pki.SeverityWarning, Object: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Message: "another cluster may share this root", Hint: "clusters of one root are rotated together"})
 			}
@@ -77,18 +37,196 @@ func caRules() []Rule {
 	}
 }
 
-func perPlane(run func(mesh.ControlPlane, *mesh.Snapshot) []Finding) func(*mesh.Snapshot, Policy) ([]Finding, int) {
+func perPlane(run func(mesh.ControlPlane) []Finding) func(*mesh.Snapshot, Policy) ([]Finding, int) {
 	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		for _, plane := range s.ControlPlanes {
-			all = append(all, run(plane, s)...)
+			all = append(all, run(plane)...)
 		}
 		return all, len(s.ControlPlanes)
 	}
 }
 
+// perSecret looks at the control planes whose CA Secret was read.
+func perSecret(run func(mesh.ControlPlane) []Finding) func(*mesh.Snapshot, Policy) ([]Finding, int) {
+	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		for _, plane := range s.ControlPlanes {
+			if plane.CA.Exists {
+				looked++
+				all = append(all, run(plane)...)
+			}
+		}
+		return all, looked
+	}
+}
+
 func caObject(plane mesh.ControlPlane) string {
 	if plane.CA.Secret == "" {
-		return "istiod " + plane.Namespace + "/" + plane.Name
+		return planeObject(plane)
 	}
 	return "secret " + plane.CA.Namespace + "/" + plane.CA.Secret
+}
+
+func plugged(kind mesh.CAKind) bool { return kind == mesh.CAPlugged || kind == mesh.CAPluggedTLS }
+
+func caSource(plane mesh.ControlPlane) (all []Finding) {
+	object, ca := caObject(plane), plane.CA
+	switch ca.Kind {
+	case mesh.CAPlugged, mesh.CAPluggedTLS:
+	case mesh.CASelfSigned:
+		all = append(all, Finding{ID: "ca-self-signed", Severity: pki.SeverityWarning, Object: object, Message: "the mesh signs with istiod's own self-signed root (" + ca.Why + ")", Hint: "in production use a CA of your own in cacerts, whose root's key is not in the cluster"})
+	case mesh.CAIstioCSR, mesh.CARA, mesh.CASPIRE:
+		all = append(all, Finding{ID: "ca-elsewhere", Severity: pki.SeverityInfo, Object: object, Message: "certificates are signed elsewhere: " + ca.Why, Hint: "rotate there; 'kubectl meshca verify --root' proves the result"})
+	case mesh.CACitadel:
+		all = append(all, Finding{ID: "ca-citadel", Severity: pki.SeverityWarning, Object: object, Message: "the CA is a Citadel", Hint: "its workloads' Secrets follow the root's bytes within a minute"})
+	case mesh.CAUnsupported:
+		all = append(all, Finding{ID: "ca-managed", Severity: pki.SeverityWarning, Object: object, Message: "the control plane is managed elsewhere", Hint: "rotate by the provider's procedure"})
+	default:
+		all = append(all, Finding{ID: "ca-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it cannot be told what istiod signs with: " + cmp.Or(ca.Why, "it was not read"), Hint: "allow to get this Secret; what istiods serve is judged all the same"})
+	}
+	if ca.Error != "" && ca.Kind != mesh.CAUnknown {
+		all = append(all, Finding{ID: "ca-faulty", Severity: pki.SeverityError, Object: object, Message: ca.Error, Hint: "istiod keeps what it has in memory until it restarts: mend the Secret before that"})
+	}
+	if ca.HasKey && !ca.KeyMatches && ca.Error == "" {
+		all = append(all, Finding{ID: "ca-wrong-key", Severity: pki.SeverityError, Object: object, Message: "its key is not that of its certificate", Hint: "istiod does not start with it: restore the pair"})
+	}
+	if ca.HasCRL {
+		all = append(all, Finding{ID: "ca-crl", Severity: pki.SeverityWarning, Object: object, Message: "ca-crl.pem is present: Envoy demands a CRL for every certificate of a chain", Hint: "a rotation must distribute CRLs that cover the new chain first"})
+	}
+	return all
+}
+
+// caComplete judges a plugged Secret by its entries (istio 1.30.3
+// pilot/pkg/bootstrap/istio_ca.go:229-267, 510).
+func caComplete(plane mesh.ControlPlane) (all []Finding) {
+	object, ca := caObject(plane), plane.CA
+	if ca.Kind == mesh.CAPluggedTLS || ca.Type == "kubernetes.io/tls" {
+		if v, exact, ok := parse(plane.Version); !ok || !exact && v.Minor <= 14 {
+			all = append(all, Finding{ID: "ca-tls-layout", Severity: pki.SeverityWarning, Object: object, Message: "it has the layout of kubernetes.io/tls, which istiod reads from 1.14.2 on, and the release of this one is not known", Hint: "what istiods serve tells whether they have read it"})
+		} else if (Range{Fixed: "1.14.2"}).holds(v) {
+			all = append(all, Finding{ID: "ca-tls-layout", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("istiod %s does not read the layout of kubernetes.io/tls: it signs with a root of its own", plane.Version), Hint: "use the four files of an Opaque Secret, or upgrade to 1.14.2 or later"})
+		}
+	}
+	if !plugged(ca.Kind) {
+		return all
+	}
+	wanted := []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}
+	if ca.Kind == mesh.CAPluggedTLS {
+		wanted = []string{"tls.crt", "tls.key", "ca.crt"}
+	}
+	var missing []string
+	for _, name := range wanted {
+		if !slices.Contains(ca.Keys, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		f := Finding{ID: "ca-incomplete", Severity: pki.SeverityError, Object: object, Message: "it lacks " + strings.Join(missing, ", ") + ": istiod does not start with it (from 1.26.1 on), or signs with a root of its own (before)", Hint: "give all of " + strings.Join(wanted, ", ")}
+		all = append(all, f)
+	}
+	return all
+}
+
+// caLoaded holds every replica against the Secret it is to have loaded: what
+// waits on disk cuts over at the next restart (istio-facts A5, B2).
+func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	for _, plane := range s.ControlPlanes {
+		if !plugged(plane.CA.Kind) || len(plane.CA.Cert.Certs) == 0 {
+			continue
+		}
+		for _, r := range plane.Replicas {
+			object := "istiod " + plane.Namespace + "/" + r.Pod
+			leaf, _ := evidence(r)
+			older := !r.Started.IsZero() && r.Started.Before(plane.CA.Created)
+			switch {
+			case signedBy(leaf, plane.CA.Cert.Certs[0]):
+				looked++
+			case leaf != nil:
+				looked++
+				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("it signs with %s and not with what %s holds: the next restart cuts over", issuer(leaf), caObject(plane)), Hint: "see its log for why it has not loaded the Secret; bring the Secret to a state that is safe to load"})
+			case older:
+				looked++
+				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityWarning, Object: object, Message: fmt.Sprintf("it has run since before %s was made (%s), and may still sign with its own root", caObject(plane), stamp(plane.CA.Created)), Hint: "see what it serves: the next restart may cut over"})
+			}
+		}
+	}
+	return all, looked
+}
+
+// evidence is the leaf by which a replica shows who signs: its answer to a
+// request, else what it serves; and what it sends behind it.
+func evidence(r mesh.Istiod) (leaf *pki.Certificate, behind []*pki.Certificate) {
+	switch {
+	case r.Signed != nil && len(r.Signed.Chain) > 0:
+		return r.Signed.Chain[0], r.Signed.Chain[1:]
+	case r.Served != nil && len(r.Served.Chain) > 0:
+		return r.Served.Chain[0], r.Served.Chain[1:]
+	}
+	return nil, nil
+}
+
+func issuer(c *pki.Certificate) string {
+	if c == nil || c.X509 == nil {
+		return "an unknown issuer"
+	}
+	return c.X509.Issuer.String()
+}
+
+func caMaterial(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	type said struct{ id, subject string }
+	seen := map[said]bool{}
+	for _, plane := range s.ControlPlanes {
+		ca := plane.CA
+		var found []pki.Finding
+		if authority := ca.Authority(); authority != nil {
+			looked++
+			found = pki.LintAuthority(authority, s.TakenAt)
+		} else if ca.Exists && ca.Error == "" {
+			looked++
+			all = append(all, Finding{ID: "ca-empty", Severity: pki.SeverityError, Object: caObject(plane), Message: "it holds no signing certificate, or no root", Hint: "istiod does not start with it"})
+		}
+		// The collector's own are those that need the key.
+		for _, f := range slices.Concat(found, ca.Findings) {
+			k := said{f.ID, caObject(plane) + f.Subject}
+			if seen[k] {
+				continue
+			}
+			seen[k] = true
+			switch f.ID {
+			case "expired", "expires-soon", "not-yet-valid":
+				continue // the rules on expiry say it
+			case "root-signs":
+				if ca.Kind == mesh.CASelfSigned {
+					continue // the rule on the source says it
+				}
+			}
+			all = append(all, Finding{ID: "ca-" + f.ID, Severity: f.Severity, Object: caObject(plane) + ": " + f.Subject, Message: f.Message, Hint: f.Hint})
+		}
+	}
+	return all, looked
+}
+
+func leftover(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	left := s.LeftoverCASecret
+	for _, plane := range s.ControlPlanes {
+		if plane.CA.Kind != mesh.CAUnknown && plane.CA.Kind != "" {
+			looked++
+		}
+		if left == nil || len(left.Cert.Certs) == 0 {
+			continue
+		}
+		for _, r := range plane.Replicas {
+			if leaf, _ := evidence(r); signedBy(leaf, left.Cert.Certs[0]) {
+				all = append(all, Finding{ID: "leftover-ca-signs", Severity: pki.SeverityError, Object: "istiod " + plane.Namespace + "/" + r.Pod, Message: fmt.Sprintf("it signs with secret %s/%s, which should be out of use", left.Namespace, left.Secret), Hint: "it has not loaded its CA: the next restart cuts over"})
+			}
+		}
+	}
+	if left != nil && len(all) == 0 {
+		all = append(all, Finding{Severity: pki.SeverityWarning, Object: "secret " + left.Namespace + "/" + left.Secret, Message: cmp.Or(left.Why, "it is not in use") + ": it is of an earlier self-signed root", Hint: "keep it only as long as a way back needs it: its key is a CA's key"})
+	}
+	return all, looked
+}
+
+// life is how long a certificate is valid in all, and how long it still is.
+func life(c *pki.Certificate, at time.Time) (whole, left time.Duration) {
+	return c.X509.NotAfter.Sub(c.X509.NotBefore), c.X509.NotAfter.Sub(at)
 }

@@ -1,7 +1,9 @@
 package check
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,33 +15,36 @@ import (
 )
 
 // Class is a set of proxies that present the same chain behind their own leaves
-// and trust the same roots: whom one of them accepts, all of them do.
+// and trust the same roots: whom one of them accepts, all of them do. What only a
+// leaf can have (its dates, its names) is not in it, and is judged leaf by leaf.
 type Class struct {
 	Name    string         `json:"name"`
 	Proxies []string       `json:"proxies"`
 	Kind    mesh.ProxyKind `json:"proxyKind"`
 	Signer  string         `json:"signer"`
 	Trusts  []string       `json:"trusts"`
+	// Releases and Reach are those of its proxies.
+	Releases []string     `json:"releases,omitempty"`
+	Reach    []mesh.Reach `json:"reach,omitempty"`
+	// Chain is what one of them presents, one whose leaf is valid where there is
+	// such a one; Roots is what all of them trust.
+	Chain []*pki.Certificate `json:"-"`
+	Roots []*pki.Certificate `json:"-"`
 
-	example proxy.Identity
-	judge   pki.Judge
-	minor   int
+	judge        pki.Judge
+	minor        int
+	chain, trust digest
 }
 
-// Pair is what happens where a client of one class calls a server of another:
-// the server judges the client's certificate, and the client the server's.
-type Pair struct {
-	Client string     `json:"client"`
-	Server string     `json:"server"`
-	Answer pki.Answer `json:"answer"`
-	// By says which side refuses: "server" judges the client's certificate.
-	By string `json:"by,omitempty"`
-}
+type digest = [sha256.Size]byte
 
-// Classes sorts the readable proxies of a Snapshot into classes.
+// Classes sorts the readable proxies of a Snapshot into classes, in the order of
+// the Snapshot.
 func Classes(s *mesh.Snapshot) []Class {
 	var all []Class
-	index := map[[sha256.Size]byte]int{}
+	index := map[[2]digest]int{}
+	best := map[digest][]*pki.Certificate{}
+	var scratch []byte
 	for _, p := range s.Proxies {
 		if p.Loaded == nil {
 			continue
@@ -48,48 +53,108 @@ func Classes(s *mesh.Snapshot) []Class {
 			if identity.Leaf() == nil {
 				continue
 			}
-			key := keyOf(p, identity)
+			var key [2]digest
+			key[0], scratch = chainKey(identity, scratch)
+			key[1], scratch = trustKey(p, identity.Roots, scratch)
 			i, ok := index[key]
 			if !ok {
 				i = len(all)
 				index[key] = i
-				all = append(all, classOf(p, identity, i))
+				all = append(all, classOf(p, identity, i, key))
 			}
-			if names := all[i].Proxies; len(names) == 0 || names[len(names)-1] != p.Ref() {
-				all[i].Proxies = append(all[i].Proxies, p.Ref())
+			all[i].add(p)
+			if chain := best[key[0]]; chain == nil || !current(chain[0], s.TakenAt) && current(identity.Chain[0], s.TakenAt) {
+				best[key[0]] = identity.Chain
 			}
 		}
+	}
+	for i := range all {
+		all[i].Chain = best[all[i].chain]
 	}
 	return all
 }
 
-// keyOf is what makes two identities alike: issuer, what follows the leaf, the
-// set of roots, and who judges.
-func keyOf(p mesh.Proxy, i proxy.Identity) [sha256.Size]byte {
-	sum := sha256.New()
+func (c *Class) add(p mesh.Proxy) {
+	if ref := p.Ref(); len(c.Proxies) == 0 || c.Proxies[len(c.Proxies)-1] != ref {
+		c.Proxies = append(c.Proxies, ref)
+	}
+	release, atLeast := p.ReleaseOf()
+	if atLeast || release == "" {
+		release = "unknown"
+	}
+	if !slices.Contains(c.Releases, release) {
+		c.Releases = append(c.Releases, release)
+	}
+	if !slices.Contains(c.Reach, p.Reach) {
+		c.Reach = append(c.Reach, p.Reach)
+	}
+}
+
+func current(leaf *pki.Certificate, at time.Time) bool {
+	return leaf.X509 != nil && !at.Before(leaf.X509.NotBefore) && !at.After(leaf.X509.NotAfter)
+}
+
+// chainKey is what makes two presented chains alike: the issuer by name and key,
+// and what follows the leaf.
+func chainKey(i proxy.Identity, scratch []byte) (digest, []byte) {
+	b := scratch[:0]
+	add := func(part []byte) {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
 	if leaf := i.Leaf().X509; leaf != nil {
-		sum.Write(leaf.RawIssuer)
-		sum.Write(leaf.AuthorityKeyId)
+		add(leaf.RawIssuer)
+		add(leaf.AuthorityKeyId)
+		if len(leaf.AuthorityKeyId) == 0 {
+			// Two generations of a CA may share a name: without a key id only the
+			// signature tells them apart.
+			f := signerOf(i.Leaf(), slices.Concat(i.Chain[1:], i.Roots))
+			add(f[:])
+		}
 	}
 	for _, c := range i.Chain[1:] {
 		f := c.Fingerprint()
-		sum.Write(f[:])
+		b = append(b, f[:]...)
 	}
-	sum.Write([]byte{0})
-	var roots []pki.Fingerprint
-	for _, c := range i.Roots {
-		roots = append(roots, c.Fingerprint())
-	}
-	slices.SortFunc(roots, func(a, b pki.Fingerprint) int { return slices.Compare(a[:], b[:]) })
-	for _, f := range slices.Compact(roots) {
-		sum.Write(f[:])
-	}
-	fmt.Fprintf(sum, "%s %d", p.Kind, p.EnvoyMinor())
-	return [sha256.Size]byte(sum.Sum(nil))
+	return sha256.Sum256(b), b
 }
 
-func classOf(p mesh.Proxy, i proxy.Identity, n int) Class {
-	c := Class{Name: className(n), Kind: p.Kind, example: i, judge: pki.Envoy, minor: p.EnvoyMinor(), Signer: "unknown"}
+// signerOf is the first of the candidates whose key signed the leaf, zero where
+// none did.
+func signerOf(leaf *pki.Certificate, candidates []*pki.Certificate) pki.Fingerprint {
+	for _, c := range candidates {
+		if signedBy(leaf, c) {
+			return c.Fingerprint()
+		}
+	}
+	return pki.Fingerprint{}
+}
+
+// signedBy reports whether the key of signer signed c: names alone do not say
+// that.
+func signedBy(c, signer *pki.Certificate) bool {
+	return c != nil && signer != nil && c.X509 != nil && signer.X509 != nil && bytes.Equal(c.X509.RawIssuer, signer.X509.RawSubject) &&
+		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
+}
+
+// trustKey is what makes two judges alike: who judges, and by which set of roots.
+func trustKey(p mesh.Proxy, roots []*pki.Certificate, scratch []byte) (digest, []byte) {
+	prints := make([]pki.Fingerprint, len(roots))
+	for i, c := range roots {
+		prints[i] = c.Fingerprint()
+	}
+	slices.SortFunc(prints, func(a, b pki.Fingerprint) int { return bytes.Compare(a[:], b[:]) })
+	b := scratch[:0]
+	for _, f := range slices.Compact(prints) {
+		b = append(b, f[:]...)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(p.EnvoyMinor()))
+	b = append(b, p.Kind...)
+	return sha256.Sum256(b), b
+}
+
+func classOf(p mesh.Proxy, i proxy.Identity, n int, key [2]digest) Class {
+	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: pki.Envoy, minor: p.EnvoyMinor(), Signer: "unknown", chain: key[0], trust: key[1]}
 	if p.Kind == mesh.Ztunnel {
 		c.judge = pki.Webpki
 	}
@@ -109,33 +174,6 @@ func className(n int) string {
 		name += fmt.Sprint(n / 26)
 	}
 	return name
-}
-
-// Matrix answers for every pair of classes whether a handshake would succeed.
-func Matrix(classes []Class, at time.Time) []Pair {
-	var pairs []Pair
-	for _, client := range classes {
-		for _, server := range classes {
-			pairs = append(pairs, meet(client, server, at))
-		}
-	}
-	return pairs
-}
-
-func meet(client, server Class, at time.Time) Pair {
-	pair := Pair{Client: client.Name, Server: server.Name}
-	pair.Answer = server.judges(client, pki.ClientAuth, at)
-	if pair.By = "server"; pair.Answer.Result == pki.Accepted {
-		pair.Answer, pair.By = client.judges(server, pki.ServerAuth, at), "client"
-	}
-	if pair.Answer.Result == pki.Accepted {
-		pair.By = ""
-	}
-	return pair
-}
-
-func (c Class) judges(peer Class, usage pki.Usage, at time.Time) pki.Answer {
-	return pki.Verify(pki.Question{Judge: c.judge, Roots: c.example.Roots, Chain: peer.example.Chain, At: at, Usage: usage, EnvoyMinor: c.minor})
 }
 
 // describe names a class's proxies, a few of them.

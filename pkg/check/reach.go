@@ -1,7 +1,7 @@
 package check
 
 import (
-	"fmt"
+	"cmp"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -9,22 +9,17 @@ import (
 
 func reachRules() []Rule {
 	return []Rule{
-		{ID: "reach", Category: Reach, About: "it is known how a new root gets to every proxy", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "reach", Category: Reach, About: "a new root is pushed to every proxy", Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			type kind struct {
 				reach mesh.Reach
 				why   string
 			}
-			count, first := map[kind]int{}, map[kind]string{}
-			var order []kind
+			var seen crowds[kind]
 			for _, p := range s.Proxies {
-				k := kind{p.Reach, p.ReachWhy}
-				if count[k]++; count[k] == 1 {
-					first[k] = p.Ref()
-					order = append(order, k)
-				}
+				seen.add(kind{cmp.Or(p.Reach, mesh.ReachUnknown), p.ReachWhy}, p.Ref())
 			}
-			for _, k := range order {
-				f := Finding{ID: "reach-" + string(k.reach), Severity: pki.SeverityInfo, Object: fmt.Sprintf("%d proxies, one is %s", count[k], first[k]), Message: k.why}
+			for _, k := range seen.order {
+				f := Finding{ID: "reach-" + string(k.reach), Severity: pki.SeverityInfo, Object: crowd(seen.refs[k]), Message: cmp.Or(k.why, "nothing says how a new root gets there"), proxies: seen.refs[k]}
 				switch k.reach {
 				case mesh.ReachPush:
 					continue
@@ -41,16 +36,22 @@ func reachRules() []Rule {
 			}
 			return all, len(s.Proxies)
 		}},
-		{ID: "virtual-machines", Category: Reach, About: "no virtual machine has to follow", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "virtual-machines", Category: Reach, About: "no virtual machine has to follow", Needs: "no istiod was seen", Reads: []string{"workloadentries"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, vm := range s.VMs {
-				all = append(all, Finding{Severity: pki.SeverityWarning, Object: "virtual machine " + vm.Namespace + "/" + vm.Name, Message: "istiod judges it by the roots of its own start, and it may be off when the root changes", Hint: "restart istiod between trusting a new root and signing with it; see that the machine is up"})
+				all = append(all, Finding{ID: "virtual-machine", Severity: pki.SeverityWarning, Object: "virtual machine " + vm.Namespace + "/" + vm.Name, Message: "istiod judges it by the roots of its own start, and it may be off when the root changes", Hint: "restart istiod between trusting a new root and signing with it; see that the machine is up"})
 			}
 			return all, len(s.ControlPlanes)
 		}},
-		{ID: "not-ready-nodes", Category: Reach, About: "every kubelet refreshes its pods' files", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "injected", Category: Reach, About: "no pod of the mesh is left out", Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+			for _, u := range s.Uninjected {
+				all = append(all, Finding{ID: "not-injected", Severity: pki.SeverityInfo, Object: "pod " + u.Namespace + "/" + u.Name, Message: "it has no proxy: " + cmp.Or(u.Why, "nothing says why"), Hint: "where it reads the mesh's root from a file or ConfigMap, it follows at its own pace"})
+			}
+			return all, len(s.Proxies)
+		}},
+		{ID: "nodes-ready", Category: Reach, About: "every kubelet refreshes its pods' files", Needs: "no node was seen", Reads: []string{"nodes"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, n := range s.Nodes {
 				if !n.Ready {
-					all = append(all, Finding{Severity: pki.SeverityWarning, Object: "node " + n.Name, Message: "it is not ready since " + stamp(n.LastReady) + ": its pods' trust files stay as they are", Hint: "bring it back, or drain it, before a rotation"})
+					all = append(all, Finding{ID: "node-not-ready", Severity: pki.SeverityWarning, Object: "node " + n.Name, Message: "it is not ready, and last was at " + stamp(n.LastReady) + ": its pods' trust files stay as they are", Hint: "bring it back, or drain it, before a rotation"})
 				}
 			}
 			return all, len(s.Nodes)

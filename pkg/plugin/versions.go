@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ const versionsExample = `  # every istiod, proxy and ztunnel with its release an
 type versionReport struct {
 	APIVersion string        `json:"apiVersion"`
 	Kind       string        `json:"kind"`
+	Summary    string        `json:"summary"`
 	Items      []versionItem `json:"items"`
 }
 
@@ -36,10 +38,20 @@ type versionItem struct {
 	AtLeast bool   `json:"atLeast,omitempty"`
 	From    string `json:"from,omitempty"`
 	Image   string `json:"image,omitempty"`
-	// Verdict is ok, the worst severity of Rules, or unknown.
+	// Verdict is the worst severity of Rules, or unknown, or ok.
 	Verdict string              `json:"verdict"`
 	Rules   []check.VersionRule `json:"rules,omitempty"`
+	// Possible are rules that cannot be ruled out, where the release is not known
+	// exactly.
+	Possible []string `json:"possibleRules,omitempty"`
+
+	labels map[string]string
 }
+
+const (
+	verdictOK      = "ok"
+	verdictUnknown = "unknown"
+)
 
 func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var source sourceFlags
@@ -50,9 +62,10 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		Aliases: []string{"check-version"},
 		Short:   "Audit the release of every istiod, proxy and ztunnel",
 		Long: "Lists the release of each, by image tag, by its own word, or by its Envoy, with what is\n" +
-			"known against it. -n and -l filter the rows, never the verdict.\n\n" +
-			"Exit codes: 0 nothing against any, 2 a release with a known fault, 1 it could not be\n" +
-			"done, 64 bad usage.",
+			"known against it. -n and -l filter the rows, never the verdict. A release that is not\n" +
+			"known is said so, and is never ok.\n\n" +
+			"Exit codes: 0 nothing against any that is known, 2 a release with a known fault, or\n" +
+			"nothing to audit, 1 it could not be done, 64 bad usage.",
 		Example: versionsExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,6 +73,10 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 				return err
 			}
 			if err := validOutput(output); err != nil {
+				return err
+			}
+			show, err := c.filter(selector, all)
+			if err != nil {
 				return err
 			}
 			s, err := source.snapshot(cmd.Context(), c, streams)
@@ -71,13 +88,9 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 					return failed(fmt.Errorf("%s: %s", g.Part, g.Error), "without a complete list there is no audit")
 				}
 			}
-			show, err := c.filter(selector, all)
-			if err != nil {
-				return err
-			}
 			report := newVersionReport(s)
 			verdict := report.failure()
-			report.Items = slices.DeleteFunc(report.Items, func(i versionItem) bool { return !show(i.Namespace, labelsOf(s, i)) })
+			report.Items = slices.DeleteFunc(report.Items, func(i versionItem) bool { return !show(i.Namespace, i.labels) })
 			if err := printResult(streams.Out, output, report); err != nil {
 				return err
 			}
@@ -90,27 +103,23 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 	return cmd
 }
 
-func labelsOf(s *mesh.Snapshot, i versionItem) map[string]string {
-	for _, p := range s.Proxies {
-		if p.Namespace == i.Namespace && p.Name == i.Name {
-			return p.Labels
-		}
-	}
-	return nil
-}
-
-func newVersionReport(s *mesh.Snapshot) versionReport {
-	r := versionReport{APIVersion: mesh.APIVersion, Kind: "VersionList", Items: []versionItem{}}
+// newVersionReport audits a Snapshot; it is pure.
+func newVersionReport(s *mesh.Snapshot) *versionReport {
+	r := &versionReport{APIVersion: mesh.APIVersion, Kind: "VersionList", Items: []versionItem{}}
 	for _, plane := range s.ControlPlanes {
+		if len(plane.Replicas) == 0 {
+			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: plane.Name, Subject: check.Istiod, Version: plane.Version, From: "the Deployment's image tag", Image: plane.Image}))
+		}
 		for _, replica := range plane.Replicas {
-			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: replica.Pod, Subject: check.Istiod, Version: cmp.Or(replica.Version, plane.Version), From: "image tag", Image: plane.Image}))
+			from := "image tag"
+			if replica.Version == "" {
+				from = "the Deployment's image tag"
+			}
+			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: replica.Pod, Subject: check.Istiod, Version: check.ReleaseOf(plane, replica), From: from, Image: plane.Image}))
 		}
 	}
 	for _, p := range s.Proxies {
-		item := versionItem{Namespace: p.Namespace, Name: p.Name, Subject: check.Sidecar, ProxyKind: string(p.Kind), Image: p.Image, From: p.VersionFrom}
-		if p.Kind == mesh.Ztunnel {
-			item.Subject = check.Ztunnel
-		}
+		item := versionItem{Namespace: p.Namespace, Name: p.Name, Subject: check.SubjectOf(p), ProxyKind: string(p.Kind), Image: p.Image, From: p.VersionFrom, labels: p.Labels}
 		if item.Version, item.AtLeast = p.ReleaseOf(); item.From == "" && item.Version != "" {
 			item.From = "its own word"
 			if item.AtLeast {
@@ -122,44 +131,66 @@ func newVersionReport(s *mesh.Snapshot) versionReport {
 	slices.SortStableFunc(r.Items, func(a, b versionItem) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	verdicts := map[string]int{}
+	for _, i := range r.Items {
+		verdicts[i.Verdict]++
+	}
+	r.Summary = fmt.Sprintf("%d audited: %d ok, %d error, %d warning, %d unknown", len(r.Items), verdicts[verdictOK],
+		verdicts[string(pki.SeverityError)], verdicts[string(pki.SeverityWarning)], verdicts[verdictUnknown])
 	return r
 }
 
 func judgeVersion(i versionItem) versionItem {
-	if _, ok := mesh.ParseRelease(i.Version); !ok {
-		i.Verdict, i.From, i.Version = "unknown", "", ""
-		return i
-	}
-	i.Verdict = "ok"
+	i.Verdict = verdictOK
 	if i.AtLeast {
 		// Whichever it is: is anything known against one as new as this?
-		if len(check.MayMatch(i.Subject, i.Version)) > 0 {
-			i.Verdict = "unknown"
+		for _, rule := range check.MayMatch(i.Subject, i.Version) {
+			i.Verdict, i.Possible = verdictUnknown, append(i.Possible, rule.ID)
 		}
 		return i
 	}
+	if !check.Exact(i.Version) {
+		i.Verdict = verdictUnknown
+	}
 	i.Rules = check.Matches(i.Subject, i.Version)
-	for _, rule := range i.Rules {
-		if rule.Severity == pki.SeverityError || rule.Severity == pki.SeverityWarning && i.Verdict != string(pki.SeverityError) {
-			i.Verdict = string(rule.Severity)
+	if i.Version == "" {
+		i.From = ""
+	}
+	// The worst comes first. A fault that every patch of a line has outweighs that
+	// the patch is not known; a warning does not.
+	if len(i.Rules) > 0 {
+		switch worst := i.Rules[0].Severity; {
+		case worst == pki.SeverityError, worst == pki.SeverityWarning && i.Verdict == verdictOK:
+			i.Verdict = string(worst)
 		}
 	}
 	return i
 }
 
-func (r versionReport) failure() error {
+func (r *versionReport) failure() error {
+	if len(r.Items) == 0 {
+		return found(errors.New("no istiod and no proxy was found"), "an audit of nothing proves nothing: is this the right cluster?")
+	}
+	var bad []versionItem
 	for _, i := range r.Items {
 		if i.Verdict == string(pki.SeverityError) {
-			return found(fmt.Errorf("%s/%s runs %s: %s", i.Namespace, i.Name, i.Version, i.Rules[0].Message), i.Rules[0].Hint)
+			bad = append(bad, i)
 		}
 	}
-	return nil
+	if len(bad) == 0 {
+		return nil
+	}
+	first := fmt.Sprintf("%s/%s runs %s: %s", bad[0].Namespace, bad[0].Name, bad[0].Version, bad[0].Rules[0].Message)
+	if more := len(bad) - 1; more > 0 {
+		first += fmt.Sprintf("; %d more have known faults", more)
+	}
+	return found(errors.New(first), bad[0].Rules[0].Hint)
 }
 
-func (r versionReport) rows(wide bool) [][]string {
-	header := []string{"NAMESPACE", "NAME", "KIND", "RELEASE", "VERDICT", "RULES"}
+func (r *versionReport) rows(wide bool) [][]string {
+	header := []string{"NAMESPACE", "NAME", "KIND", "RELEASE", "VERDICT", "RULES", "FROM"}
 	if wide {
-		header = append(header, "FROM", "IMAGE", "WHY")
+		header = append(header, "IMAGE", "WHY")
 	}
 	rows := [][]string{header}
 	for _, i := range r.Items {
@@ -170,20 +201,23 @@ func (r versionReport) rows(wide bool) [][]string {
 			}
 			ids, why = append(ids, rule.ID), append(why, rule.Message)
 		}
+		for _, id := range i.Possible {
+			ids = append(ids, id+"?")
+		}
 		version := i.Version
 		if i.AtLeast {
 			version = ">= " + version
 		}
-		row := []string{i.Namespace, i.Name, cmp.Or(i.ProxyKind, string(i.Subject)), version, i.Verdict, strings.Join(ids, ",")}
+		row := []string{i.Namespace, i.Name, cmp.Or(i.ProxyKind, string(i.Subject)), version, i.Verdict, strings.Join(ids, ","), i.From}
 		if wide {
-			row = append(row, i.From, i.Image, strings.Join(why, "; "))
+			row = append(row, i.Image, strings.Join(why, "; "))
 		}
 		rows = append(rows, row)
 	}
-	return rows
+	return append(rows, []string{"verdict: " + r.Summary})
 }
 
-func (r versionReport) names() []string {
+func (r *versionReport) names() []string {
 	var all []string
 	for _, i := range r.Items {
 		all = append(all, "pod/"+i.Name)
