@@ -269,7 +269,8 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	rows["two levels, one missing"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = nil }), "e:no-path"}
 	rows["wrong root"] = authorityRow{with(two, func(a *pki.Authority) { a.Roots = other.Roots }), "e:no-path"}
 	rows["stranger in the chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = append(slices.Clone(a.Chain), below(t, other, "stranger", 0).Cert) }), "w:stray-certificate"}
-	rows["twice in the chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = append(slices.Clone(a.Chain), a.Chain[0]) }), "w:duplicate"}
+	rows["twice in the chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = append(slices.Clone(a.Chain), a.Chain[0]) }), ""}
+	rows["the signer and its root in the chain, as in a Secret"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = []*pki.Certificate{two.Cert, one.Cert, r.Cert} }), ""}
 	rows["unparsable chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = []*pki.Certificate{pki.NewCertificate([]byte("x"))} }), "e:unparsable"}
 	rows["root signs"] = authorityRow{r, "w:root-signs"}
 	rows["bundle with duplicates"] = authorityRow{with(one, func(a *pki.Authority) { a.Roots = pki.NewBundle(r.Cert, other.Cert, other.Cert) }), "w:duplicate-root"}

@@ -25,14 +25,12 @@ func LintAuthority(a *Authority, at time.Time) []Finding {
 	if a.Key != nil && a.Cert.X509 != nil && !a.KeyMatches() {
 		l.add("wrong-key", a.Cert.Subject(), "the key is not that of the certificate")
 	}
-	chain := append([]*Certificate{a.Cert}, a.Chain...)
+	// A chain as it lies in a Secret begins with the certificate itself.
+	chain := distinct(append([]*Certificate{a.Cert}, a.Chain...))
 	parsed := true
-	for i, c := range chain {
+	for _, c := range chain {
 		l.authority(c, at)
 		parsed = parsed && c.X509 != nil
-		if slices.ContainsFunc(chain[:i], c.Equal) {
-			l.add("duplicate", c.Subject(), "the chain holds it twice")
-		}
 	}
 	for i, c := range distinct(a.Roots.Certs) {
 		if !NewSet(chain...).Has(c) {
@@ -44,7 +42,7 @@ func LintAuthority(a *Authority, at time.Time) []Finding {
 		return l.found
 	}
 	l.paths(a, chain, at)
-	for _, c := range a.Chain {
+	for _, c := range chain[1:] {
 		if !slices.ContainsFunc(chain, func(below *Certificate) bool { return !below.Equal(c) && mayIssue(c, below) }) {
 			l.add("stray-certificate", c.Subject(), "it is in the chain and issued none of it")
 		}
@@ -171,7 +169,7 @@ func (l *linter) paths(a *Authority, chain []*Certificate, at time.Time) {
 			options.Roots.AddCert(c.X509)
 		}
 	}
-	for _, c := range a.Chain {
+	for _, c := range chain[1:] {
 		options.Intermediates.AddCert(c.X509)
 	}
 	paths, err := a.Cert.X509.Verify(options)

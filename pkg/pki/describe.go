@@ -1,0 +1,102 @@
+package pki
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"math"
+	"slices"
+	"time"
+)
+
+// Description is what there is to know of a certificate, as text. Names and
+// constraints in it were chosen by whoever had it issued: escape them before they
+// reach a terminal.
+type Description struct {
+	Fingerprint Fingerprint `json:"fingerprint"`
+	Subject     string      `json:"subject"`
+	Issuer      string      `json:"issuer,omitempty"`
+	// Serial is hexadecimal.
+	Serial    string    `json:"serial,omitempty"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	NotAfter  time.Time `json:"notAfter,omitzero"`
+	// DaysLeft counts whole days until NotAfter; below 0 it has expired.
+	DaysLeft int `json:"daysLeft"`
+	// SubjectKeyID and AuthorityKeyID are hexadecimal; AuthoritySerial says that the
+	// latter names the issuer's serial number too.
+	SubjectKeyID    string `json:"subjectKeyId,omitempty"`
+	AuthorityKeyID  string `json:"authorityKeyId,omitempty"`
+	AuthoritySerial string `json:"authoritySerial,omitempty"`
+	CA              bool   `json:"ca"`
+	SelfSigned      bool   `json:"selfSigned"`
+	// PathLen is how many CAs may follow; nil for any number.
+	PathLen         *int     `json:"pathLen,omitempty"`
+	Key             string   `json:"key,omitempty"`
+	Signature       string   `json:"signature,omitempty"`
+	KeyUsage        []string `json:"keyUsage,omitempty"`
+	ExtKeyUsage     []string `json:"extKeyUsage,omitempty"`
+	URIs            []string `json:"uris,omitempty"`
+	DNSNames        []string `json:"dnsNames,omitempty"`
+	NameConstraints string   `json:"nameConstraints,omitempty"`
+	// Error says why nothing but fingerprint and size is known.
+	Error string `json:"error,omitempty"`
+}
+
+// Describe says what a certificate is; DaysLeft counts from at.
+func Describe(c *Certificate, at time.Time) Description {
+	d := Description{Fingerprint: c.Fingerprint(), Subject: c.Subject()}
+	x := c.X509
+	if x == nil {
+		if d.Error = "it cannot be parsed"; c.Err != nil {
+			d.Error += ": " + c.Err.Error()
+		}
+		return d
+	}
+	d.Issuer, d.Serial, d.NotBefore, d.NotAfter = x.Issuer.String(), x.SerialNumber.Text(16), x.NotBefore.UTC(), x.NotAfter.UTC()
+	d.DaysLeft = int(math.Floor(x.NotAfter.Sub(at).Hours() / 24))
+	d.SubjectKeyID, d.AuthorityKeyID = hex.EncodeToString(x.SubjectKeyId), hex.EncodeToString(x.AuthorityKeyId)
+	if aki := authorityKeyID(x); aki.serial != nil {
+		d.AuthoritySerial = aki.serial.Text(16)
+	}
+	d.CA, d.SelfSigned = x.BasicConstraintsValid && x.IsCA, selfSigned(c) && issued(c, c)
+	if n := pathLen(x); d.CA && n >= 0 {
+		d.PathLen = &n
+	}
+	d.Key, d.Signature = KeyAlgorithm(x.PublicKey), x.SignatureAlgorithm.String()
+	d.KeyUsage, d.ExtKeyUsage = keyUsages(x.KeyUsage), extKeyUsages(x)
+	for _, u := range x.URIs {
+		d.URIs = append(d.URIs, u.String())
+	}
+	d.DNSNames, d.NameConstraints = slices.Clone(x.DNSNames), constraints(x)
+	return d
+}
+
+// keyUsages are the bits' names (RFC 5280 section 4.2.1.3).
+func keyUsages(bits x509.KeyUsage) []string {
+	var all []string
+	for i, name := range []string{"digitalSignature", "contentCommitment", "keyEncipherment", "dataEncipherment", "keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly"} {
+		if bits&(1<<i) != 0 {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+func extKeyUsages(x *x509.Certificate) []string {
+	var all []string
+	for _, usage := range x.ExtKeyUsage {
+		switch usage {
+		case x509.ExtKeyUsageServerAuth:
+			all = append(all, "serverAuth")
+		case x509.ExtKeyUsageClientAuth:
+			all = append(all, "clientAuth")
+		case x509.ExtKeyUsageAny:
+			all = append(all, "any")
+		default:
+			all = append(all, usage.String())
+		}
+	}
+	for _, id := range x.UnknownExtKeyUsage {
+		all = append(all, id.String())
+	}
+	return all
+}
