@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -29,12 +28,16 @@ type secretRead struct {
 	err    error
 }
 
+// secretPair are the two Secrets of one namespace.
+type secretPair struct{ plugged, selfSigned secretRead }
+
 func (g *gatherer) secretOf(ctx context.Context, namespace, name string) secretRead {
 	secret, err := g.Kube.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return secretRead{}
 	}
 	if err != nil {
+		g.gap("secret "+namespace+"/"+name, "get", "secrets", namespace, err)
 		return secretRead{err: err}
 	}
 	return secretRead{secret: secret}
@@ -43,56 +46,101 @@ func (g *gatherer) secretOf(ctx context.Context, namespace, name string) secretR
 // caSources decides for each control plane what its CA is made from, by
 // istio-facts A2's precedence.
 func (g *gatherer) caSources(ctx context.Context) {
-	type pair struct{ plugged, selfSigned secretRead }
-	read := map[string]pair{}
+	read := map[string]secretPair{}
 	for i := range g.s.ControlPlanes {
 		plane := &g.s.ControlPlanes[i]
-		if kind, why := externalCA(plane.Flags); kind != "" {
+		if plane.CA.Kind == CAUnsupported {
+			continue
+		}
+		if kind, why := externalCA(plane.Flags); kind != "" && !plane.citadel {
 			plane.CA = CASource{Kind: kind, Why: why}
 			continue
 		}
+		if why := g.allSPIRE(*plane); why != "" {
+			plane.CA = CASource{Kind: CASPIRE, Why: why}
+			continue
+		}
 		if g.NoSecrets {
-			plane.CA = CASource{Kind: CAUnknown, Why: "Secrets were not to be read", Namespace: plane.Namespace, Secret: pluggedSecret}
+			if !plane.citadel {
+				plane.CA = CASource{Kind: CAUnknown, Why: "Secrets were not to be read", Namespace: plane.Namespace, Secret: pluggedSecret}
+			}
 			continue
 		}
 		secrets, ok := read[plane.Namespace]
 		if !ok {
-			secrets = pair{g.secretOf(ctx, plane.Namespace, pluggedSecret), g.secretOf(ctx, plane.Namespace, selfSignedSecret)}
+			secrets = secretPair{g.secretOf(ctx, plane.Namespace, pluggedSecret), g.secretOf(ctx, plane.Namespace, selfSignedSecret)}
 			read[plane.Namespace] = secrets
-			for name, r := range map[string]secretRead{pluggedSecret: secrets.plugged, selfSignedSecret: secrets.selfSigned} {
-				if r.err != nil {
-					g.gap("secret "+plane.Namespace+"/"+name, "get", "secrets", plane.Namespace, r.err)
-				}
+		}
+		plane.CA = decideCA(plane, secrets)
+	}
+	g.leftover(read)
+}
+
+// leftover is an istio-ca-secret beside control planes of its namespace that all
+// are known to sign with something else.
+func (g *gatherer) leftover(read map[string]secretPair) {
+	for _, namespace := range slices.Sorted(maps.Keys(read)) {
+		secret := read[namespace].selfSigned.secret
+		for _, plane := range g.s.ControlPlanes {
+			if plane.Namespace == namespace && (plane.CA.Kind == CAUnknown || plane.CA.Secret == selfSignedSecret) {
+				secret = nil
 			}
 		}
-		plane.CA = decideCA(plane, secrets.plugged, secrets.selfSigned)
-		if plane.CA.Kind != CASelfSigned && secrets.selfSigned.secret != nil {
-			leftover := SourceOf(secrets.selfSigned.secret, CASelfSigned)
-			leftover.Why = "no istiod signs with it"
-			g.s.LeftoverCASecret = &leftover
+		if secret != nil && g.s.LeftoverCASecret == nil {
+			source := SourceOf(secret, CASelfSigned)
+			source.Why = "no istiod signs with it"
+			g.s.LeftoverCASecret = &source
 		}
 	}
 }
 
-// externalCA: what comes before any Secret.
+// externalCA: what comes before any Secret. Without a CA server there is no RA
+// either (istio 1.30.3 pilot/pkg/bootstrap/server.go:1252, maybeCreateCA).
 func externalCA(f Flags) (CAKind, string) {
 	switch {
-	case f.ExternalCA != "":
-		return CARA, "EXTERNAL_CA=" + f.ExternalCA
 	case !f.CAServer:
 		return CAIstioCSR, "ENABLE_CA_SERVER=false"
+	case f.ExternalCA != "":
+		return CARA, "EXTERNAL_CA=" + f.ExternalCA
 	case strings.HasPrefix(f.CertProvider, "k8s.io/"):
 		return CARA, "PILOT_CERT_PROVIDER=" + f.CertProvider
 	}
 	return "", ""
 }
 
-func decideCA(plane *ControlPlane, plugged, selfSigned secretRead) CASource {
-	if plugged.err != nil {
-		return CASource{Kind: CAUnknown, Namespace: plane.Namespace, Secret: pluggedSecret, Why: "the Secret cannot be read", Error: plugged.err.Error()}
+// allSPIRE says so where every proxy of the control plane gets its leaf from a
+// SPIRE agent. Where only some do, these are classified by themselves.
+func (g *gatherer) allSPIRE(plane ControlPlane) string {
+	n := 0
+	for _, p := range g.s.Proxies {
+		if p.Kind == Ztunnel {
+			continue
+		}
+		if own, ok := planeFor(p, g.s.ControlPlanes); ok && (own.Namespace != plane.Namespace || own.Name != plane.Name) {
+			continue
+		}
+		if !p.SPIRE {
+			return ""
+		}
+		n++
 	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("all its %d proxies mount the socket of a SPIRE agent", n)
+}
+
+func decideCA(plane *ControlPlane, secrets secretPair) CASource {
+	if plane.citadel {
+		return citadelCA(plane, secrets)
+	}
+	plugged, selfSigned := secrets.plugged, secrets.selfSigned
+	if plugged.err != nil {
+		return unreadable(plane.Namespace, pluggedSecret, plugged.err)
+	}
+	fallback := "there is no cacerts"
 	if secret := plugged.secret; secret != nil {
-		kind, why := pluggedKind(secret, plane)
+		kind, why := pluggedKind(secret, plane.Version, plane.Flags)
 		if kind != CASelfSigned {
 			source := SourceOf(secret, kind)
 			source.Why = why
@@ -101,47 +149,95 @@ func decideCA(plane *ControlPlane, plugged, selfSigned secretRead) CASource {
 			}
 			return source
 		}
-		if secret.Data[generatedKey] != nil {
-			source := SourceOf(secret, CASelfSigned)
-			source.Why = why
-			return source
-		}
+		fallback = why
 	}
+	// A self-signed istiod takes istio-ca-secret first, whatever the flags say
+	// (istio 1.30.3 security/pkg/pki/ca/ca.go:151).
 	if selfSigned.err != nil {
-		return CASource{Kind: CAUnknown, Namespace: plane.Namespace, Secret: selfSignedSecret, Why: "the Secret cannot be read", Error: selfSigned.err.Error()}
+		return unreadable(plane.Namespace, selfSignedSecret, selfSigned.err)
 	}
-	if selfSigned.secret != nil {
-		source := SourceOf(selfSigned.secret, CASelfSigned)
-		source.Why = "there is no complete cacerts, and istio-ca-secret is there"
+	secret, why := selfSigned.secret, fallback+", and istio-ca-secret is there"
+	if secret == nil && plane.Flags.SelfSignedInCACerts && plugged.secret != nil {
+		secret, why = plugged.secret, fallback
+	}
+	if secret != nil {
+		source := SourceOf(secret, CASelfSigned)
+		source.Why = why
+		source.mounted(plugged.secret, secret)
 		return source
 	}
-	return CASource{Kind: CAUnknown, Namespace: plane.Namespace, Secret: pluggedSecret, Why: "neither cacerts nor istio-ca-secret is there"}
+	return CASource{Kind: CAUnknown, Namespace: plane.Namespace, Secret: pluggedSecret, Why: fallback + ", and no istio-ca-secret either"}
 }
 
-// pluggedKind tells cacerts' layout, or that istiod does not use it.
-func pluggedKind(secret *corev1.Secret, plane *ControlPlane) (CAKind, string) {
-	if _, ok := secret.Data[generatedKey]; ok {
-		return CASelfSigned, "cacerts was made by istiod itself (" + generatedKey + ")"
+func unreadable(namespace, name string, err error) CASource {
+	return CASource{Kind: CAUnknown, Namespace: namespace, Secret: name, Why: "the Secret cannot be read", Error: err.Error()}
+}
+
+// citadelCA is the same for Citadel, which is told by an argument.
+func citadelCA(plane *ControlPlane, secrets secretPair) CASource {
+	read, name, kind := secrets.plugged, pluggedSecret, CAPlugged
+	if plane.selfSigned || read.secret == nil && read.err == nil {
+		read, name, kind = secrets.selfSigned, selfSignedSecret, CASelfSigned
 	}
-	if len(secret.Data["tls.crt"]) > 0 && len(secret.Data["tls.key"]) > 0 && len(secret.Data["ca.crt"]) > 0 {
-		if Before(plane.Version, "1.14.2") {
-			return CASelfSigned, "istiod " + plane.Version + " does not read the layout of kubernetes.io/tls"
-		}
-		return CAPluggedTLS, "cacerts has the layout of kubernetes.io/tls"
+	source := CASource{Namespace: plane.Namespace, Secret: name, Error: "there is none"}
+	switch {
+	case read.err != nil:
+		source.Error = read.err.Error()
+	case read.secret != nil:
+		source = SourceOf(read.secret, kind)
 	}
+	source.Kind, source.Why = CACitadel, "the Deployment "+plane.Name+" signs with "+name
+	return source
+}
+
+// mounted adds the roots of a cacerts without a key: a self-signed istiod appends
+// the file to its own root (istio 1.30.3 security/pkg/pki/util/generate_csr.go:115).
+func (c *CASource) mounted(plugged, own *corev1.Secret) {
+	if plugged == nil || plugged == own || len(plugged.Data["root-cert.pem"]) == 0 || c.Root.IsZero() {
+		return
+	}
+	raw := append(slices.Clone(c.Root.Raw), plugged.Data["root-cert.pem"]...)
+	bundle, err := pki.ParseBundle(raw)
+	if err != nil {
+		c.Error = strings.TrimPrefix(c.Error+"; root-cert.pem of cacerts: "+err.Error(), "; ")
+		return
+	}
+	c.Root = bundle
+	c.Why += "; istiod adds the roots of cacerts to its own"
+}
+
+// pluggedKind tells the layout of cacerts, or that istiod does not use it: by the
+// files there are, empty or not (istio 1.30.3 pilot/pkg/bootstrap/istio_ca.go:229
+// and :665).
+func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, string) {
+	kind, layout := CAPlugged, []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}
+	if _, ok := secret.Data["tls.crt"]; ok && !Before(version, "1.14.2") {
+		kind, layout = CAPluggedTLS, []string{"tls.crt", "tls.key", "ca.crt"}
+	}
+	key := layout[1]
 	var missing []string
-	for _, name := range []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"} {
+	for _, name := range layout {
 		if _, ok := secret.Data[name]; !ok {
 			missing = append(missing, name)
 		}
 	}
-	if len(missing) > 0 && Before(plane.Version, "1.26.1") && slices.Contains(missing, "ca-key.pem") {
-		return CASelfSigned, "cacerts has no ca-key.pem: istiod falls back to its own root"
+	_, generated := secret.Data[generatedKey]
+	_, hasKey := secret.Data[key]
+	switch {
+	case len(missing) == 0 && generated && flags.SelfSignedInCACerts:
+		return CASelfSigned, "cacerts was made by istiod itself (" + generatedKey + ")"
+	case len(missing) == 0 && kind == CAPluggedTLS:
+		return kind, "cacerts has the layout of kubernetes.io/tls"
+	case len(missing) == 0:
+		return kind, "cacerts is complete"
+	case len(missing) == len(layout):
+		return CASelfSigned, "cacerts holds none of the CA's files"
+	case !hasKey && Before(version, "1.26.1"):
+		return CASelfSigned, "cacerts has no " + key + ", without which istiod " + version + " falls back to its own root"
+	case !hasKey && version == "":
+		return CAUnknown, "cacerts lacks " + strings.Join(missing, ", ") + ": from 1.26.1 on istiod does not start with it, before it falls back to its own root"
 	}
-	if len(missing) > 0 {
-		return CAPlugged, "cacerts lacks " + strings.Join(missing, ", ") + ": istiod does not start with it"
-	}
-	return CAPlugged, "cacerts is complete"
+	return kind, "cacerts lacks " + strings.Join(missing, ", ") + ": istiod does not start with it"
 }
 
 // startedBefore: an istiod that is older than cacerts may still run on its
@@ -211,45 +307,4 @@ func (c *CASource) keyFacts(raw []byte, name string, faults *[]string) {
 	if len(c.Cert.Certs) > 0 && c.Cert.Certs[0].X509 != nil {
 		c.KeyMatches = pki.SameKey(c.Cert.Certs[0].X509.PublicKey, key.Public())
 	}
-}
-
-// ownersOf names the controllers that would put back what somebody else writes.
-func ownersOf(secret *corev1.Secret) []string {
-	found := map[string]bool{}
-	for _, o := range secret.OwnerReferences {
-		found[o.Kind+" "+o.Name] = true
-	}
-	mark := func(name string, in map[string]string, prefixes ...string) {
-		for key := range in {
-			for _, p := range prefixes {
-				if key == p || strings.HasSuffix(p, "/") && strings.HasPrefix(key, p) {
-					found[name] = true
-				}
-			}
-		}
-	}
-	for _, in := range []map[string]string{secret.Labels, secret.Annotations} {
-		mark("Argo CD", in, "argocd.argoproj.io/")
-		mark("Flux", in, "kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")
-		mark("External Secrets", in, "reconcile.external-secrets.io/", "external-secrets.io/")
-		mark("cert-manager", in, "cert-manager.io/", "controller.cert-manager.io/")
-		mark("Sealed Secrets", in, "sealedsecrets.bitnami.com/")
-		mark("Helm", in, "meta.helm.sh/")
-		mark("Vault", in, "secrets.hashicorp.com/")
-	}
-	for _, f := range secret.ManagedFields {
-		switch manager := strings.ToLower(f.Manager); {
-		case strings.HasPrefix(manager, "argocd"):
-			found["Argo CD"] = true
-		case manager == "kustomize-controller" || manager == "helm-controller":
-			found["Flux"] = true
-		case strings.HasPrefix(manager, "externalsecrets") || strings.HasPrefix(manager, "external-secrets"):
-			found["External Secrets"] = true
-		case strings.HasPrefix(manager, "cert-manager"):
-			found["cert-manager"] = true
-		}
-	}
-	names := slices.Collect(maps.Keys(found))
-	sort.Strings(names)
-	return names
 }

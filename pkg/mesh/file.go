@@ -25,14 +25,13 @@ type snapshotFile struct {
 // none.
 func (s *Snapshot) WriteJSON(w io.Writer) error {
 	file := snapshotFile{APIVersion: APIVersion, Kind: Kind, Certificates: map[pki.Fingerprint][]byte{}, Snapshot: s}
-	err := s.certificates(func(c **pki.Certificate) error {
+	if err := s.certificates(func(c **pki.Certificate) error {
 		if *c == nil {
 			return errors.New("writing the snapshot: a certificate is nil")
 		}
 		file.Certificates[(*c).Fingerprint()] = (*c).DER
 		return nil
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	encoder := json.NewEncoder(w)
@@ -47,10 +46,19 @@ func (s *Snapshot) WriteJSON(w io.Writer) error {
 func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 	limited := &io.LimitedReader{R: r, N: maxFile}
 	file := snapshotFile{Snapshot: &Snapshot{}}
-	if err := json.NewDecoder(limited).Decode(&file); err != nil {
-		if limited.N == 0 {
-			return nil, fmt.Errorf("reading the snapshot: it is larger than %d bytes", maxFile)
+	decoder := json.NewDecoder(limited)
+	err := decoder.Decode(&file)
+	if err == nil {
+		if _, err = decoder.Token(); err == nil {
+			err = errors.New("something follows it")
+		} else if errors.Is(err, io.EOF) {
+			err = nil
 		}
+	}
+	if limited.N == 0 {
+		return nil, fmt.Errorf("reading the snapshot: it is larger than %d bytes", maxFile)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the snapshot: %w", err)
 	}
 	if file.APIVersion != APIVersion || file.Kind != Kind {
@@ -64,7 +72,7 @@ func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 		}
 		parsed[fingerprint] = c
 	}
-	err := file.certificates(func(c **pki.Certificate) error {
+	err = file.certificates(func(c **pki.Certificate) error {
 		if *c == nil {
 			return errors.New("reading the snapshot: a certificate is null")
 		}

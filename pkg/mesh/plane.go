@@ -4,40 +4,69 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
+// defaultTrustConfigMap is where agents read the roots of istiod itself (istio
+// 1.30.3 pilot/pkg/features/experimental.go, PILOT_CA_CERT_CONFIGMAP).
+const defaultTrustConfigMap = "istio-ca-root-cert"
+
 // planeOf describes one istiod Deployment; the errors are settings whose value
 // cannot be told.
 func planeOf(d *appsv1.Deployment) (ControlPlane, []error) {
-	plane := ControlPlane{Namespace: d.Namespace, Name: d.Name, Revision: d.Labels["istio.io/rev"], Desired: 1, Updated: d.Status.UpdatedReplicas, selector: d.Spec.Selector}
-	if d.Spec.Replicas != nil {
-		plane.Desired = *d.Spec.Replicas
+	plane := ControlPlane{
+		Namespace: d.Namespace, Name: d.Name, Revision: d.Labels["istio.io/rev"], Desired: desired(d), Updated: d.Status.UpdatedReplicas,
+		Settled: settled(d), selector: d.Spec.Selector,
 	}
-	plane.Settled = d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == plane.Desired &&
-		d.Status.AvailableReplicas == plane.Desired && d.Status.Replicas == plane.Desired
-	var container *corev1.Container
-	for i := range d.Spec.Template.Spec.Containers {
-		if c := &d.Spec.Template.Spec.Containers[i]; c.Name == "discovery" || container == nil {
-			container = c
-		}
+	return plane.read(d.Spec.Template.Spec)
+}
+
+// planeOfPod describes an istiod that no Deployment owns.
+func planeOfPod(pod *corev1.Pod, name string) (ControlPlane, []error) {
+	plane := ControlPlane{Namespace: pod.Namespace, Name: name, Revision: pod.Labels["istio.io/rev"], Settled: true}
+	return plane.read(pod.Spec)
+}
+
+func desired(d *appsv1.Deployment) int32 {
+	if d.Spec.Replicas != nil {
+		return *d.Spec.Replicas
+	}
+	return 1
+}
+
+// settled: the controller has seen the last generation, and all its replicas are
+// of it.
+func settled(d *appsv1.Deployment) bool {
+	n := desired(d)
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == n && d.Status.AvailableReplicas == n && d.Status.Replicas == n
+}
+
+func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
+	container := istiodContainer(spec.Containers)
+	if container == nil && len(spec.Containers) > 0 {
+		container = &spec.Containers[0]
 	}
 	if container == nil {
-		return plane, []error{errors.New("it has no container")}
+		return c, []error{errors.New("it has no container")}
 	}
-	plane.Image, plane.Version = container.Image, versionOfImage(container.Image)
+	c.Image, c.Version, c.container = container.Image, versionOfImage(container.Image), container
 	env := environment{container: container}
-	plane.Flags = env.flags(plane.Version)
-	if plane.ClusterID = env.text("CLUSTER_ID", "Kubernetes"); plane.ClusterID == "" {
-		plane.ClusterID = "Kubernetes" // istio 1.30.3 pilot/pkg/features
+	c.Flags = env.flags(c.Version)
+	if c.ClusterID = env.text("CLUSTER_ID", "Kubernetes"); c.ClusterID == "" {
+		c.ClusterID = "Kubernetes" // istio 1.30.3 pilot/pkg/features/pilot.go, CLUSTER_ID
 	}
-	if plane.Revision == "" {
-		plane.Revision = env.text("REVISION", "default")
+	if c.Revision == "" {
+		c.Revision = env.text("REVISION", "default")
 	}
-	return plane, env.unknown
+	c.shared = env.text("SHARED_MESH_CONFIG", "")
+	if len(container.EnvFrom) > 0 {
+		env.unknown = append(env.unknown, errors.New("settings may come from elsewhere (envFrom): their values are not known"))
+	}
+	return c, env.unknown
 }
 
 // environment reads a container's settings by value.
@@ -46,21 +75,20 @@ type environment struct {
 	unknown   []error
 }
 
+// text is a setting's value. Of two with the same name the later counts, as it
+// does for kubelet.
 func (e *environment) text(name, fallback string) string {
+	value := fallback
 	for _, v := range e.container.Env {
 		if v.Name != name {
 			continue
 		}
-		if v.ValueFrom != nil {
-			e.unknown = append(e.unknown, fmt.Errorf("%s comes from elsewhere (valueFrom): its value is not known", name))
-			return fallback
+		if value = v.Value; v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
+			e.unknown = append(e.unknown, fmt.Errorf("%s comes from elsewhere: its value is not known", name))
+			value = fallback
 		}
-		return v.Value
 	}
-	if len(e.container.EnvFrom) > 0 {
-		e.unknown = append(e.unknown, fmt.Errorf("%s may come from elsewhere (envFrom): its value is not known", name))
-	}
-	return fallback
+	return value
 }
 
 // boolean is a flag as Istio reads it: by strconv.ParseBool, and by the default
@@ -79,24 +107,34 @@ func (e *environment) duration(name string, fallback time.Duration) Duration {
 	return Duration(fallback)
 }
 
-// flags are istiod's settings with the defaults of its release (istio-facts A2, B1,
-// B4; an unknown release is taken for a recent one, and its own answers prove it).
+// flags are istiod's settings with the defaults of its release; one that the
+// release does not know has no effect (istio-facts A1, A2, B1, B4, B5). An unknown
+// release is taken for a recent one, and its own answers prove it.
 func (e *environment) flags(version string) Flags {
+	since := func(release string) bool { return !Before(version, release) }
 	reload := true
 	if Before(version, "1.19.0") {
-		reload = e.boolean("AUTO_RELOAD_PLUGIN_CERTS", !Before(version, "1.18.0")) && !Before(version, "1.14.0")
+		reload = e.boolean("AUTO_RELOAD_PLUGIN_CERTS", since("1.18.0")) && since("1.14.0")
 	}
-	return Flags{
-		MultiRoot:           e.boolean("ISTIO_MULTIROOT_MESH", false),
-		AutoReload:          reload,
-		CAServer:            e.boolean("ENABLE_CA_SERVER", true),
-		ExternalCA:          e.text("EXTERNAL_CA", ""),
-		CertProvider:        e.text("PILOT_CERT_PROVIDER", "istiod"),
-		RootCADir:           e.text("ROOT_CA_DIR", "./etc/cacerts"),
-		TrustConfigMap:      e.text("PILOT_CA_CERT_CONFIGMAP", "istio-ca-root-cert"),
-		ClusterTrustBundle:  e.boolean("ENABLE_CLUSTER_TRUST_BUNDLE_API", false),
-		SelfSignedInCACerts: e.boolean("USE_CACERTS_FOR_SELF_SIGNED_CA", false),
-		MaxWorkloadTTL:      e.duration("MAX_WORKLOAD_CERT_TTL", 90*24*time.Hour),
-		DefaultWorkloadTTL:  e.duration("DEFAULT_WORKLOAD_CERT_TTL", 24*time.Hour),
+	f := Flags{
+		MultiRoot:          e.boolean("ISTIO_MULTIROOT_MESH", false) && since("1.10.0"),
+		AutoReload:         reload,
+		CAServer:           e.boolean("ENABLE_CA_SERVER", true),
+		ExternalCA:         e.text("EXTERNAL_CA", ""),
+		CertProvider:       e.text("PILOT_CERT_PROVIDER", "istiod"),
+		RootCADir:          e.text("ROOT_CA_DIR", "./etc/cacerts"),
+		TrustConfigMap:     defaultTrustConfigMap,
+		MaxWorkloadTTL:     e.duration("MAX_WORKLOAD_CERT_TTL", 90*24*time.Hour),
+		DefaultWorkloadTTL: e.duration("DEFAULT_WORKLOAD_CERT_TTL", 24*time.Hour),
 	}
+	if name := e.text("PILOT_CA_CERT_CONFIGMAP", ""); name != "" && since("1.27.0") {
+		f.TrustConfigMap = name
+	}
+	if on := e.boolean("ENABLE_CLUSTER_TRUST_BUNDLE_API", false); on && since("1.26.0") {
+		f.ClusterTrustBundle = true
+	}
+	if on := e.boolean("USE_CACERTS_FOR_SELF_SIGNED_CA", false); on && since("1.19.6") {
+		f.SelfSignedInCACerts = true
+	}
+	return f
 }

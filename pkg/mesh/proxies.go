@@ -57,32 +57,71 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 	if container == nil {
 		return Proxy{}, false
 	}
-	p := Proxy{
-		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP,
-		Kind: kindOf(pod, container), Native: native, Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName,
-		Revision: pod.Labels["istio.io/rev"], Image: container.Image, Phase: string(pod.Status.Phase),
-		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
-		AdminPort: adminPort(pod, container), StatusPort: defaultStatusPort, Reach: ReachUnknown,
-		Starting: !running(pod, container.Name),
-	}
+	p := podOf(pod, container)
+	p.Kind, p.Native, p.AdminPort = kindOf(pod, container), native, adminPort(pod, container)
 	settingsOf(pod, container).apply(&p)
-	if pod.Status.StartTime != nil {
-		p.Started = pod.Status.StartTime.Time
-	}
-	for _, owner := range pod.OwnerReferences {
-		if owner.Controller != nil && *owner.Controller {
-			p.Workload = Workload{Kind: owner.Kind, Name: owner.Name}
-		}
-	}
 	if p.Version = versionOfImage(container.Image); p.Version != "" {
 		p.VersionFrom = "image tag"
+	}
+	return p, true
+}
+
+// podOf is what every kind of proxy has in common.
+func podOf(pod *corev1.Pod, container *corev1.Container) Proxy {
+	p := Proxy{
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP,
+		Workload: workloadOf(pod), Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName,
+		Revision: revisionOf(pod), Image: container.Image, Phase: string(pod.Status.Phase),
+		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
+		AdminPort: defaultAdminPort, StatusPort: statusPort(pod, container), Reach: ReachUnknown,
+		Starting: !running(pod, container.Name),
+	}
+	if pod.Status.StartTime != nil {
+		p.Started = pod.Status.StartTime.Time
 	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
 			p.Ready = condition.Status == corev1.ConditionTrue
 		}
 	}
-	return p, true
+	return p
+}
+
+// revisionOf is the revision that made the proxy, by the annotation that it leaves
+// (istio 1.30.3 files/injection-template.yaml), or the one that the pod asks for.
+func revisionOf(pod *corev1.Pod) string {
+	if revision := pod.Annotations["istio.io/rev"]; revision != "" {
+		return revision
+	}
+	return pod.Labels["istio.io/rev"]
+}
+
+// statusPort is the agent's own, by the annotation or the injected config.
+func statusPort(pod *corev1.Pod, container *corev1.Container) int {
+	port := defaultStatusPort
+	for _, text := range proxyConfigs(pod, container) {
+		var config struct {
+			StatusPort int `json:"statusPort"`
+		}
+		if yaml.Unmarshal([]byte(text), &config) == nil && config.StatusPort > 0 {
+			port = config.StatusPort
+		}
+	}
+	if n, err := strconv.Atoi(pod.Annotations["status.sidecar.istio.io/port"]); err == nil && n > 0 {
+		port = n
+	}
+	return port
+}
+
+// proxyConfigs are the pod's own ProxyConfigs, the later of which counts: what
+// injection wrote, and the annotation.
+func proxyConfigs(pod *corev1.Pod, container *corev1.Container) (all []string) {
+	for _, env := range container.Env {
+		if env.Name == "PROXY_CONFIG" {
+			all = append(all, env.Value)
+		}
+	}
+	return append(all, pod.Annotations["proxy.istio.io/config"])
 }
 
 // agentContainer finds the container that runs pilot-agent with Envoy. Injection
@@ -116,13 +155,17 @@ func running(pod *corev1.Pod, container string) bool {
 
 // ztunnelOf describes a node's ztunnel.
 func ztunnelOf(pod *corev1.Pod) Proxy {
-	p := Proxy{
-		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP, Kind: Ztunnel,
-		Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName, Revision: pod.Labels["istio.io/rev"], Phase: string(pod.Status.Phase),
-		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time, AdminPort: defaultAdminPort, StatusPort: defaultStatusPort,
+	container := &corev1.Container{}
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; c.Name == "istio-proxy" || i == 0 {
+			container = c
+		}
 	}
-	for _, c := range pod.Spec.Containers {
-		p.Image, p.Version = c.Image, versionOfImage(c.Image)
+	p := podOf(pod, container)
+	p.Kind = Ztunnel
+	settingsOf(pod, container).apply(&p)
+	if p.Version = versionOfImage(container.Image); p.Version != "" {
+		p.VersionFrom = "image tag"
 	}
 	return p
 }
@@ -145,20 +188,14 @@ func kindOf(pod *corev1.Pod, container *corev1.Container) ProxyKind {
 // proxy config and by the config that injection wrote into the pod.
 func adminPort(pod *corev1.Pod, container *corev1.Container) int {
 	port := defaultAdminPort
-	read := func(text string) {
+	for _, text := range proxyConfigs(pod, container) {
 		var config struct {
 			ProxyAdminPort int `json:"proxyAdminPort"`
 		}
-		if yaml.Unmarshal([]byte(text), &config) == nil && config.ProxyAdminPort != 0 {
+		if yaml.Unmarshal([]byte(text), &config) == nil && config.ProxyAdminPort > 0 {
 			port = config.ProxyAdminPort
 		}
 	}
-	for _, env := range container.Env {
-		if env.Name == "PROXY_CONFIG" {
-			read(env.Value)
-		}
-	}
-	read(pod.Annotations["proxy.istio.io/config"])
 	for i, arg := range container.Args { // up to Istio 1.6
 		value, found := strings.CutPrefix(arg, "--proxyAdminPort=")
 		if !found && arg == "--proxyAdminPort" && i+1 < len(container.Args) {

@@ -15,11 +15,15 @@ type Release struct {
 }
 
 // ParseRelease reads MAJOR.MINOR[.PATCH][-PRE]; false for anything else. What is
-// unknown is neither old nor new.
+// unknown is neither old nor new. A vendor's suffix ("-asm.4") is no pre-release.
 func ParseRelease(text string) (r Release, ok bool) {
 	number, pre, _ := strings.Cut(text, "-")
 	n, _ := fmt.Sscanf(number, "%d.%d.%d", &r.Major, &r.Minor, &r.Patch)
-	r.Pre = pre
+	for _, kind := range []string{"alpha", "beta", "rc", "dev", "snapshot"} {
+		if strings.HasPrefix(pre, kind) {
+			r.Pre = pre
+		}
+	}
 	return r, n >= 2
 }
 

@@ -1,13 +1,11 @@
 package mesh
 
 import (
-	"maps"
 	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 )
 
 // Defaults of an agent (istio 1.30.3 pilot/cmd/pilot-agent/options/options.go:76).
@@ -16,8 +14,18 @@ const (
 	defaultGraceRatio = 0.5
 )
 
-// settings are an agent's, by name: the container's environment, which is what
-// counts, and the proxyMetadata of the proxy config that injection wrote.
+// Where certificates come from that istiod has not signed (istio 1.30.3
+// pkg/security/security.go, WorkloadIdentityPath and the paths beside it).
+const (
+	spiffeSockets     = "/workload-spiffe-uds"
+	spiffeCredentials = "/workload-spiffe-credentials"
+)
+
+// settings are an agent's, by value: the environment of its container, and nothing
+// else. Injection writes proxyMetadata there (istio 1.30.3
+// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml:357),
+// and the agent reads its options from there alone, so that an annotation added
+// later, or a mesh config changed later, has no effect on a running proxy.
 type settings struct {
 	values map[string]string
 	spire  bool
@@ -27,38 +35,25 @@ type settings struct {
 
 func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
 	s := settings{values: map[string]string{}, grpc: strings.Contains(pod.Annotations["inject.istio.io/templates"], "grpc-agent")}
-	metadata := func(text string) {
-		var config struct {
-			ProxyMetadata map[string]string `json:"proxyMetadata"`
-		}
-		if yaml.Unmarshal([]byte(text), &config) == nil {
-			maps.Copy(s.values, config.ProxyMetadata)
-		}
-	}
 	for _, env := range container.Env {
-		if env.Name == "PROXY_CONFIG" {
-			metadata(env.Value)
-		}
-	}
-	metadata(pod.Annotations["proxy.istio.io/config"])
-	for _, env := range container.Env {
-		if env.ValueFrom == nil {
+		if delete(s.values, env.Name); env.ValueFrom == nil {
 			s.values[env.Name] = env.Value
 		}
 	}
-	mounted := map[string]bool{}
-	for _, m := range container.VolumeMounts {
-		mounted[m.Name] = true
-	}
+	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Spec.Volumes {
-		if !mounted[v.Name] {
-			continue
-		}
-		switch {
-		case v.CSI != nil && v.CSI.Driver == "csi.spiffe.io":
+		volumes[v.Name] = v
+	}
+	for _, m := range container.VolumeMounts {
+		// Injection mounts empty directories at both paths: another volume there is
+		// what the agent finds its certificate, or the socket of SPIRE, in.
+		volume, found := volumes[m.Name]
+		foreign := found && volume.EmptyDir == nil
+		switch path := strings.TrimRight(m.MountPath, "/"); {
+		case volume.CSI != nil && volume.CSI.Driver == "csi.spiffe.io", foreign && strings.HasSuffix(path, spiffeSockets):
 			s.spire = true
-		case v.Name == "workload-certs" && v.EmptyDir == nil:
-			s.files = true // injection's own is an empty directory
+		case foreign && strings.HasSuffix(path, spiffeCredentials):
+			s.files = true
 		}
 	}
 	return s
@@ -66,18 +61,19 @@ func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
 
 func (s settings) apply(p *Proxy) {
 	p.SecretTTL, p.GraceRatio = Duration(defaultSecretTTL), defaultGraceRatio
-	if d, err := time.ParseDuration(s.values["SECRET_TTL"]); err == nil {
+	if d, err := time.ParseDuration(s.values["SECRET_TTL"]); err == nil && d > 0 {
 		p.SecretTTL = Duration(d)
 	}
 	if r, err := strconv.ParseFloat(s.values["SECRET_GRACE_PERIOD_RATIO"], 64); err == nil && r >= 0 && r <= 1 {
 		p.GraceRatio = r
 	}
 	on := func(name string) bool { b, _ := strconv.ParseBool(s.values[name]); return b }
-	p.XDSAgent, p.FileMounted = on("PROXY_CONFIG_XDS_AGENT"), on("FILE_MOUNTED_CERTS") || s.files
 	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], s.values["CA_ADDR"]
+	p.XDSAgent = on("PROXY_CONFIG_XDS_AGENT")
+	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
 	p.OutputCerts, p.ProvCert = s.values["OUTPUT_CERTS"], s.values["PROV_CERT"]
 	p.SPIRE, p.GRPCAgent = s.spire, s.grpc
 	if p.GRPCAgent && p.OutputCerts == "" {
-		p.OutputCerts = "/var/lib/istio/data" // the template's own (istio 1.30.3 agent.go:468)
+		p.OutputCerts = "/var/lib/istio/data" // the template's own (istio 1.30.3 files/grpc-agent.yaml)
 	}
 }

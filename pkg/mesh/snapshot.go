@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -61,6 +62,8 @@ type ControlPlane struct {
 	// Name is the Deployment's.
 	Name     string `json:"name"`
 	Revision string `json:"revision"`
+	// Tags are other names of the revision (istioctl tag).
+	Tags []string `json:"tags,omitempty"`
 	// Version is the release by image tag, label or istiod's own /version,
 	// "" where none says it.
 	Version string `json:"version,omitempty"`
@@ -78,7 +81,11 @@ type ControlPlane struct {
 	// ClusterID is what the CSR's metadata must carry.
 	ClusterID string `json:"clusterID,omitempty"`
 
-	selector *metav1.LabelSelector
+	selector   *metav1.LabelSelector
+	container  *corev1.Container
+	shared     string // SHARED_MESH_CONFIG
+	citadel    bool
+	selfSigned bool
 }
 
 // Flags are istiod's settings by their effective value: environment, mesh
@@ -108,11 +115,13 @@ type Flags struct {
 
 // Istiod is one replica.
 type Istiod struct {
-	Pod     string    `json:"pod"`
-	UID     string    `json:"uid"`
-	IP      string    `json:"ip,omitempty"`
-	Node    string    `json:"node,omitempty"`
-	Version string    `json:"version,omitempty"`
+	Pod     string `json:"pod"`
+	UID     string `json:"uid"`
+	IP      string `json:"ip,omitempty"`
+	Node    string `json:"node,omitempty"`
+	Version string `json:"version,omitempty"`
+	Image   string `json:"image,omitempty"`
+	// Started is when its process was, so that it has read its files.
 	Started time.Time `json:"started,omitzero"`
 	Ready   bool      `json:"ready"`
 	// Terminating: it signs until it is gone.
@@ -204,10 +213,13 @@ type Namespace struct {
 // that calls an istiod.
 type Webhook struct {
 	// Kind is MutatingWebhookConfiguration or ValidatingWebhookConfiguration.
-	Kind     string     `json:"kind"`
-	Config   string     `json:"config"`
-	Name     string     `json:"name"`
-	Revision string     `json:"revision,omitempty"`
+	Kind     string `json:"kind"`
+	Config   string `json:"config"`
+	Name     string `json:"name"`
+	Revision string `json:"revision,omitempty"`
+	// Tag is the revision tag that the configuration stands for.
+	Tag string `json:"tag,omitempty"`
+	// Service is namespace/name of what is called, "" where it is called by URL.
 	Service  string     `json:"service,omitempty"`
 	CABundle pki.Bundle `json:"caBundle,omitzero"`
 	Error    string     `json:"error,omitempty"`

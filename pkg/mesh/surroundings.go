@@ -2,124 +2,194 @@ package mesh
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
+	"strings"
 
-	"github.com/meshca/kubectl-meshca/pkg/pki"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 )
-
-// meshSettings is what of meshConfig decides about trust.
-type meshSettings struct {
-	TrustDomain    string `json:"trustDomain"`
-	CACertificates []struct {
-		Pem             string `json:"pem"`
-		SPIFFEBundleURL string `json:"spiffeBundleUrl"`
-	} `json:"caCertificates"`
-}
-
-// meshConfig reads the ConfigMap istio (istio-REVISION) of every control plane.
-func (g *gatherer) meshConfig(ctx context.Context) {
-	g.s.TrustDomain = "cluster.local"
-	for _, plane := range g.s.ControlPlanes {
-		name := "istio"
-		if plane.Revision != "" && plane.Revision != "default" {
-			name += "-" + plane.Revision
-		}
-		object := plane.Namespace + "/" + name
-		cm, err := g.Kube.CoreV1().ConfigMaps(plane.Namespace).Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			continue // built-in defaults
-		}
-		if err != nil {
-			g.gap("mesh config "+object, "get", "configmaps", plane.Namespace, err)
-			continue
-		}
-		var settings meshSettings
-		if err := yaml.Unmarshal([]byte(cm.Data["mesh"]), &settings); err != nil {
-			g.gap("mesh config "+object, "get", "configmaps", plane.Namespace, fmt.Errorf("parsing it: %w", err))
-			continue
-		}
-		if settings.TrustDomain != "" {
-			g.s.TrustDomain = settings.TrustDomain
-		}
-		for _, ca := range settings.CACertificates {
-			if ca.SPIFFEBundleURL != "" {
-				g.gap("roots behind "+ca.SPIFFEBundleURL+" (meshConfig.caCertificates)", "get", "configmaps", plane.Namespace, fmt.Errorf("they are not fetched"))
-				continue
-			}
-			bundle, err := pki.ParseBundle([]byte(ca.Pem))
-			if err != nil {
-				g.gap("meshConfig.caCertificates of "+object, "get", "configmaps", plane.Namespace, err)
-				continue
-			}
-			g.s.MeshCACertificates = append(g.s.MeshCACertificates, bundle.Certs...)
-		}
-	}
-}
 
 // virtualMachines are proxies that no list of pods shows.
 func (g *gatherer) virtualMachines(ctx context.Context) {
+	const part, kind = "virtual machines (WorkloadEntries)", "workloadentries"
 	if g.Dynamic == nil {
-		g.gap("virtual machines (WorkloadEntries)", "list", "workloadentries", "", fmt.Errorf("they were not read"))
+		g.gap(part, "list", kind, "", errors.New("they were not read"))
 		return
 	}
 	var last error
 	for _, version := range []string{"v1", "v1beta1", "v1alpha3"} {
-		resource := g.Dynamic.Resource(schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "workloadentries"})
+		resource := g.Dynamic.Resource(schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: kind})
 		var vms []VM
 		err := pages(func(o metav1.ListOptions) (string, error) {
 			page, err := resource.List(ctx, o)
 			if err != nil {
 				return "", err
 			}
-			for _, item := range page.Items {
-				spec, _ := item.Object["spec"].(map[string]any)
-				address, _ := spec["address"].(string)
-				vms = append(vms, VM{Namespace: item.GetNamespace(), Name: item.GetName(), Address: address})
+			for i := range page.Items {
+				vms = append(vms, vmOf(&page.Items[i]))
 			}
 			return page.GetContinue(), nil
 		}, metav1.ListOptions{}, func() { vms = nil })
-		if err == nil {
-			g.s.VMs = vms
+		if err == nil || !absent(err) {
+			if g.s.VMs = vms; err != nil {
+				g.gap(part, "list", kind, "", err)
+			}
 			return
 		}
-		if last = err; !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-			break
-		}
+		last = err
 	}
-	if apierrors.IsNotFound(last) || meta.IsNoMatchError(last) {
-		return // this cluster has no such kind, so it has none of them
+	if !absent(last) { // else this cluster has no such kind, so it has none of them
+		g.gap(part, "list", kind, "", last)
 	}
-	g.gap("virtual machines (WorkloadEntries)", "list", "workloadentries", "", last)
+}
+
+// absent reports whether the API server has no such kind.
+func absent(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+
+// vmOf: istiod notes on the entries that it registers by itself whether their
+// proxy is connected (istio 1.30.3 pilot/pkg/autoregistration/controller.go).
+func vmOf(entry *unstructured.Unstructured) VM {
+	address, _, _ := unstructured.NestedString(entry.Object, "spec", "address")
+	notes := entry.GetAnnotations()
+	return VM{
+		Namespace: entry.GetNamespace(), Name: entry.GetName(), Address: address,
+		Connected: notes["istio.io/connectedAt"] != "" && notes["istio.io/disconnectedAt"] == "",
+	}
 }
 
 // remotes looks for signs of other clusters in the same mesh.
 func (g *gatherer) remotes(ctx context.Context) {
 	var all []Remote
-	if !g.NoSecrets {
-		for _, plane := range g.s.ControlPlanes {
-			// Names are enough; what these Secrets hold is nobody's business here.
-			secrets, err := g.Kube.CoreV1().Secrets(plane.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "istio/multiCluster=true"})
-			if err != nil {
-				g.gap("secrets of remote clusters in "+plane.Namespace, "list", "secrets", plane.Namespace, err)
-				continue
-			}
-			for _, s := range secrets.Items {
-				all = append(all, Remote{Kind: "remote-secret", Namespace: s.Namespace, Name: s.Name})
-			}
+	add := func(kind, namespace, name string) {
+		if r := (Remote{Kind: kind, Namespace: namespace, Name: name}); !slices.Contains(all, r) {
+			all = append(all, r)
 		}
 	}
-	gateways, err := g.Kube.CoreV1().Services("").List(ctx, metav1.ListOptions{LabelSelector: "topology.istio.io/network"})
-	if err != nil {
-		g.gap("east-west gateways", "list", "services", "", err)
-	} else {
-		for _, s := range gateways.Items {
-			all = append(all, Remote{Kind: "east-west-gateway", Namespace: s.Namespace, Name: s.Name})
+	for _, namespace := range g.homes() {
+		if g.NoSecrets {
+			g.gap("secrets of remote clusters in "+namespace, "list", "secrets", namespace, errors.New("Secrets were not to be read"))
+			continue
+		}
+		// Names are enough; what these Secrets hold is nobody's business here.
+		var names []string
+		err := pages(func(o metav1.ListOptions) (string, error) {
+			page, err := g.Kube.CoreV1().Secrets(namespace).List(ctx, o)
+			if err != nil {
+				return "", err
+			}
+			for i := range page.Items {
+				names = append(names, page.Items[i].Name)
+			}
+			return page.Continue, nil
+		}, metav1.ListOptions{LabelSelector: "istio/multiCluster=true"}, func() { names = nil })
+		if err != nil {
+			g.gap("secrets of remote clusters in "+namespace, "list", "secrets", namespace, err)
+		}
+		for _, name := range names {
+			add("remote-secret", namespace, name)
+		}
+	}
+	for _, s := range g.services(ctx, "topology.istio.io/network", "east-west gateways by network") {
+		add("east-west-gateway", s.Namespace, s.Name)
+	}
+	for _, s := range g.services(ctx, "istio=eastwestgateway", "east-west gateways") {
+		add("east-west-gateway", s.Namespace, s.Name)
+	}
+	for _, s := range g.services(ctx, "app=istiod", "services of remote istiods") {
+		// Endpoints that somebody writes by hand are an istiod elsewhere.
+		if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName || strings.HasSuffix(s.Name, "-remote") {
+			add("remote-istiod", s.Namespace, s.Name)
 		}
 	}
 	g.s.Remotes = all
+}
+
+// homes are the namespaces of the control planes.
+func (g *gatherer) homes() (all []string) {
+	for _, plane := range g.s.ControlPlanes {
+		if !slices.Contains(all, plane.Namespace) {
+			all = append(all, plane.Namespace)
+		}
+	}
+	return all
+}
+
+func (g *gatherer) services(ctx context.Context, selector, part string) (all []corev1.Service) {
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.CoreV1().Services("").List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, page.Items...)
+		return page.Continue, nil
+	}, metav1.ListOptions{LabelSelector: selector}, func() { all = nil })
+	if err != nil {
+		g.gap(part, "list", "services", "", err)
+	}
+	return all
+}
+
+// nodes: a kubelet that does not answer refreshes no file.
+func (g *gatherer) nodes(ctx context.Context) {
+	var nodes []Node
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.CoreV1().Nodes().List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Items {
+			nodes = append(nodes, nodeOf(&page.Items[i]))
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{}, func() { nodes = nil })
+	if err != nil {
+		g.gap("nodes", "list", "nodes", "", err)
+	}
+	g.leases(ctx, nodes)
+	g.s.Nodes = nodes
+}
+
+// nodeOf: of a node that is ready counts its last heartbeat, of another one when
+// it ceased to be.
+func nodeOf(n *corev1.Node) Node {
+	node := Node{Name: n.Name}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			if node.Ready, node.LastReady = c.Status == corev1.ConditionTrue, c.LastTransitionTime.Time; node.Ready {
+				node.LastReady = c.LastHeartbeatTime.Time
+			}
+		}
+	}
+	return node
+}
+
+// leases are kubelets' heartbeats every ten seconds; a node's own condition is
+// written every five minutes.
+func (g *gatherer) leases(ctx context.Context, nodes []Node) {
+	const namespace = "kube-node-lease"
+	index := make(map[string]*Node, len(nodes))
+	for i := range nodes {
+		index[nodes[i].Name] = &nodes[i]
+	}
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.CoordinationV1().Leases(namespace).List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for _, l := range page.Items {
+			if node := index[l.Name]; node != nil && node.Ready && l.Spec.RenewTime != nil && l.Spec.RenewTime.After(node.LastReady) {
+				node.LastReady = l.Spec.RenewTime.Time
+			}
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{}, func() {})
+	if err != nil && !refused(err) && !absent(err) {
+		// Without the right to see them the node's own word stands.
+		g.gap("heartbeats of nodes", "list", "leases", namespace, err)
+	}
 }

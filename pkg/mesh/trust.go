@@ -3,26 +3,30 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // rootEntry is the key of a trust ConfigMap (istio 1.30.3 pkg/config/constants).
 const rootEntry = "root-cert.pem"
 
+// oneByOne is how many ConfigMaps are asked for at once where they may not be
+// listed.
+const oneByOne = 16
+
 // namespaces reads all namespaces and, in one list across them, their trust
 // ConfigMaps.
 func (g *gatherer) namespaces(ctx context.Context) {
-	if len(g.s.ControlPlanes) == 0 {
-		return
-	}
 	var all []Namespace
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.CoreV1().Namespaces().List(ctx, o)
@@ -36,28 +40,65 @@ func (g *gatherer) namespaces(ctx context.Context) {
 	}, metav1.ListOptions{}, func() { all = nil })
 	if err != nil {
 		g.gap("namespaces", "list", "namespaces", "", err)
+		g.partial = true
 	}
-	flags := g.s.ControlPlanes[0].Flags
-	if flags.ClusterTrustBundle {
+	name, bundled := g.published()
+	if bundled {
 		g.clusterTrustBundle(ctx)
 	} else {
-		g.trustConfigMaps(ctx, flags.TrustConfigMap, all)
+		all = g.trustConfigMaps(ctx, name, all)
 	}
 	slices.SortFunc(all, func(a, b Namespace) int { return strings.Compare(a.Name, b.Name) })
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.s.Namespaces = all
 }
 
+// published says where istiods publish the roots: the name of the ConfigMap, or
+// in a ClusterTrustBundle. Control planes that differ in it leave a Gap, for only
+// one place is judged.
+func (g *gatherer) published() (name string, bundled bool) {
+	type place struct {
+		name    string
+		bundled bool
+	}
+	var places []place
+	for _, plane := range g.s.ControlPlanes {
+		if plane.citadel {
+			continue
+		}
+		p := place{plane.Flags.TrustConfigMap, plane.Flags.ClusterTrustBundle}
+		if !slices.Contains(places, p) {
+			places = append(places, p)
+		}
+	}
+	if len(places) == 0 {
+		return defaultTrustConfigMap, false
+	}
+	if len(places) > 1 {
+		g.gap("published roots", "list", "configmaps", "", fmt.Errorf("the control planes publish them in %d different places", len(places)))
+	}
+	return places[0].name, places[0].bundled
+}
+
 func namespaceOf(n *corev1.Namespace) Namespace {
-	out := Namespace{Name: n.Name, Ambient: n.Labels["istio.io/dataplane-mode"] == "ambient", Terminating: n.DeletionTimestamp != nil, labels: n.Labels}
-	if out.Revision = n.Labels["istio.io/rev"]; out.Revision == "" && n.Labels["istio-injection"] == "enabled" {
+	out := Namespace{
+		Name: n.Name, Ambient: n.Labels["istio.io/dataplane-mode"] == "ambient", labels: n.Labels,
+		Terminating: n.DeletionTimestamp != nil || n.Status.Phase == corev1.NamespaceTerminating,
+	}
+	// istio-injection counts before istio.io/rev (istio 1.30.3
+	// manifests/charts/istio-control/istio-discovery/templates/mutatingwebhook.yaml).
+	switch n.Labels["istio-injection"] {
+	case "enabled":
 		out.Revision = "default"
+	case "disabled":
+	default:
+		out.Revision = n.Labels["istio.io/rev"]
 	}
 	return out
 }
 
-func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Namespace) {
+// trustConfigMaps reads the ConfigMap of every namespace, by one list where that
+// is allowed and one by one where it is not.
+func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Namespace) []Namespace {
 	found := map[string]*TrustAnchor{}
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.CoreV1().ConfigMaps("").List(ctx, o)
@@ -71,12 +112,55 @@ func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Names
 		}
 		return page.Continue, nil
 	}, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}, func() { clear(found) })
+	if refused(err) && len(all) > 0 {
+		if err = g.trustOneByOne(ctx, name, all); err == nil {
+			return all
+		}
+	}
+	for i := range all {
+		if anchor := found[all[i].Name]; anchor != nil {
+			all[i].Trust = anchor
+			delete(found, all[i].Name)
+		} else if err != nil && all[i].Trust == nil {
+			all[i].Trust = &TrustAnchor{Name: name, Error: "it was not read: " + err.Error()}
+		}
+	}
+	// Where namespaces could not be listed, their ConfigMaps tell which there are.
+	for _, namespace := range slices.Sorted(maps.Keys(found)) {
+		all = append(all, Namespace{Name: namespace, Trust: found[namespace]})
+	}
 	if err != nil {
 		g.gap("ConfigMaps "+name+" of all namespaces", "list", "configmaps", "", err)
 	}
+	return all
+}
+
+// trustOneByOne returns the first refusal.
+func (g *gatherer) trustOneByOne(ctx context.Context, name string, all []Namespace) error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var first error
+	slots := make(chan struct{}, oneByOne)
 	for i := range all {
-		all[i].Trust = found[all[i].Name]
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			cm, err := g.Kube.CoreV1().ConfigMaps(all[i].Name).Get(ctx, name, metav1.GetOptions{})
+			switch {
+			case err == nil:
+				all[i].Trust = anchorOf(cm)
+			case !apierrors.IsNotFound(err):
+				all[i].Trust = &TrustAnchor{Name: name, Error: "it was not read: " + err.Error()}
+				mu.Lock()
+				defer mu.Unlock()
+				if first == nil {
+					first = err
+				}
+			}
+		})
 	}
+	wg.Wait()
+	return first
 }
 
 func anchorOf(cm *corev1.ConfigMap) *TrustAnchor {
@@ -88,6 +172,35 @@ func anchorOf(cm *corev1.ConfigMap) *TrustAnchor {
 	}
 	anchor.Bundle = bundle
 	return anchor
+}
+
+// discovered keeps the namespaces that istiods serve: those that a discovery
+// selector includes (istio 1.30.3 pkg/kube/namespace/filter.go), and those that
+// take part all the same, so that what they lack is seen.
+func (g *gatherer) discovered() {
+	if g.everywhere || g.partial || len(g.selectors) == 0 {
+		return
+	}
+	needed := map[string]bool{}
+	for _, p := range g.s.Proxies {
+		needed[p.Namespace] = true
+	}
+	for _, plane := range g.s.ControlPlanes {
+		needed[plane.Namespace] = true
+	}
+	var selectors []labels.Selector
+	for i := range g.selectors {
+		selector, err := metav1.LabelSelectorAsSelector(&g.selectors[i])
+		if err != nil {
+			g.gap("discovery selectors", "get", "configmaps", "", err)
+			return
+		}
+		selectors = append(selectors, selector)
+	}
+	g.s.Namespaces = slices.DeleteFunc(g.s.Namespaces, func(n Namespace) bool {
+		included := slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(labels.Set(n.labels)) })
+		return !included && !needed[n.Name] && n.Revision == "" && !n.Ambient
+	})
 }
 
 // clusterTrustBundle reads the one that istiod writes instead of ConfigMaps
@@ -104,8 +217,10 @@ func (g *gatherer) clusterTrustBundle(ctx context.Context) {
 	for _, version := range []string{"v1", "v1beta1", "v1alpha1"} {
 		object, err := g.Dynamic.Resource(schema.GroupVersionResource{Group: "certificates.k8s.io", Version: version, Resource: "clustertrustbundles"}).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
-			last = err
-			continue
+			if last = err; apierrors.IsNotFound(err) {
+				continue // another version may have it
+			}
+			break
 		}
 		spec, _ := object.Object["spec"].(map[string]any)
 		text, _ := spec["trustBundle"].(string)
@@ -118,72 +233,7 @@ func (g *gatherer) clusterTrustBundle(ctx context.Context) {
 		return
 	}
 	anchor.Error = last.Error()
-}
-
-// webhooks reads every entry of every configuration that calls an istiod.
-func (g *gatherer) webhooks(ctx context.Context) {
-	var all []Webhook
-	err := pages(func(o metav1.ListOptions) (string, error) {
-		page, err := g.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, o)
-		if err != nil {
-			return "", err
-		}
-		for _, c := range page.Items {
-			for _, w := range c.Webhooks {
-				all = g.webhook(all, "MutatingWebhookConfiguration", c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
-			}
-		}
-		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { all = nil })
-	if err != nil {
-		g.gap("mutating webhooks", "list", "mutatingwebhookconfigurations", "", err)
+	if refused(last) {
+		g.gap("ClusterTrustBundle "+name, "get", "clustertrustbundles", "", last)
 	}
-	mutating := len(all)
-	err = pages(func(o metav1.ListOptions) (string, error) {
-		page, err := g.Kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().List(ctx, o)
-		if err != nil {
-			return "", err
-		}
-		for _, c := range page.Items {
-			for _, w := range c.Webhooks {
-				all = g.webhook(all, "ValidatingWebhookConfiguration", c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
-			}
-		}
-		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { all = all[:mutating] })
-	if err != nil {
-		g.gap("validating webhooks", "list", "validatingwebhookconfigurations", "", err)
-	}
-	g.s.Webhooks = all
-}
-
-func (g *gatherer) webhook(all []Webhook, kind string, meta metav1.ObjectMeta, name string, config admissionv1.WebhookClientConfig, policy *admissionv1.FailurePolicyType) []Webhook {
-	service := ""
-	if config.Service != nil {
-		service = config.Service.Namespace + "/" + config.Service.Name
-	}
-	if !g.callsIstiod(config, meta) {
-		return all
-	}
-	w := Webhook{Kind: kind, Config: meta.Name, Name: name, Revision: meta.Labels["istio.io/rev"], Service: service, Fatal: policy == nil || *policy == admissionv1.Fail}
-	if bundle, err := pki.ParseBundle(config.CABundle); err != nil {
-		w.Error = fmt.Sprintf("caBundle: %v", err)
-	} else {
-		w.CABundle = bundle
-	}
-	return append(all, w)
-}
-
-// callsIstiod: by the service of one of the control planes; by Istio's own label
-// where the webhook is called by URL.
-func (g *gatherer) callsIstiod(config admissionv1.WebhookClientConfig, meta metav1.ObjectMeta) bool {
-	if config.Service == nil {
-		return config.URL != nil && meta.Labels["istio.io/rev"] != ""
-	}
-	for _, plane := range g.s.ControlPlanes {
-		if plane.Namespace == config.Service.Namespace && (config.Service.Name == plane.Name || strings.HasPrefix(config.Service.Name, "istiod")) {
-			return g.Revision == "" || plane.Name == config.Service.Name || meta.Labels["istio.io/rev"] == g.Revision
-		}
-	}
-	return false
 }

@@ -2,7 +2,10 @@ package pki
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"unicode/utf8"
 )
 
 // MarshalText refers to a certificate by its fingerprint: a document that holds
@@ -16,14 +19,31 @@ func (c *Certificate) UnmarshalText(text []byte) error {
 	return c.fingerprint.UnmarshalText(text)
 }
 
-// MarshalText writes the bundle's exact bytes, which are text.
-func (b Bundle) MarshalText() ([]byte, error) { return b.Raw, nil }
+// encoded marks bytes that are no UTF-8 text: a comment between two certificates
+// may be in any encoding, and JSON would replace it.
+const encoded = "base64:"
+
+// MarshalText writes the bundle's exact bytes, which are text, or their base64
+// where they are not.
+func (b Bundle) MarshalText() ([]byte, error) {
+	if !utf8.Valid(b.Raw) {
+		return base64.StdEncoding.AppendEncode([]byte(encoded), b.Raw), nil
+	}
+	return b.Raw, nil
+}
 
 // UnmarshalText reads a bundle; an empty one stays empty.
 func (b *Bundle) UnmarshalText(text []byte) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		*b = Bundle{}
 		return nil
+	}
+	if rest, ok := bytes.CutPrefix(text, []byte(encoded)); ok {
+		raw, err := base64.StdEncoding.AppendDecode(nil, rest)
+		if err != nil {
+			return fmt.Errorf("a bundle in base64: %w", err)
+		}
+		text = raw
 	}
 	parsed, err := ParseBundle(text)
 	if err != nil {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,16 +28,19 @@ const (
 // cluster is how the commands reach a cluster: kubectl's own flags.
 type cluster struct {
 	flags *genericclioptions.ConfigFlags
+	clock *serverClock
 }
 
 func newCluster(streams genericiooptions.IOStreams) *cluster {
+	clock := &serverClock{now: time.Now}
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
 	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
 		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
 		config.QPS, config.Burst = defaultQPS, defaultBurst
+		config.Wrap(clock.wrap)
 		return config
 	})
-	return &cluster{flags: flags}
+	return &cluster{flags: flags, clock: clock}
 }
 
 func (c *cluster) addFlags(flags *pflag.FlagSet) {
@@ -77,6 +82,21 @@ func (c *cluster) dynamic() (dynamic.Interface, error) {
 		return nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
 	}
 	return client, nil
+}
+
+// where names the cluster for a Snapshot.
+func (c *cluster) where() mesh.Cluster {
+	var w mesh.Cluster
+	if config, err := c.flags.ToRESTConfig(); err == nil {
+		w.Server = config.Host
+	}
+	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil {
+		w.Context = raw.CurrentContext
+	}
+	if c.flags.Context != nil && *c.flags.Context != "" {
+		w.Context = *c.flags.Context
+	}
+	return w
 }
 
 // explain gives an API server's refusal the hint that ends it.

@@ -56,7 +56,7 @@ func (f *meshFlags) observer(c *cluster, streams genericiooptions.IOStreams, csr
 	return &observer{
 		collector: &mesh.Collector{
 			Kube: kube, Dynamic: dynamic, Dialer: dialer, Now: time.Now, IstioNamespace: f.istioNamespace, Revision: f.revision,
-			Concurrency: f.concurrency, Timeout: f.proxyTimeout,
+			Concurrency: f.concurrency, Timeout: f.proxyTimeout, Where: c.where(), Skew: c.clock.ahead,
 		},
 		prober: &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
 	}, nil

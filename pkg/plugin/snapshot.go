@@ -1,10 +1,12 @@
 package plugin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -19,6 +21,8 @@ type sourceFlags struct {
 	meshFlags
 	from     string
 	csrProof bool
+	// unread leaves proxies listed and not asked.
+	unread bool
 }
 
 func (f *sourceFlags) addFlags(flags *pflag.FlagSet) {
@@ -44,6 +48,9 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 	if err != nil {
 		return nil, err
 	}
+	if f.unread {
+		observer.collector.Dialer = nil
+	}
 	if isTerminal(streams.ErrOut) {
 		observer.collector.Progress = func(done, of int) {
 			fmt.Fprintf(streams.ErrOut, "\r\x1b[Kreading proxies: %d of %d", done, of)
@@ -67,15 +74,57 @@ func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapsh
 		defer file.Close()
 		in = file
 	}
-	s, err := mesh.ReadSnapshot(in)
+	text, err := asJSON(in)
+	if err != nil {
+		return nil, failed(fmt.Errorf("--from-snapshot %s: %w", name, err), "'kubectl meshca snapshot' writes one")
+	}
+	s, err := mesh.ReadSnapshot(text)
 	if err != nil {
 		return nil, failed(fmt.Errorf("--from-snapshot %s: %w", name, err), "'kubectl meshca snapshot' writes one")
 	}
 	return s, nil
 }
 
+// maxYAML bounds a snapshot in YAML, which is read as a whole: JSON is not.
+const maxYAML = 256 << 20
+
+// asJSON turns what "snapshot -o yaml" wrote into what "snapshot -o json" does.
+func asJSON(in io.Reader) (io.Reader, error) {
+	text := bufio.NewReader(in)
+	for {
+		first, err := text.ReadByte()
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("it is empty")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if first == ' ' || first == '\t' || first == '\r' || first == '\n' {
+			continue
+		}
+		if err := text.UnreadByte(); err != nil || first == '{' {
+			return text, err
+		}
+		break
+	}
+	raw, err := io.ReadAll(io.LimitReader(text, maxYAML+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxYAML {
+		return nil, fmt.Errorf("it is larger than %d bytes: save it as JSON", maxYAML)
+	}
+	if raw, err = yaml.YAMLToJSONStrict(raw); err != nil {
+		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", err)
+	}
+	return bytes.NewReader(raw), nil
+}
+
 const snapshotExample = `  # save the mesh, to look at it offline or to send it with a bug report; it holds no key
   kubectl meshca snapshot > mesh.json
+
+  # only what the API server knows, without asking any proxy
+  kubectl meshca snapshot --no-proxies -f mesh.json
 
   # check it somewhere else
   kubectl meshca check --from-snapshot mesh.json`
@@ -119,14 +168,36 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if err != nil {
 				return failed(fmt.Errorf("writing the snapshot: %w", err), "")
 			}
-			return nil
+			_, err = fmt.Fprintln(streams.ErrOut, plain(sumOf(s)))
+			return err
 		},
 	}
 	source.addFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&source.unread, "no-proxies", false, "list the proxies, and ask none of them what it has loaded")
 	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or yaml")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this file, which must not be there yet, instead of stdout")
 	completions(cmd, "output", "json", "yaml")
 	return cmd
+}
+
+// sumOf says in one line what a snapshot holds, so that an incomplete one is not
+// taken for a whole one.
+func sumOf(s *mesh.Snapshot) string {
+	replicas, unread := 0, 0
+	for _, plane := range s.ControlPlanes {
+		replicas += len(plane.Replicas)
+	}
+	for _, p := range s.Proxies {
+		if p.Loaded == nil {
+			unread++
+		}
+	}
+	text := fmt.Sprintf("saved: control planes %d (replicas %d), namespaces %d, webhooks %d, proxies %d (not read %d)",
+		len(s.ControlPlanes), replicas, len(s.Namespaces), len(s.Webhooks), len(s.Proxies), unread)
+	if len(s.Gaps) > 0 {
+		text += fmt.Sprintf("; could not be read: %d parts, the first is %s", len(s.Gaps), s.Gaps[0].Part)
+	}
+	return text
 }
 
 // writeNew writes a file for its owner alone, never over another, and leaves

@@ -1,0 +1,124 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// defaultTrustDomain is that of a mesh that names none (istio 1.30.3
+// pkg/config/constants/constants.go).
+const defaultTrustDomain = "cluster.local"
+
+// meshSettings is what of meshConfig decides about trust.
+type meshSettings struct {
+	TrustDomain    string `json:"trustDomain"`
+	CACertificates []struct {
+		Pem             string `json:"pem"`
+		SPIFFEBundleURL string `json:"spiffeBundleUrl"`
+	} `json:"caCertificates"`
+	DiscoverySelectors []metav1.LabelSelector `json:"discoverySelectors"`
+}
+
+// meshConfig reads the ConfigMap istio (istio-REVISION) of every control plane,
+// and the shared one that it may name (istio 1.30.3 pilot/pkg/bootstrap/mesh.go:41).
+func (g *gatherer) meshConfig(ctx context.Context) {
+	g.s.TrustDomain = defaultTrustDomain
+	domains, seen := map[string]bool{}, map[string]bool{}
+	for _, plane := range g.s.ControlPlanes {
+		name := "istio"
+		if plane.Revision != "" && plane.Revision != "default" {
+			name += "-" + plane.Revision
+		}
+		if seen[plane.Namespace+"/"+name] {
+			continue
+		}
+		seen[plane.Namespace+"/"+name] = true
+		domain, selectors := "", 0
+		for _, name := range []string{plane.shared, name} { // the later counts
+			if name == "" {
+				continue
+			}
+			cm := g.meshConfigMap(ctx, plane.Namespace, name)
+			if cm == nil {
+				continue
+			}
+			settings := g.meshSettings(cm)
+			if settings.TrustDomain != "" {
+				domain = settings.TrustDomain
+			}
+			selectors += len(settings.DiscoverySelectors)
+			g.selectors = append(g.selectors, settings.DiscoverySelectors...)
+		}
+		if domain != "" {
+			domains[domain] = true
+			g.s.TrustDomain = domain
+		}
+		if selectors == 0 {
+			g.everywhere = true
+		}
+	}
+	if len(domains) > 1 {
+		g.gap("trust domain", "get", "configmaps", "", fmt.Errorf("the control planes have different ones: %s", strings.Join(slices.Sorted(maps.Keys(domains)), ", ")))
+	}
+}
+
+// meshConfigMap is nil where there is none, so that built-in defaults count, and
+// where it cannot be read, which leaves a Gap.
+func (g *gatherer) meshConfigMap(ctx context.Context, namespace, name string) *corev1.ConfigMap {
+	cm, err := g.Kube.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		g.everywhere = true // no namespace is left out by what was not seen
+		g.gap("mesh config "+namespace+"/"+name, "get", "configmaps", namespace, err)
+		return nil
+	}
+	return cm
+}
+
+func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {
+	object := cm.Namespace + "/" + cm.Name
+	fault := func(part string, err error) { g.gap(part+" "+object, "get", "configmaps", cm.Namespace, err) }
+	var settings meshSettings
+	if err := yaml.Unmarshal([]byte(cm.Data["mesh"]), &settings); err != nil {
+		fault("mesh config", fmt.Errorf("parsing it: %w", err))
+		g.everywhere = true
+	}
+	for _, ca := range settings.CACertificates {
+		if ca.SPIFFEBundleURL != "" {
+			fault("roots behind "+ca.SPIFFEBundleURL+" (meshConfig.caCertificates)", errors.New("they are not fetched"))
+			continue
+		}
+		bundle, err := pki.ParseBundle([]byte(ca.Pem))
+		if err != nil {
+			fault("meshConfig.caCertificates of", err)
+			continue
+		}
+		for _, c := range bundle.Certs {
+			if !slices.ContainsFunc(g.s.MeshCACertificates, c.Equal) {
+				g.s.MeshCACertificates = append(g.s.MeshCACertificates, c)
+			}
+		}
+	}
+	var networks struct {
+		Networks map[string]any `json:"networks"`
+	}
+	if err := yaml.Unmarshal([]byte(cm.Data["meshNetworks"]), &networks); err != nil {
+		fault("mesh networks", fmt.Errorf("parsing them: %w", err))
+	}
+	for _, name := range slices.Sorted(maps.Keys(networks.Networks)) {
+		g.networks = append(g.networks, Remote{Kind: "mesh-networks", Namespace: cm.Namespace, Name: name})
+	}
+	return settings
+}

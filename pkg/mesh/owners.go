@@ -1,0 +1,74 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ownersOf names the controllers that would put back what somebody else writes:
+// by owner references, by the marks that each of them leaves in labels and
+// annotations, and by who has written a field.
+func ownersOf(secret *corev1.Secret) []string {
+	found := map[string]bool{}
+	for _, o := range secret.OwnerReferences {
+		found[o.Kind+" "+o.Name] = true
+	}
+	for _, in := range []map[string]string{secret.Labels, secret.Annotations} {
+		for key := range in {
+			if owner := ownerByMark(key); owner != "" {
+				found[owner] = true
+			}
+		}
+	}
+	for _, f := range secret.ManagedFields {
+		if owner := ownerByManager(strings.ToLower(f.Manager)); owner != "" {
+			found[owner] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// ownerByMark knows a controller by the domain of a label or annotation. The
+// general app.kubernetes.io/instance, which Argo CD sets by default, names nobody:
+// that Argo CD wrote it is told by managedFields.
+func ownerByMark(key string) string {
+	domain, _, _ := strings.Cut(key, "/")
+	switch domain {
+	case "argocd.argoproj.io":
+		return "Argo CD"
+	case "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io":
+		return "Flux"
+	case "reconcile.external-secrets.io", "external-secrets.io":
+		return "External Secrets"
+	case "cert-manager.io", "controller.cert-manager.io":
+		return "cert-manager"
+	case "sealedsecrets.bitnami.com":
+		return "Sealed Secrets"
+	case "secrets.hashicorp.com":
+		return "Vault"
+	case "meta.helm.sh":
+		return "Helm"
+	}
+	return ""
+}
+
+func ownerByManager(manager string) string {
+	switch {
+	case strings.HasPrefix(manager, "argocd"):
+		return "Argo CD"
+	case manager == "kustomize-controller", manager == "helm-controller":
+		return "Flux"
+	case strings.HasPrefix(manager, "externalsecrets"), strings.HasPrefix(manager, "external-secrets"):
+		return "External Secrets"
+	case strings.HasPrefix(manager, "cert-manager"):
+		return "cert-manager"
+	case strings.HasPrefix(manager, "vault-secrets-operator"):
+		return "Vault"
+	case strings.HasPrefix(manager, "sealed-secrets"):
+		return "Sealed Secrets"
+	}
+	return ""
+}

@@ -1,0 +1,127 @@
+package mesh_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestReachOf(t *testing.T) {
+	hot := mesh.ControlPlane{Namespace: "istio-system", Name: "istiod", Revision: "default", Version: "1.30.3", Flags: mesh.Flags{MultiRoot: true, CAServer: true}}
+	canary := hot
+	canary.Name, canary.Revision, canary.Flags.MultiRoot = "istiod-canary", "canary", false
+	sidecar := mesh.Proxy{Kind: mesh.Sidecar, Version: "1.30.3", XDSAgent: true, Revision: "default", GraceRatio: 0.5}
+	with := func(change func(*mesh.Proxy)) mesh.Proxy { p := sidecar; change(&p); return p }
+	planes := func(change func(*mesh.ControlPlane)) []mesh.ControlPlane {
+		c := hot
+		change(&c)
+		return []mesh.ControlPlane{c}
+	}
+	for name, test := range map[string]struct {
+		proxy  mesh.Proxy
+		planes []mesh.ControlPlane
+		want   mesh.Reach
+		why    string
+	}{
+		"both flags":              {sidecar, nil, mesh.ReachPush, "both flags"},
+		"no agent over XDS":       {with(func(p *mesh.Proxy) { p.XDSAgent = false }), nil, mesh.ReachRenewal, "every 12h0m0s"},
+		"its own TTL":             {with(func(p *mesh.Proxy) { p.XDSAgent = false; p.SecretTTL = mesh.Duration(3600e9); p.GraceRatio = 0.25 }), nil, mesh.ReachRenewal, "every 45m0s"},
+		"no multi-root":           {sidecar, planes(func(c *mesh.ControlPlane) { c.Flags.MultiRoot = false }), mesh.ReachRenewal, "ISTIO_MULTIROOT_MESH"},
+		"an old istiod":           {sidecar, planes(func(c *mesh.ControlPlane) { c.Version = "1.19.9" }), mesh.ReachRenewal, "istiod 1.19.9"},
+		"the first istiod":        {sidecar, planes(func(c *mesh.ControlPlane) { c.Version = "1.20.0" }), mesh.ReachPush, ""},
+		"an unknown istiod":       {sidecar, planes(func(c *mesh.ControlPlane) { c.Version = "" }), mesh.ReachPush, "its own answers"},
+		"an old agent":            {with(func(p *mesh.Proxy) { p.Version = "1.20.0" }), nil, mesh.ReachRenewal, "agent 1.20.0"},
+		"the first agent":         {with(func(p *mesh.Proxy) { p.Version = "1.20.1" }), nil, mesh.ReachPush, ""},
+		"an unknown agent":        {with(func(p *mesh.Proxy) { p.Version = "" }), nil, mesh.ReachUnknown, "not known"},
+		"an agent of no release":  {with(func(p *mesh.Proxy) { p.Version = "latest" }), nil, mesh.ReachUnknown, "not known"},
+		"an agent that starts":    {with(func(p *mesh.Proxy) { p.Version = ""; p.Starting = true }), nil, mesh.ReachPush, "not started"},
+		"an agent by its word":    {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Istio: "1.20.0"}} }), nil, mesh.ReachRenewal, "agent 1.20.0"},
+		"an agent by its Envoy":   {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Envoy: "1.38.0"}} }), nil, mesh.ReachPush, ""},
+		"an old Envoy":            {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Envoy: "1.28.0"}} }), nil, mesh.ReachUnknown, "1.19.0 or later"},
+		"SPIRE":                   {with(func(p *mesh.Proxy) { p.SPIRE = true }), nil, mesh.ReachElsewhere, "SPIRE"},
+		"files":                   {with(func(p *mesh.Proxy) { p.FileMounted = true }), nil, mesh.ReachElsewhere, "file"},
+		"another CA":              {with(func(p *mesh.Proxy) { p.CAProvider = "GoogleCA" }), nil, mesh.ReachElsewhere, "GoogleCA"},
+		"Citadel's protocol":      {with(func(p *mesh.Proxy) { p.CAProvider = "Citadel" }), nil, mesh.ReachPush, ""},
+		"another address":         {with(func(p *mesh.Proxy) { p.CAAddr = "cert-manager-istio-csr.cert-manager.svc:443" }), nil, mesh.ReachElsewhere, "cert-manager-istio-csr"},
+		"istiod's address":        {with(func(p *mesh.Proxy) { p.CAAddr = "istiod.istio-system.svc:15012" }), nil, mesh.ReachPush, ""},
+		"OUTPUT_CERTS":            {with(func(p *mesh.Proxy) { p.OutputCerts = "/x" }), nil, mesh.ReachRestart, "OUTPUT_CERTS"},
+		"PROV_CERT":               {with(func(p *mesh.Proxy) { p.ProvCert = "/x" }), nil, mesh.ReachRestart, "PROV_CERT"},
+		"ztunnel":                 {mesh.Proxy{Kind: mesh.Ztunnel, GraceRatio: 0.9}, nil, mesh.ReachRenewal, "every 12h0m0s"},
+		"istio-csr":               {sidecar, planes(func(c *mesh.ControlPlane) { c.Flags.CAServer = false }), mesh.ReachElsewhere, "ENABLE_CA_SERVER"},
+		"RA":                      {sidecar, planes(func(c *mesh.ControlPlane) { c.Flags.ExternalCA = "x" }), mesh.ReachElsewhere, "EXTERNAL_CA"},
+		"managed":                 {sidecar, planes(func(c *mesh.ControlPlane) { c.CA.Kind = mesh.CAUnsupported }), mesh.ReachUnknown, "unsupported"},
+		"no control plane":        {sidecar, []mesh.ControlPlane{}, mesh.ReachUnknown, "no control plane"},
+		"another revision":        {with(func(p *mesh.Proxy) { p.Revision = "gone" }), nil, mesh.ReachUnknown, `"gone"`},
+		"no revision":             {with(func(p *mesh.Proxy) { p.Revision = "" }), nil, mesh.ReachPush, ""},
+		"no revision, two planes": {with(func(p *mesh.Proxy) { p.Revision = "" }), []mesh.ControlPlane{canary, hot}, mesh.ReachPush, ""},
+		"the canary's":            {with(func(p *mesh.Proxy) { p.Revision = "canary" }), []mesh.ControlPlane{hot, canary}, mesh.ReachRenewal, "MULTIROOT"},
+		"the canary's by address": {with(func(p *mesh.Proxy) { p.CAAddr = "istiod-canary.istio-system.svc:15012" }), []mesh.ControlPlane{hot, canary}, mesh.ReachRenewal, "MULTIROOT"},
+		"by a tag":                {with(func(p *mesh.Proxy) { p.Revision = "prod" }), planes(func(c *mesh.ControlPlane) { c.Tags = []string{"prod"} }), mesh.ReachPush, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.planes == nil {
+				test.planes = []mesh.ControlPlane{hot}
+			}
+			if got, why := mesh.ReachOf(test.proxy, test.planes); got != test.want || !strings.Contains(why, test.why) || why == "" {
+				t.Errorf("%s: %s", got, why)
+			}
+		})
+	}
+}
+
+// TestSettings: what counts is the environment of the agent's own container.
+func TestSettings(t *testing.T) {
+	files := func(source corev1.VolumeSource) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Volumes = []corev1.Volume{{Name: "workload-certs", VolumeSource: source}}
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "workload-certs", MountPath: "/var/run/secrets/workload-spiffe-credentials"}}
+		}
+	}
+	for name, test := range map[string]struct {
+		env    []corev1.EnvVar
+		change func(*corev1.Pod)
+		want   func(mesh.Proxy) bool
+	}{
+		"defaults": {nil, nil, func(p mesh.Proxy) bool {
+			return p.SecretTTL == mesh.Duration(24*3600e9) && p.GraceRatio == 0.5 && !p.XDSAgent && p.StatusPort == 15020
+		}},
+		"TTL and ratio":           {env("SECRET_TTL", "1h", "SECRET_GRACE_PERIOD_RATIO", "0.2"), nil, func(p mesh.Proxy) bool { return p.SecretTTL == mesh.Duration(3600e9) && p.GraceRatio == 0.2 }},
+		"nonsense is the default": {env("SECRET_TTL", "-1h", "SECRET_GRACE_PERIOD_RATIO", "7"), nil, func(p mesh.Proxy) bool { return p.SecretTTL == mesh.Duration(24*3600e9) && p.GraceRatio == 0.5 }},
+		"XDS by value":            {env("PROXY_CONFIG_XDS_AGENT", "1"), nil, func(p mesh.Proxy) bool { return p.XDSAgent }},
+		"XDS by name only":        {env("PROXY_CONFIG_XDS_AGENT", "enabled"), nil, func(p mesh.Proxy) bool { return !p.XDSAgent }},
+		"XDS in a config only":    {env("PROXY_CONFIG", `{"proxyMetadata":{"PROXY_CONFIG_XDS_AGENT":"true"}}`), nil, func(p mesh.Proxy) bool { return !p.XDSAgent }},
+		"XDS from elsewhere":      {[]corev1.EnvVar{{Name: "PROXY_CONFIG_XDS_AGENT", Value: "true"}, {Name: "PROXY_CONFIG_XDS_AGENT", ValueFrom: &corev1.EnvVarSource{}}}, nil, func(p mesh.Proxy) bool { return !p.XDSAgent }},
+		"CA": {env("CA_PROVIDER", "x", "CA_ADDR", "y:1", "PROV_CERT", "z", "OUTPUT_CERTS", "o"), nil, func(p mesh.Proxy) bool {
+			return p.CAProvider == "x" && p.CAAddr == "y:1" && p.ProvCert == "z" && p.OutputCerts == "o"
+		}},
+		"file-mounted":             {env("FILE_MOUNTED_CERTS", "true"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
+		"a volume of certificates": {nil, files(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}), func(p mesh.Proxy) bool { return p.FileMounted && !p.SPIRE }},
+		"injection's own volume":   {nil, files(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), func(p mesh.Proxy) bool { return !p.FileMounted }},
+		"gRPC": {nil, func(p *corev1.Pod) { p.Annotations = map[string]string{"inject.istio.io/templates": "grpc-agent"} }, func(p mesh.Proxy) bool {
+			return p.GRPCAgent && p.OutputCerts != ""
+		}},
+		"status port":           {env("PROXY_CONFIG", `{"statusPort":16020}`), nil, func(p mesh.Proxy) bool { return p.StatusPort == 16020 }},
+		"the annotation's port": {nil, func(p *corev1.Pod) { p.Annotations = map[string]string{"status.sidecar.istio.io/port": "17020"} }, func(p mesh.Proxy) bool { return p.StatusPort == 17020 }},
+		"the injecting revision": {nil, func(p *corev1.Pod) {
+			p.Annotations = map[string]string{"istio.io/rev": "1-30"}
+			p.Labels = map[string]string{"istio.io/rev": "prod"}
+		}, func(p mesh.Proxy) bool { return p.Revision == "1-30" }},
+		"a revision by label":    {nil, func(p *corev1.Pod) { p.Labels = map[string]string{"istio.io/rev": "prod"} }, func(p mesh.Proxy) bool { return p.Revision == "prod" }},
+		"a release by its image": {nil, nil, func(p mesh.Proxy) bool { return p.Version == "1.30.3" && p.VersionFrom == "image tag" }},
+		"terminating, not ended": {nil, func(p *corev1.Pod) { p.DeletionTimestamp = p.Status.StartTime }, func(p mesh.Proxy) bool { return p.Terminating && !p.Starting }},
+		"not started":            {nil, func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }, func(p mesh.Proxy) bool { return p.Starting && p.Phase == "Pending" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := running("a", "p", nil, agent(test.env...))
+			if test.change != nil {
+				test.change(pod)
+			}
+			if p, ok := mesh.ProxyOf(pod); !ok || !test.want(p) {
+				t.Errorf("%t %+v", ok, p)
+			}
+		})
+	}
+}
