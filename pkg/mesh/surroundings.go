@@ -72,7 +72,7 @@ func (g *gatherer) remotes(ctx context.Context) {
 	}
 	for _, namespace := range g.homes() {
 		if g.NoSecrets {
-			g.gap("secrets of remote clusters in "+namespace, "list", "secrets", namespace, errors.New("Secrets were not to be read"))
+			g.gap("secrets of remote clusters in "+namespace, "list", "secrets", namespace, errors.New("they were not to be read"))
 			continue
 		}
 		// Names are enough; what these Secrets hold is nobody's business here.
