@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -70,6 +71,10 @@ func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
 			return nil, cause
 		}
 		return nil, explain(err)
+	}
+	// Where control planes could not be listed, none being seen says nothing.
+	if i := slices.IndexFunc(s.Gaps, func(g mesh.Gap) bool { return g.Resource == "deployments" && g.Verb == "list" }); i >= 0 && len(s.ControlPlanes) == 0 {
+		return nil, failed(fmt.Errorf("%s: %s", s.Gaps[i].Part, s.Gaps[i].Error), "ask for a role that may list deployments, or name istiod's namespace with --istio-namespace")
 	}
 	o.first = s
 	o.prober.Probe(ctx, s, trusted(s))
