@@ -174,22 +174,21 @@ func leafExpiry(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			if p.Kind == mesh.Ztunnel || ratio <= 0 || ratio > 1 {
 				ratio = 0.5
 			}
-			switch {
-			case leaf.X509 == nil:
+			if leaf.X509 == nil {
 				f.ID, f.Severity, f.Message, f.Hint = "leaf-unparsable", pki.SeverityError, "its certificate cannot be parsed: "+unparsable(leaf), "its end is not known"
-			default:
-				whole, left := life(leaf, s.TakenAt)
-				switch {
-				case left <= 0:
-					f.ID, f.Severity, f.Hint = "leaf-expired", pki.SeverityError, "its agent cannot renew: look at its log, restart the pod"
-					f.Message = fmt.Sprintf("its certificate expired at %s (clock: %s)", stamp(leaf.X509.NotAfter), stamp(s.TakenAt))
-				case s.TakenAt.Before(leaf.X509.NotBefore):
-					f.ID, f.Severity, f.Hint = "leaf-not-yet-valid", pki.SeverityError, "clocks differ: its peers refuse it"
-					f.Message = fmt.Sprintf("its certificate is not valid before %s (clock: %s)", stamp(leaf.X509.NotBefore), stamp(s.TakenAt))
-				case float64(left) < float64(whole)*ratio/2:
-					f.ID, f.Severity, f.Hint = "leaf-overdue", pki.SeverityWarning, "its agent may not reach istiod, or not trust it: look at its log"
-					f.Message = fmt.Sprintf("its certificate ends in %s and should have been renewed", left.Round(time.Second))
-				}
+				all = append(all, f)
+				continue
+			}
+			switch whole, left := life(leaf, s.TakenAt); {
+			case left <= 0:
+				f.ID, f.Severity, f.Hint = "leaf-expired", pki.SeverityError, "its agent cannot renew: look at its log, restart the pod"
+				f.Message = fmt.Sprintf("its certificate expired at %s (clock: %s)", stamp(leaf.X509.NotAfter), stamp(s.TakenAt))
+			case s.TakenAt.Before(leaf.X509.NotBefore):
+				f.ID, f.Severity, f.Hint = "leaf-not-yet-valid", pki.SeverityError, "clocks differ: its peers refuse it"
+				f.Message = fmt.Sprintf("its certificate is not valid before %s (clock: %s)", stamp(leaf.X509.NotBefore), stamp(s.TakenAt))
+			case float64(left) < float64(whole)*ratio/2:
+				f.ID, f.Severity, f.Hint = "leaf-overdue", pki.SeverityWarning, "its agent may not reach istiod, or not trust it: look at its log"
+				f.Message = fmt.Sprintf("its certificate ends in %s and should have been renewed", left.Round(time.Second))
 			}
 			if f.ID != "" {
 				all = append(all, f)

@@ -104,6 +104,9 @@ func TestAnyPatch(t *testing.T) {
 	if got := ids(check.Matches(check.Istiod, "1.24")); len(got) != 0 {
 		t.Errorf("1.24: %v", got)
 	}
+	if got := ids(check.Matches(check.Sidecar, "1.29")); len(got) != 0 {
+		t.Errorf("1.29: %v", got)
+	}
 	if got := ids(check.Matches(check.Sidecar, "1.19")); !slices.Equal(got, []string{"csr-root-fixed"}) {
 		t.Errorf("1.19: %v", got)
 	}
