@@ -95,6 +95,35 @@ func TestMatrixAfter(t *testing.T) {
 	if got := refused(check.MatrixAfter(check.Classes(w.s), nil, fresh, clock())); got != nil {
 		t.Errorf("%v", got)
 	}
+	// To drop the old root with it is too much at once: who has not renewed yet is
+	// refused by who has dropped it.
+	if got := refused(check.MatrixAfter(check.Classes(w.s), other, fresh, clock())); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestKindsAreClassesOfTheirOwn: an Envoy and a ztunnel judge the same chain by
+// the same roots differently.
+func TestKindsAreClassesOfTheirOwn(t *testing.T) {
+	w := newWorld(t)
+	cross, err := w.root.CrossSign(w.other.Cert, clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s.Proxies = w.s.Proxies[:2]
+	w.s.Proxies[1].Kind = mesh.Ztunnel
+	for i := range w.s.Proxies {
+		// The new root before its cross certificate: Envoy stops there, webpki goes on.
+		chain := []*pki.Certificate{w.leaf(w.next, "spiffe://x", clock(), day), w.next.Cert, w.other.Cert, cross}
+		w.s.Proxies[i].Loaded.Identities[0].Chain = chain
+	}
+	classes := check.Classes(w.s)
+	if len(classes) != 2 {
+		t.Fatalf("%d classes", len(classes))
+	}
+	if got := refused(check.Matrix(classes, clock())); !slices.Equal(got, []string{"A->A server", "A->B client", "B->A server"}) {
+		t.Errorf("%v", got)
+	}
 }
 
 func TestNeeds(t *testing.T) {
