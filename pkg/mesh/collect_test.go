@@ -299,6 +299,15 @@ func TestNothingCanBeSaid(t *testing.T) {
 	}
 }
 
+func TestNeitherMayBeListed(t *testing.T) {
+	c, kube := collector(nil)
+	forbid(&kube.Fake, "list", "deployments")
+	forbid(&kube.Fake, "list", "pods")
+	if _, err := c.Collect(t.Context()); !apierrors.IsForbidden(err) {
+		t.Errorf("%v: a mesh that may not be looked at was taken for none", err)
+	}
+}
+
 // paged answers list requests for pods in pages of two, as an API server does.
 // fail may spoil a request.
 func paged(kube *ktesting.Fake, pods []*corev1.Pod, fail func(from int) error) {
@@ -479,7 +488,10 @@ func TestManaged(t *testing.T) {
 			t.Errorf("%s: called managed, though its pods may not be seen", name)
 		}
 	}
-	c, _ := collector(nil, namespace("a", nil))
+	base := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istiod-default-validator"}, Webhooks: []admissionv1.ValidatingWebhook{
+		{Name: "v.istio.io", ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}},
+	}}
+	c, _ := collector(nil, namespace("a", nil), base)
 	if s := collect(t, c); len(s.ControlPlanes) != 0 || len(s.Namespaces) != 0 {
 		t.Errorf("a cluster without Istio: %+v", s)
 	}

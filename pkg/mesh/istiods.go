@@ -56,6 +56,7 @@ func (g *gatherer) deployments(ctx context.Context, selector string) (all []apps
 		return page.Continue, nil
 	}, metav1.ListOptions{LabelSelector: selector}, func() { all = nil })
 	if refused(err) {
+		g.unlisted = true
 		g.gap("deployments with "+selector, "list", "deployments", g.IstioNamespace, err)
 		return nil, nil
 	}
@@ -78,7 +79,9 @@ func (g *gatherer) pods(ctx context.Context, namespace, selector string) (all []
 // istiods that no Deployment owns.
 func (g *gatherer) replicas(ctx context.Context, selector string) error {
 	pods, err := g.pods(ctx, g.IstioNamespace, selector)
-	if refused(err) {
+	if refused(err) && g.unlisted {
+		return fmt.Errorf("listing pods of istiod: %w", err) // nothing tells that there is one, or none
+	} else if refused(err) {
 		g.gap("pods with "+selector, "list", "pods", g.IstioNamespace, err)
 	} else if err != nil {
 		return fmt.Errorf("listing pods of istiod: %w", err)
@@ -257,6 +260,9 @@ func (g *gatherer) managed() {
 	}
 	namespace, why := "", ""
 	for _, w := range g.s.Webhooks {
+		if w.Kind != mutating {
+			continue // the base chart's alone, which is no control plane
+		}
 		why = fmt.Sprintf("%s %s is there, and no istiod can be seen", w.Kind, w.Config)
 		if namespace, _, _ = strings.Cut(w.Service, "/"); namespace != "" {
 			break

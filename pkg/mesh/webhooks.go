@@ -10,9 +10,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Kinds of webhook configurations.
+const (
+	mutating   = "MutatingWebhookConfiguration"
+	validating = "ValidatingWebhookConfiguration"
+)
+
 // webhooks reads every entry of every configuration that calls an istiod.
 func (g *gatherer) webhooks(ctx context.Context) {
-	var mutating, validating []Webhook
+	var injecting, judging []Webhook
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, o)
 		if err != nil {
@@ -20,11 +26,11 @@ func (g *gatherer) webhooks(ctx context.Context) {
 		}
 		for _, c := range page.Items {
 			for _, w := range c.Webhooks {
-				mutating = g.webhook(mutating, "MutatingWebhookConfiguration", c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
+				injecting = g.webhook(injecting, mutating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
 			}
 		}
 		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { mutating = nil })
+	}, metav1.ListOptions{}, func() { injecting = nil })
 	if err != nil {
 		g.gap("mutating webhooks", "list", "mutatingwebhookconfigurations", "", err)
 	}
@@ -35,15 +41,15 @@ func (g *gatherer) webhooks(ctx context.Context) {
 		}
 		for _, c := range page.Items {
 			for _, w := range c.Webhooks {
-				validating = g.webhook(validating, "ValidatingWebhookConfiguration", c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
+				judging = g.webhook(judging, validating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
 			}
 		}
 		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { validating = nil })
+	}, metav1.ListOptions{}, func() { judging = nil })
 	if err != nil {
 		g.gap("validating webhooks", "list", "validatingwebhookconfigurations", "", err)
 	}
-	g.s.Webhooks = append(mutating, validating...)
+	g.s.Webhooks = append(injecting, judging...)
 }
 
 func (g *gatherer) webhook(all []Webhook, kind string, meta metav1.ObjectMeta, name string, config admissionv1.WebhookClientConfig, policy *admissionv1.FailurePolicyType) []Webhook {
