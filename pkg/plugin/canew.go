@@ -291,7 +291,8 @@ func (o *caNewOptions) sealing(ctx context.Context, in *input, streams genericio
 		s.trial, err = o.identities(in)
 		return s, err
 	}
-	word, err := "", error(nil)
+	var word string
+	var err error
 	if o.passphraseFile != "" {
 		word, err = o.passphrase(in)
 	} else {
