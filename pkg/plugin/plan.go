@@ -85,7 +85,7 @@ func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams generic
 	if err != nil {
 		return nil, err
 	}
-	config := rotation.Config{New: ca.authority, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	config := o.config(ca.authority)
 	if config.Cross, err = o.crossCert(s, ca.authority, s.TakenAt); err != nil {
 		return nil, err
 	}

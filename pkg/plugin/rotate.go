@@ -51,6 +51,7 @@ type rotateOptions struct {
 	accept        []string
 	noCSRProof    bool
 	singleCluster bool
+	untested      bool
 	yes           bool
 	dryRun        string
 	output        string
@@ -95,6 +96,7 @@ func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.strategy, "strategy", "", "hot-bundle or cross-sign (default: the best that is possible)")
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
 	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
+	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
 	completions(cmd, "strategy", string(rotation.HotBundle), string(rotation.CrossSign))
 	completions(cmd, "key", keySpecNames()...)
@@ -222,7 +224,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 		return prepared{}, err
 	}
 	p := prepared{snapshot: s}
-	config := rotation.Config{New: ca.authority, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	config := o.config(ca.authority)
 	if len(s.ControlPlanes) > 0 {
 		namespace := s.ControlPlanes[0].Namespace
 		if p.staged, err = rotation.FindStaged(ctx, observer.collector.Kube, namespace); err != nil {
@@ -245,6 +247,15 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	p.plan = rotation.NewPlan(s, config)
 	return p, nil
+}
+
+// config is what the flags ask of a plan.
+func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
+	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	if o.untested {
+		c.Override = append(c.Override, rotation.Ambient)
+	}
+	return c
 }
 
 // refusal is the error of a plan that will not be run.

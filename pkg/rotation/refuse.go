@@ -55,6 +55,9 @@ func (p *Plan) refuseSource(ca mesh.CASource) {
 	}
 }
 
+// Ambient is the refusal that --untested answers.
+const Ambient = "ambient"
+
 // refuseSurroundings refuses meshes that are larger than what can be seen.
 func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 	for _, r := range s.Remotes {
@@ -74,6 +77,12 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 			hint = fmt.Sprintf("ask for a role that may %s %s", g.Verb, g.Resource)
 		}
 		p.refuse("unreadable", g.Part, g.Error, hint)
+	}
+	for _, proxy := range s.Proxies {
+		if proxy.Kind == mesh.Ztunnel {
+			p.refuse(Ambient, "ztunnel "+proxy.Ref(), "this mesh is ambient: rotating one has not been proven on a real ztunnel", "try it on a mesh that may fail first; --untested goes on at your own risk")
+			break
+		}
 	}
 	for _, plane := range s.ControlPlanes {
 		if !plane.Settled {

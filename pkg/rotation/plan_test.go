@@ -1,0 +1,108 @@
+package rotation_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// What this engine cannot do safely is refused, by name and with a remedy, and
+// whatever is spoiled here is refused for its own reason.
+func TestRefusals(t *testing.T) {
+	rows := []struct {
+		id    string
+		spoil func(*mesh.Snapshot)
+	}{
+		{"no-istiod", func(s *mesh.Snapshot) { s.ControlPlanes = nil }},
+		{"self-signed", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CASelfSigned }},
+		{"kubernetes-signer", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CARA }},
+		{"istio-csr", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAIstioCSR }},
+		{"spire", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CASPIRE }},
+		{"citadel", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CACitadel }},
+		{"managed", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAUnsupported }},
+		{"ca-unknown", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAUnknown }},
+		{"immutable-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Immutable = true }},
+		{"owned-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Owners = []string{"Flux"} }},
+		{"crl", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.HasCRL = true }},
+		{"key-mismatch", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.KeyMatches = false }},
+		{"ca-unreadable", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Error = "root-cert.pem: no certificate in it" }},
+		{"multi-cluster", func(s *mesh.Snapshot) { s.Remotes = []mesh.Remote{{Kind: "remote-secret", Name: "west"}} }},
+		{"istiod-rollout", func(s *mesh.Snapshot) { s.ControlPlanes[0].Settled = false }},
+		{"unreadable", func(s *mesh.Snapshot) {
+			s.Gaps = []mesh.Gap{{Part: "pods", Resource: "pods", Verb: "list", Error: "forbidden"}}
+		}},
+		{"bad-release", func(s *mesh.Snapshot) { s.ControlPlanes[0].Version = "1.24.4" }},
+		{"bad-release", func(s *mesh.Snapshot) { s.ControlPlanes[0].Version = "1.25.1" }},
+		{"bad-release", func(s *mesh.Snapshot) { s.ControlPlanes[0].Version = "1.27.0-rc.0" }},
+		{"old-release", func(s *mesh.Snapshot) { s.ControlPlanes[0].Version = "1.12.3" }},
+		{"ambient", func(s *mesh.Snapshot) {
+			s.Proxies = append(s.Proxies, mesh.Proxy{Namespace: "istio-system", Name: "ztunnel-x", Kind: mesh.Ztunnel})
+		}},
+		{"no-hot-bundle", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachUnknown }},
+		{"no-hot-bundle", func(s *mesh.Snapshot) { s.VMs = []mesh.VM{{Namespace: "a", Name: "vm"}} }},
+		{"no-hot-bundle", func(s *mesh.Snapshot) { s.ControlPlanes[0].Flags.MultiRoot = false }},
+		{"several-cas", func(s *mesh.Snapshot) {
+			other := s.ControlPlanes[0]
+			other.Name, other.CA.Secret = "istiod-canary", "cacerts-canary"
+			s.ControlPlanes = append(s.ControlPlanes, other)
+		}},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		read := func() *mesh.Snapshot {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps = nil
+			return s
+		}
+		if p := rotation.NewPlan(read(), b.config); len(p.Refusals) > 0 {
+			t.Fatalf("a whole mesh is refused: %+v", p.Refusals)
+		}
+		for _, row := range rows {
+			s := read()
+			row.spoil(s)
+			p := rotation.NewPlan(s, b.config)
+			i := slices.IndexFunc(p.Refusals, func(r rotation.Refusal) bool { return r.ID == row.id })
+			if i < 0 {
+				t.Errorf("%s: not refused for it: %+v", row.id, p.Refusals)
+				continue
+			}
+			if r := p.Refusals[i]; r.Hint == "" || r.Why == "" || r.Object == "" {
+				t.Errorf("%s: no object, reason or remedy: %+v", row.id, r)
+			}
+		}
+	})
+}
+
+// A new CA that would break handshakes is refused before anything is written.
+func TestMaterialIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s, err := b.collector().Collect(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Gaps = nil
+		_, sameNames := ca(t, "A") // the old CA's names, other keys
+		if p := rotation.NewPlan(s, rotation.Config{New: sameNames, CSRProof: true}); len(p.Warnings) == 0 {
+			t.Error("the old CA's own names are no word worth")
+		}
+		other, _ := ca(t, "C")
+		foreign := *b.new
+		foreign.Roots = pki.NewBundle(other.Cert) // another root than the one that signed it
+		if p := rotation.NewPlan(s, rotation.Config{New: &foreign}); len(p.Refusals) == 0 {
+			t.Error("an intermediate that does not hang from its root is taken")
+		}
+		keyless := *b.new
+		keyless.Key = b.old.Key
+		if p := rotation.NewPlan(s, rotation.Config{New: &keyless}); len(p.Refusals) == 0 {
+			t.Error("a key that is not the certificate's is taken")
+		}
+	})
+}
