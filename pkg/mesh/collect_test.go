@@ -473,14 +473,23 @@ func TestManaged(t *testing.T) {
 	url := "https://managed.example/inject"
 	byURL := injector("istiod-asm-managed", map[string]string{"istio.io/rev": "asm-managed"}, "", root.pem)
 	byURL.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{URL: &url, CABundle: root.pem}
-	for name, objects := range map[string][]runtime.Object{
-		"a webhook by URL":                   {byURL},
-		"a webhook of a service":             {injector("istio-sidecar-injector", nil, "istiod", root.pem)},
-		"a trust ConfigMap in one namespace": {namespace("a", nil), trust("a", root.pem)},
+	pod := running("a", "p", nil, agent())
+	remote := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod", Labels: map[string]string{"app": "istiod"}}}
+	service := injector("istio-sidecar-injector", nil, "istiod", root.pem)
+	for name, test := range map[string]struct {
+		objects []runtime.Object
+		managed bool
+	}{
+		"a webhook by URL":            {[]runtime.Object{byURL}, true},
+		"a webhook, and a proxy":      {[]runtime.Object{service, pod}, true},
+		"a webhook, a remote service": {[]runtime.Object{service, remote}, true},
+		"a ConfigMap, and a proxy":    {[]runtime.Object{namespace("a", nil), trust("a", root.pem), pod}, true},
+		"what is left of an Istio":    {[]runtime.Object{service, namespace("a", nil), trust("a", root.pem)}, false},
+		"a proxy alone":               {[]runtime.Object{pod}, false},
 	} {
-		c, kube := collector(nil, objects...)
+		c, kube := collector(nil, test.objects...)
 		s := collect(t, c)
-		if len(s.ControlPlanes) != 1 || s.ControlPlanes[0].CA.Kind != mesh.CAUnsupported || s.ControlPlanes[0].CA.Why == "" {
+		if managed := len(s.ControlPlanes) == 1 && s.ControlPlanes[0].CA.Kind == mesh.CAUnsupported && s.ControlPlanes[0].CA.Why != ""; managed != test.managed {
 			t.Errorf("%s: %+v", name, s.ControlPlanes)
 		}
 		forbid(&kube.Fake, "list", "pods")

@@ -252,16 +252,19 @@ func (g *gatherer) citadels(ctx context.Context) error {
 	return nil
 }
 
-// managed: webhooks or trust ConfigMaps without an istiod that could be read are
-// a control plane somewhere else.
+// managed: a webhook that is called by URL, or live proxies or a remote istiod's
+// service beside webhooks and trust ConfigMaps, without an istiod that could be
+// read, are a control plane somewhere else. Webhooks and ConfigMaps alone are what
+// an uninstalled Istio leaves behind.
 func (g *gatherer) managed() {
 	if len(g.s.ControlPlanes) > 0 {
 		return
 	}
 	namespace, why := "", ""
+	alive := len(g.s.Proxies) > 0 || slices.ContainsFunc(g.s.Remotes, func(r Remote) bool { return r.Kind == "remote-istiod" })
 	for _, w := range g.s.Webhooks {
-		if w.Kind != mutating {
-			continue // the base chart's alone, which is no control plane
+		if w.Kind != mutating || w.Service != "" && !alive {
+			continue // the base chart's own validating one is no control plane
 		}
 		why = fmt.Sprintf("%s %s is there, and no istiod can be seen", w.Kind, w.Config)
 		if namespace, _, _ = strings.Cut(w.Service, "/"); namespace != "" {
@@ -269,7 +272,7 @@ func (g *gatherer) managed() {
 		}
 	}
 	for _, n := range g.s.Namespaces {
-		if why == "" && n.Trust != nil {
+		if why == "" && n.Trust != nil && alive {
 			why = fmt.Sprintf("the ConfigMap %s/%s is there, and no istiod can be seen", n.Name, n.Trust.Name)
 		}
 	}
