@@ -14,11 +14,11 @@ import (
 func caRules() []Rule {
 	const noPlane = "no istiod was seen"
 	return []Rule{
-		{ID: "ca-source", Category: CA, About: "it is known where the CA comes from, and it can be read", Needs: noPlane, Run: perPlane(caSource)},
-		{ID: "ca-complete", Category: CA, About: "the CA Secret is complete, and in a layout that istiod reads", Needs: "no CA Secret was read", Reads: []string{"secrets"}, Run: perSecret(caComplete)},
-		{ID: "ca-loaded", Category: CA, About: "every istiod signs with what its CA Secret holds", Needs: "no plugged CA was read, or no istiod's chain", Reads: []string{"secrets"}, Run: caLoaded},
-		{ID: "ca-material", Category: CA, About: "the CA's certificates are sound", Needs: "the CA's certificates were not read", Reads: []string{"secrets"}, Run: caMaterial},
-		{ID: "ca-owner", Category: CA, About: "nobody else writes the CA Secret", Needs: "no CA Secret was read", Reads: []string{"secrets"}, Run: perSecret(func(plane mesh.ControlPlane) (all []Finding) {
+		{ID: "ca-source", Category: CA, About: "it is known where the CA comes from, and it can be read", Needs: noPlane, Reads: istiods("secrets"), Run: perPlane(caSource)},
+		{ID: "ca-complete", Category: CA, About: "the CA Secret is complete, and in a layout that istiod reads", Needs: "no CA Secret was read", Reads: istiods("secrets"), Run: perSecret(caComplete)},
+		{ID: "ca-loaded", Category: CA, About: "every istiod signs with what its CA Secret holds", Needs: "no plugged CA was read, or no istiod's chain", Reads: istiods("secrets"), Run: caLoaded},
+		{ID: "ca-material", Category: CA, About: "the CA's certificates are sound", Needs: "the CA's certificates were not read", Reads: istiods("secrets"), Run: caMaterial},
+		{ID: "ca-owner", Category: CA, About: "nobody else writes the CA Secret", Needs: "no CA Secret was read", Reads: istiods("secrets"), Run: perSecret(func(plane mesh.ControlPlane) (all []Finding) {
 			if len(plane.CA.Owners) > 0 {
 				all = append(all, Finding{Severity: pki.SeverityWarning, Object: caObject(plane), Message: "it is written by " + strings.Join(plane.CA.Owners, ", "), Hint: "a rotation changes the source of truth, not this Secret"})
 			}
@@ -27,8 +27,8 @@ func caRules() []Rule {
 			}
 			return all
 		})},
-		{ID: "leftover-ca", Category: CA, About: "no CA Secret lies about unused", Needs: "it is not known which Secret is in use", Reads: []string{"secrets"}, Run: leftover},
-		{ID: "several-clusters", Category: CA, About: "no other cluster shares this root", Needs: noPlane, Reads: []string{"secrets", "services"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "leftover-ca", Category: CA, About: "no CA Secret lies about unused", Needs: "it is not known which Secret is in use", Reads: istiods("secrets"), Run: leftover},
+		{ID: "several-clusters", Category: CA, About: "no other cluster shares this root", Needs: noPlane, Reads: istiods("secrets", "services", "configmaps"), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, r := range s.Remotes {
 				all = append(all, Finding{Severity: pki.SeverityWarning, Object: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Message: "another cluster may share this root", Hint: "clusters of one root are rotated together"})
 			}

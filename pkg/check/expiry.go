@@ -57,10 +57,10 @@ func daysLeft(c *pki.Certificate, at time.Time) int {
 
 func expiryRules() []Rule {
 	return []Rule{
-		{ID: "ca-expiry", Category: Expiry, About: "no root and no intermediate ends soon", Needs: "no certificate of a CA was read", Run: caExpiry},
+		{ID: "ca-expiry", Category: Expiry, About: "no root and no intermediate ends soon", Needs: "no certificate of a CA was read", Reads: istiods("configmaps"), Run: caExpiry},
 		{ID: "leaf-expiry", Category: Expiry, About: "no proxy's certificate has ended or is overdue for renewal", Needs: "no proxy was read", Reads: []string{"pods"}, Run: leafExpiry},
-		{ID: "serving-expiry", Category: Expiry, About: "no istiod's serving certificate has ended or is overdue", Needs: "no chain of an istiod was read", Run: servingExpiry},
-		{ID: "ttl", Category: Expiry, About: "the CA outlives the leaves it signs", Needs: "what istiods sign with was not read", Run: ttl},
+		{ID: "serving-expiry", Category: Expiry, About: "no istiod's serving certificate has ended or is overdue", Needs: "no chain of an istiod was read", Reads: istiods(), Run: servingExpiry},
+		{ID: "ttl", Category: Expiry, About: "the CA outlives the leaves it signs", Needs: "what istiods sign with was not read", Reads: istiods("secrets"), Run: ttl},
 		{ID: "ttl-limit", Category: Expiry, About: "no proxy asks for a longer life than istiod grants", Needs: "no proxy's wish or no istiod's limit is known", Reads: []string{"pods"}, Run: ttlLimit},
 		{ID: "clock", Category: Expiry, About: "this machine's clock agrees with the cluster's", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			skew := time.Duration(s.ClockSkew)

@@ -36,7 +36,7 @@ func reachRules() []Rule {
 			}
 			return all, len(s.Proxies)
 		}},
-		{ID: "virtual-machines", Category: Reach, About: "no virtual machine has to follow", Needs: "no istiod was seen", Reads: []string{"workloadentries"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "virtual-machines", Category: Reach, About: "no virtual machine has to follow", Needs: "no istiod was seen", Reads: istiods("workloadentries"), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, vm := range s.VMs {
 				all = append(all, Finding{ID: "virtual-machine", Severity: pki.SeverityWarning, Object: "virtual machine " + vm.Namespace + "/" + vm.Name, Message: "istiod judges it by the roots of its own start, and it may be off when the root changes", Hint: "restart istiod between trusting a new root and signing with it; see that the machine is up"})
 			}

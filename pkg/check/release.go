@@ -87,7 +87,7 @@ func parse(text string) (r mesh.Release, exact, ok bool) {
 		n[i] = int(value)
 	}
 	r = mesh.Release{Major: n[0], Minor: n[1], Patch: n[2]}
-	for _, pre := range []string{"alpha", "beta", "rc", "dev"} {
+	for _, pre := range []string{"alpha", "beta", "rc", "dev", "snapshot"} {
 		if strings.HasPrefix(suffix, pre) {
 			r.Pre = suffix
 		}
@@ -213,7 +213,7 @@ func matching(subject Subject, in func(Range) bool) []VersionRule {
 
 func releaseRules() []Rule {
 	return []Rule{
-		{ID: "istiod-release", Category: Release, About: "no istiod is of a release with a known fault", Needs: "no istiod was seen", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "istiod-release", Category: Release, About: "no istiod is of a release with a known fault", Facts: true, Needs: "no istiod was seen", Reads: istiods(), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, plane := range s.ControlPlanes {
 				var seen []string
 				for _, release := range releasesOf(plane) {
@@ -226,7 +226,7 @@ func releaseRules() []Rule {
 			}
 			return all, len(s.ControlPlanes)
 		}},
-		{ID: "proxy-release", Category: Release, About: "no proxy is of a release with a known fault", Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "proxy-release", Category: Release, About: "no proxy is of a release with a known fault", Facts: true, Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			type kind struct {
 				subject Subject
 				release string
@@ -243,7 +243,7 @@ func releaseRules() []Rule {
 			}
 			return all, len(s.Proxies)
 		}},
-		{ID: "mixed-releases", Category: Release, About: "all istiods are of one release", Needs: "no replica's release is known", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "mixed-releases", Category: Release, About: "all istiods are of one release", Needs: "no replica's release is known", Reads: istiods(), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			seen := map[string][]string{}
 			for _, plane := range s.ControlPlanes {
 				for i, release := range releasesOf(plane) {

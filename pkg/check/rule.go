@@ -70,12 +70,15 @@ type Rule struct {
 	// Reads are the API resources it rests on: where one of them could not be read
 	// whole, the rule may find faults, but never passes.
 	Reads []string
+	// Facts is true where a finding of SeverityInfo is worth knowing and no failure
+	// of the rule: it passes beside it.
+	Facts bool
 	// Run returns what it found, and how many objects it looked at: a rule that
 	// looked at nothing has not passed.
 	Run func(*mesh.Snapshot, Policy) (findings []Finding, looked int)
 }
 
-// Skip is a rule that did not pass and found nothing.
+// Skip is a rule that did not pass and found no fault.
 type Skip struct {
 	Rule     string   `json:"rule"`
 	Category Category `json:"category"`
@@ -88,7 +91,7 @@ type Skip struct {
 // Report is what all rules say of one Snapshot.
 type Report struct {
 	Findings []Finding `json:"findings"`
-	// Passed are the IDs of the rules that looked at something and found nothing.
+	// Passed are the IDs of the rules that looked at something and found no fault.
 	Passed  []string `json:"passed"`
 	Skipped []Skip   `json:"skipped,omitempty"`
 	// Ends says when the mesh's roots and signers end, the first one first.
@@ -122,7 +125,7 @@ func Run(s *mesh.Snapshot, p Policy) Report {
 			}
 		}
 		report.Findings = append(report.Findings, findings...)
-		if len(findings) > 0 {
+		if rule.failed(findings) {
 			continue
 		}
 		if why, unread := rule.unread(s); unread {
@@ -143,6 +146,14 @@ func Run(s *mesh.Snapshot, p Policy) Report {
 	})
 	return report
 }
+
+func (r Rule) failed(findings []Finding) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return !r.Facts || f.Severity != pki.SeverityInfo })
+}
+
+// istiods are what a rule on control planes and their replicas rests on, and more
+// beside it.
+func istiods(more ...string) []string { return append([]string{"deployments", "pods"}, more...) }
 
 // unread reports whether a part that the rule rests on is missing.
 func (r Rule) unread(s *mesh.Snapshot) (why string, unread bool) {

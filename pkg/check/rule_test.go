@@ -30,8 +30,8 @@ func TestAMeshInGoodOrderPasses(t *testing.T) {
 			t.Errorf("%s %s: %s: %s", f.Severity, f.ID, f.Object, f.Message)
 		}
 	}
-	if len(report.Skipped) > 0 {
-		t.Errorf("skipped: %v", report.Skipped)
+	if len(report.Skipped) > 0 || len(report.Passed) != len(check.Rules()) {
+		t.Errorf("%d passed, skipped: %v", len(report.Passed), report.Skipped)
 	}
 	if len(report.Ends) != 2 || report.Ends[0].Role != "signer" || report.Ends[0].Days != 730 || report.Ends[1].Days != 3650 {
 		t.Errorf("ends: %+v", report.Ends)
@@ -311,6 +311,8 @@ func TestNothingPassesUnread(t *testing.T) {
 		"pods":                            {"proxies-seen", "proxies-agree", "handshakes", "leaf-expiry", "reach"},
 		"configmaps":                      {"configmaps-agree", "trust-writable"},
 		"namespaces":                      {"configmaps-agree"},
+		"clustertrustbundles":             {"configmaps-agree"},
+		"deployments":                     {"istiod-release", "mixed-releases", "istiods-agree", "served-chains", "replicas-alike", "several-clusters", "ttl"},
 		"mutatingwebhookconfigurations":   {"webhooks-agree", "webhook-chains"},
 		"validatingwebhookconfigurations": {"webhooks-agree"},
 	} {
@@ -441,5 +443,70 @@ func TestFindingsNameTheirProxies(t *testing.T) {
 		if f.Category == check.CA && len(f.Proxies()) > 0 {
 			t.Errorf("%s is about proxies", f.ID)
 		}
+	}
+}
+
+// canary adds a second revision, with its own istiod and the CA given.
+func (w *world) canary(ca *pki.Authority) *mesh.ControlPlane {
+	plane := *w.plane()
+	plane.Name, plane.Revision = "istiod-canary", "canary"
+	plane.Replicas = []mesh.Istiod{w.istiod("canary-1", ca)}
+	w.s.ControlPlanes = append(w.s.ControlPlanes, plane)
+	return &w.s.ControlPlanes[1]
+}
+
+// TestRevisionsAreKeptApart: a webhook leads to its own istiod, and a proxy asks
+// its own.
+func TestRevisionsAreKeptApart(t *testing.T) {
+	w := newWorld(t)
+	w.canary(w.next)
+	if found := ruleOf(t, "webhook-chains", w.s); len(found) > 0 {
+		t.Errorf("the default revision's webhook was held against the canary: %+v", found)
+	}
+	w.s.Webhooks[0].Service = "istio-system/istiod-revision-tag"
+	if found := ruleOf(t, "webhook-chains", w.s); !has(found, "webhook-chain-refused", isError) {
+		t.Error("a tag's service may lead to any istiod of its namespace")
+	}
+
+	w = newWorld(t)
+	w.canary(w.ca).Flags.MaxWorkloadTTL = mesh.Duration(time.Hour)
+	if found := ruleOf(t, "ttl-limit", w.s); len(found) > 0 {
+		t.Errorf("proxies of the default revision were held against the canary: %+v", found)
+	}
+	w.s.Proxies[0].Revision = "canary"
+	if found := ruleOf(t, "ttl-limit", w.s); len(found) != 1 || !slices.Equal(found[0].Proxies(), []string{"a/p1"}) {
+		t.Errorf("%+v", found)
+	}
+
+	w = newWorld(t)
+	w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-10 * day)
+	w.s.Proxies[0].Revision, w.s.Proxies[0].SecretTTL = "canary", mesh.Duration(20*day)
+	w.canary(w.ca).CA = mesh.CASource{Kind: mesh.CAUnknown}
+	if found := ruleOf(t, "ttl", w.s); has(found, "ttl", isError) {
+		t.Errorf("a proxy of the canary was held against the default revision's CA: %+v", found)
+	}
+}
+
+// TestReplicasOfOneName: where leaves carry no key id, only the signature tells
+// two CAs of one name apart.
+func TestReplicasOfOneName(t *testing.T) {
+	w := newWorld(t)
+	twin := below(t, w.root, "intermediate A", 730*day)
+	w.plane().Replicas[1] = w.istiod("istiod-2", twin)
+	for _, r := range w.plane().Replicas {
+		r.Served.Chain[0].X509.AuthorityKeyId = nil
+	}
+	if found := ruleOf(t, "replicas-alike", w.s); !has(found, "replicas-sign-apart", isError) {
+		t.Errorf("%+v", found)
+	}
+}
+
+// TestDaysOfWhatHasEnded: a root that ended an hour ago has not zero days left.
+func TestDaysOfWhatHasEnded(t *testing.T) {
+	w := newWorld(t)
+	w.s.TakenAt = w.root.Cert.X509.NotAfter.Add(time.Hour)
+	ends := check.Ends(w.s)
+	if last := ends[len(ends)-1]; last.Role != "root" || last.Days != -1 {
+		t.Errorf("%+v", last)
 	}
 }

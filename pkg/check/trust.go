@@ -23,7 +23,7 @@ func trustRules() []Rule {
 			}
 			return all, 1
 		}},
-		{ID: "istiods-agree", Category: Trust, About: "every istiod signs with the CA", Needs: "the CA's signing certificate is not known: what istiods serve is judged by the roots alone", Run: func(s *mesh.Snapshot, p Policy) ([]Finding, int) {
+		{ID: "istiods-agree", Category: Trust, About: "every istiod signs with the CA", Needs: "the CA's signing certificate is not known: what istiods serve is judged by the roots alone", Reads: istiods(), Run: func(s *mesh.Snapshot, p Policy) ([]Finding, int) {
 			all, looked := agree("istiod", func(s *mesh.Snapshot) { s.Namespaces, s.Webhooks, s.Proxies, s.ClusterTrustBundle = nil, nil, nil, nil },
 				func(s rotation.Status) int { return s.Replicas.Of })(s, p)
 			if expect, _ := rotation.Present(s); expect.Signer == nil {
@@ -31,15 +31,15 @@ func trustRules() []Rule {
 			}
 			return all, looked
 		}},
-		{ID: "configmaps-agree", Category: Trust, About: "the trust ConfigMaps of all namespaces hold the CA's roots", Needs: noRoots, Reads: []string{"configmaps", "namespaces"}, Run: agree("configmap", func(s *mesh.Snapshot) { s.Webhooks, s.Proxies = nil, nil },
+		{ID: "configmaps-agree", Category: Trust, About: "the trust ConfigMaps of all namespaces hold the CA's roots", Needs: noRoots, Reads: []string{"configmaps", "namespaces", "clustertrustbundles"}, Run: agree("configmap", func(s *mesh.Snapshot) { s.Webhooks, s.Proxies = nil, nil },
 			func(s rotation.Status) int { return s.ConfigMaps.Of })},
 		{ID: "webhooks-agree", Category: Trust, About: "all webhooks of istiod hold the CA's roots", Needs: "no webhook that calls an istiod was seen, or no roots to hold it against", Reads: []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"},
 			Run: agree("webhook", func(s *mesh.Snapshot) { s.Proxies = nil }, func(s rotation.Status) int { return s.Webhooks.Of })},
 		{ID: "proxies-agree", Category: Trust, About: "every live proxy could be read, has the CA's roots and no others, and a certificate of them", Needs: "no proxy was seen, or no roots to hold it against", Reads: []string{"pods"},
 			Run: agree("proxy", func(s *mesh.Snapshot) { s.Webhooks = nil }, func(s rotation.Status) int { return s.Proxies.Of })},
-		{ID: "served-chains", Category: Trust, About: "the chain that every istiod serves verifies for agents", Needs: "no chain of an istiod was read, or no roots to hold it against", Run: servedChains},
-		{ID: "webhook-chains", Category: Trust, About: "the API server accepts istiod behind every webhook", Needs: "no webhook with a service, or no chain of an istiod was read", Reads: []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"}, Run: webhookChains},
-		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have one signer and hand out one set of roots", Needs: "fewer than two replicas of istiod could be compared", Run: replicasAlike},
+		{ID: "served-chains", Category: Trust, About: "the chain that every istiod serves verifies for agents", Needs: "no chain of an istiod was read, or no roots to hold it against", Reads: istiods(), Run: servedChains},
+		{ID: "webhook-chains", Category: Trust, About: "the API server accepts istiod behind every webhook", Needs: "no webhook with a service, or no chain of an istiod was read", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookChains},
+		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have one signer and hand out one set of roots", Needs: "fewer than two replicas of istiod could be compared", Reads: istiods(), Run: replicasAlike},
 		{ID: "handshakes", Category: Trust, About: "every class of live proxies accepts every other", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			classes := Classes(s)
 			byName := map[string]Class{}
@@ -88,7 +88,7 @@ func trustRules() []Rule {
 			}
 			return all, len(order)
 		}},
-		{ID: "trust-writable", Category: Trust, About: "no trust ConfigMap is immutable", Needs: "no trust ConfigMap was seen", Reads: []string{"configmaps", "namespaces"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		{ID: "trust-writable", Category: Trust, About: "no trust ConfigMap is immutable", Needs: "no trust ConfigMap was seen", Reads: []string{"configmaps", "namespaces", "clustertrustbundles"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, n := range s.Namespaces {
 				if n.Trust == nil {
 					continue
