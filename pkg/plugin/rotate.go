@@ -80,11 +80,11 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 	flags.StringVar(&o.until, "until", "", "stop after this phase")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none, or client: plan only")
+	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.Lookup("dry-run").NoOptDefVal = "client"
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	completions(cmd, "output", "table", "json")
-	completions(cmd, "dry-run", "none", "client")
+	completions(cmd, "dry-run", "none", "client", "server")
 	completions(cmd, "until", phaseNames()...)
 	return cmd
 }
@@ -113,8 +113,8 @@ func (o *rotateOptions) validate() error {
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
 	case o.trustFileWait < 0:
 		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "")
-	case o.dryRun != "" && o.dryRun != "none" && o.dryRun != "client":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none or client")
+	case o.dryRun != "" && o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
+		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
 	case o.output != "" && o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}
@@ -168,6 +168,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		}
 		return refusal(plan)
 	}
+	if o.dryRun == "server" {
+		return dryRun(ctx, observer, printer, prepared, streams)
+	}
 	if err := printer.brief(plan); err != nil {
 		return failed(fmt.Errorf("writing the plan: %w", err), "")
 	}
@@ -194,6 +197,23 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
 	return outcome(err)
+}
+
+// dryRun shows the plan and has the API server judge its next write.
+func dryRun(ctx context.Context, observer *observer, printer *eventPrinter, p prepared, streams genericiooptions.IOStreams) error {
+	if err := printer.plan(p.plan); err != nil {
+		return failed(fmt.Errorf("writing the plan: %w", err), "")
+	}
+	step, more, err := rotation.DryRun(ctx, observer.collector.Kube, p.plan, p.staged)
+	switch {
+	case err != nil:
+		return outcome(err)
+	case !more:
+		fmt.Fprintln(streams.ErrOut, "nothing is left to write (server dry run)")
+	default:
+		fmt.Fprintf(streams.ErrOut, "the API server would take the next write: phase %s, %s (server dry run)\n", step.Phase, step.Name)
+	}
+	return nil
 }
 
 // material reads the new CA, where the flags name one, and where its copy goes.

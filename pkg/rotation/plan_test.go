@@ -8,6 +8,8 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 // What this engine cannot do safely is refused, by name and with a remedy, and
@@ -103,6 +105,28 @@ func TestMaterialIsRefused(t *testing.T) {
 		keyless.Key = b.old.Key
 		if p := rotation.NewPlan(s, rotation.Config{New: &keyless}); len(p.Refusals) == 0 {
 			t.Error("a key that is not the certificate's is taken")
+		}
+	})
+}
+
+// A dry run on the server names the next write and keeps nothing.
+func TestDryRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s, err := b.collector().Collect(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Gaps = nil
+		asked := false
+		b.mesh.Kube.PrependReactor("update", "secrets", func(a k8stesting.Action) (bool, runtime.Object, error) {
+			u := a.(k8stesting.UpdateActionImpl)
+			asked = len(u.UpdateOptions.DryRun) == 1 && u.UpdateOptions.DryRun[0] == "All"
+			return true, u.GetObject(), nil
+		})
+		step, more, err := rotation.DryRun(b.ctx, b.mesh.Kube, rotation.NewPlan(s, b.config), nil)
+		if err != nil || !more || step.Phase != rotation.TrustNew || !asked {
+			t.Errorf("phase %q, more %v, asked to keep nothing %v: %v", step.Phase, more, asked, err)
 		}
 	})
 }
