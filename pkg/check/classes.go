@@ -44,10 +44,16 @@ func Classes(s *mesh.Snapshot) []Class {
 	var all []Class
 	index := map[[2]digest]int{}
 	best := map[digest][]*pki.Certificate{}
+	minors := map[string]int{} // by Envoy's release: few, and slow to parse
 	var scratch []byte
 	for _, p := range s.Proxies {
 		if p.Loaded == nil {
 			continue
+		}
+		minor, ok := minors[p.Loaded.Info.Envoy]
+		if !ok {
+			minor = p.EnvoyMinor()
+			minors[p.Loaded.Info.Envoy] = minor
 		}
 		for _, identity := range p.Loaded.Identities {
 			if identity.Leaf() == nil {
@@ -55,7 +61,7 @@ func Classes(s *mesh.Snapshot) []Class {
 			}
 			var key [2]digest
 			key[0], scratch = chainKey(identity, scratch)
-			key[1], scratch = trustKey(p, identity.Roots, scratch)
+			key[1], scratch = trustKey(p.Kind, minor, identity.Roots, scratch)
 			i, ok := index[key]
 			if !ok {
 				i = len(all)
@@ -138,7 +144,7 @@ func signedBy(c, signer *pki.Certificate) bool {
 }
 
 // trustKey is what makes two judges alike: who judges, and by which set of roots.
-func trustKey(p mesh.Proxy, roots []*pki.Certificate, scratch []byte) (digest, []byte) {
+func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch []byte) (digest, []byte) {
 	prints := make([]pki.Fingerprint, len(roots))
 	for i, c := range roots {
 		prints[i] = c.Fingerprint()
@@ -148,8 +154,8 @@ func trustKey(p mesh.Proxy, roots []*pki.Certificate, scratch []byte) (digest, [
 	for _, f := range slices.Compact(prints) {
 		b = append(b, f[:]...)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(p.EnvoyMinor()))
-	b = append(b, p.Kind...)
+	b = binary.BigEndian.AppendUint32(b, uint32(minor))
+	b = append(b, kind...)
 	return sha256.Sum256(b), b
 }
 
