@@ -35,6 +35,8 @@ func whole(t testing.TB) (root, ca *authority, objects []runtime.Object) {
 	mute := running("a", "mute", nil, agent())
 	pending := running("a", "pending", nil, agent())
 	pending.Status = corev1.PodStatus{Phase: corev1.PodPending}
+	stranger := injector("another-mesh", nil, "istiod", root.pem)
+	stranger.Webhooks[0].ClientConfig.Service.Namespace = "elsewhere"
 	policy := admissionv1.Ignore
 	seen := metav1.NewTime(clock.Add(-time.Minute))
 	renewed := metav1.NewMicroTime(clock.Add(-3 * time.Second))
@@ -47,12 +49,13 @@ func whole(t testing.TB) (root, ca *authority, objects []runtime.Object) {
 		trust("istio-system", root.pem), trust("a", root.pem), configMap("b", "other", map[string]string{"root-cert.pem": "no"}),
 		configMap("istio-system", "istio", map[string]string{"mesh": "trustDomain: td.example\ncaCertificates:\n- pem: |\n    " + strings.ReplaceAll(string(root.pem), "\n", "\n    ") + "\n", "meshNetworks": "networks: {}"}),
 		injector("istio-sidecar-injector", map[string]string{"istio.io/rev": "default"}, "istiod", root.pem),
-		injector("cert-manager", nil, "cert-manager-webhook", root.pem),
+		injector("cert-manager", nil, "cert-manager-webhook", root.pem), stranger,
 		&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istio-validator"}, Webhooks: []admissionv1.ValidatingWebhook{
 			{Name: "v.istio.io", FailurePolicy: &policy, ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}},
 		}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: seen}}}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "gone"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown, LastHeartbeatTime: metav1.NewTime(clock), LastTransitionTime: seen}}}},
+		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-node-lease", Name: "gone"}, Spec: coordinationv1.LeaseSpec{RenewTime: &renewed}},
 		&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-node-lease", Name: "node"}, Spec: coordinationv1.LeaseSpec{RenewTime: &renewed}},
 	}
 }
@@ -287,6 +290,21 @@ func TestConfigMapsOneByOne(t *testing.T) {
 	}
 }
 
+func TestConfigMapsFail(t *testing.T) {
+	_, _, objects := whole(t)
+	c, kube := collector(nil, objects...)
+	kube.PrependReactor("list", "configmaps", func(ktesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("etcd is away") })
+	s := collect(t, c)
+	if len(s.Gaps) != 1 || s.Gaps[0].Verb != "" || !s.Gaps[0].Incomplete {
+		t.Errorf("%+v", s.Gaps)
+	}
+	for _, n := range s.Namespaces {
+		if n.Trust == nil || !strings.Contains(n.Trust.Error, "etcd is away") {
+			t.Errorf("%s: %+v", n.Name, n.Trust)
+		}
+	}
+}
+
 func TestNothingCanBeSaid(t *testing.T) {
 	for _, resource := range []string{"version", "deployments", "pods"} {
 		c, kube := collector(nil)
@@ -444,6 +462,12 @@ func TestReleaseByItsOwnWord(t *testing.T) {
 	plane := collect(t, c).ControlPlanes[0]
 	if plane.Version != "1.30.3" || plane.Replicas[0].Version != "1.30.3" || plane.Flags.TrustConfigMap != "elsewhere" {
 		t.Errorf("%q, %+v", plane.Version, plane.Flags)
+	}
+	silent := replica(d, "y")
+	silent.Name = "mute"
+	c, _ = collector(envoy(nil, nil), d, replica(d, "x"), silent)
+	if plane := collect(t, c).ControlPlanes[0]; plane.Version != "" || plane.Replicas[0].Version != "1.30.3" {
+		t.Errorf("%q, though one of the replicas does not say", plane.Version)
 	}
 	c.Dialer = nil
 	if plane := collect(t, c).ControlPlanes[0]; plane.Version != "" {
