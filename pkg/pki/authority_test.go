@@ -285,12 +285,12 @@ func TestWhatIsNotCrossSigned(t *testing.T) {
 // The earlier end of both, and never before either begins.
 func TestCrossSignTimes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		life := rapid.Int64Range(1, 1000)
-		one, err := pki.NewRoot(pki.Request{Subject: named("one"), Now: clock.Add(-time.Duration(life.Draw(rt, "age")) * time.Minute), Lifetime: 2000 * time.Hour})
+		life, age := rapid.Int64Range(1, 1000), rapid.Int64Range(-59, 100) // valid since before now, one perhaps for less than an hour
+		one, err := pki.NewRoot(pki.Request{Subject: named("one"), Now: clock.Add(-time.Duration(age.Draw(rt, "age")) * time.Minute), Lifetime: 2000 * time.Hour})
 		if err != nil {
 			rt.Fatal(err)
 		}
-		two, err := pki.NewRoot(pki.Request{Subject: named("two"), Now: clock, Lifetime: time.Duration(life.Draw(rt, "life")) * 4 * time.Hour})
+		two, err := pki.NewRoot(pki.Request{Subject: named("two"), Now: clock.Add(-time.Duration(age.Draw(rt, "age of two")) * time.Minute), Lifetime: time.Duration(life.Draw(rt, "life")) * 4 * time.Hour})
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -332,6 +332,9 @@ func TestKeysAreNotPrinted(t *testing.T) {
 			t.Fatal(err)
 		}
 		shown = append(shown, string(text))
+	}
+	if got := fmt.Sprintf("%+v", a); got != `authority("CN=root")` {
+		t.Errorf("a CA is printed as %s", got)
 	}
 	secret := key.D
 	for _, text := range shown {

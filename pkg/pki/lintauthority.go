@@ -133,9 +133,6 @@ func (l *linter) root(c *Certificate, own bool, at time.Time) {
 	if !selfSigned(c) {
 		l.add("root-not-self-signed", name, "it lies in the root bundle and is no self-signed root")
 	}
-	if own {
-		l.usages(c) // Envoy does not ask a root for it, Go does
-	}
 	if text := constraints(x); own && text != "" {
 		l.add("name-constraints", name, "its name constraints "+text)
 	}
@@ -181,7 +178,7 @@ func (l *linter) paths(a *Authority, chain []*Certificate, at time.Time) {
 	if len(roomy) == 0 {
 		l.add("path-length", name, "with a leaf below it, its chain is longer than a path length allows")
 	} else if !slices.ContainsFunc(roomy, func(path []*x509.Certificate) bool { return !slices.ContainsFunc(path, narrow) }) {
-		for _, x := range roomy[0] {
+		for _, x := range roomy[0] { // Go asks the root for it too, Envoy does not
 			l.usages(FromX509(x))
 		}
 	}

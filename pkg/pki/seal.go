@@ -63,9 +63,6 @@ func Sealed(data []byte) bool {
 // Seal encrypts for the recipients and writes armored age. Without a recipient it
 // fails and writes nothing.
 func Seal(w io.Writer, plaintext []byte, recipients ...age.Recipient) error {
-	if len(recipients) == 0 {
-		return errors.New("sealing: there is nobody to seal it to")
-	}
 	armored := armor.NewWriter(w)
 	sealed, err := age.Encrypt(armored, recipients...)
 	if err != nil {

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -267,6 +268,22 @@ func TestCANewRefusals(t *testing.T) {
 	}
 }
 
+// What fails after the key was sealed takes the sealed file back too.
+func TestCANewTakesBack(t *testing.T) {
+	b := newBench(t)
+	if err := errors.Join(os.Mkdir(b.path("real"), 0o700), os.Symlink(b.path("real"), b.path("link"))); err != nil {
+		t.Fatal(err)
+	}
+	before := b.left()
+	r := meshca("", "ca", "new", "--out", b.path("link"), "--seal-to", b.recipient, "--sealed-file", b.path("real", "cert-chain.pem"))
+	if r.code != plugin.ExitError || r.out != "" || !strings.Contains(r.err, "file exists") {
+		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if after := b.left(); !slices.Equal(before, after) {
+		t.Errorf("left behind: %v", after)
+	}
+}
+
 // Bad files: the exit code says which, the finding or the error says what.
 func TestCALintRows(t *testing.T) {
 	b := newBench(t)
@@ -281,6 +298,7 @@ func TestCALintRows(t *testing.T) {
 		"sound":                {b.files("new"), 0, "verdict: sound"},
 		"beside the old":       {append(b.files("new"), "--old-root", b.path("old", "root-cert.pem"), "--old-ca-cert", b.path("old", "ca-cert.pem"), "--old-chain", b.path("old", "cert-chain.pem"), "--fail-on", "warning"), 0, "verdict: sound"},
 		"a folder":             {[]string{b.path("new")}, 0, "verdict: sound"},
+		"beside itself":        {[]string{b.path("new"), "--old-root", b.path("new", "root-cert.pem"), "-o", "wide"}, 0, "root-known"},
 		"wrong key":            {b.swapped("--ca-key", b.path("old", "ca-key.pem")), 2, "wrong-key"},
 		"wrong root":           {b.swapped("--root", b.path("old", "root-cert.pem")), 2, "no-path"},
 		"glued":                {b.swapped("--root", b.write("glued", append(bytes.TrimSpace(root), root...))), 2, "cut-block"},
@@ -382,6 +400,9 @@ func TestCACrossSign(t *testing.T) {
 		"as Go":              {verify(oldRoot, plain, "--for", "go"), 2, "refused"},
 		"as ztunnel":         {verify(newRoot, plain, "--for", "ztunnel"), 0, "accepted"},
 		"on an old Envoy":    {verify(newRoot, plain, "--envoy", "1.28"), 0, "accepted"},
+		"trusted above":      {verify(b.path("new", "ca-cert.pem"), plain, "--for", "all"), 0, "accepted"},
+		"depends":            {verify(b.path("new", "ca-cert.pem"), plain, "--envoy", "1.28"), 2, "not accepted (envoy: depends)"},
+		"the worst of all":   {verify(b.path("new", "ca-cert.pem"), plain, "--envoy", "1.28", "--for", "all", "-o", "yaml"), 2, "\nresult: depends\n"},
 		"its name":           {verify(newRoot, plain, "--spiffe", "spiffe://cluster.local/ns/a/sa/b", "--dns", "a.b"), 0, "accepted"},
 		"another's name":     {verify(newRoot, plain, "--spiffe", "spiffe://cluster.local/ns/a/sa/c"), 2, "refused"},
 		"another DNS name":   {verify(newRoot, plain, "--dns", "c.d", "-o", "yaml"), 2, "result: refused"},
@@ -404,7 +425,7 @@ func TestCACrossSign(t *testing.T) {
 		"cross: an intermediate":        {[]string{"ca", "cross-sign", "--root", b.path("new", "ca-cert.pem"), "--by", oldRoot, "--by-key", b.path("old.age"), "--identity", b.identity}, 2, "no self-signed root"},
 		"cross: by an intermediate":     {[]string{"ca", "cross-sign", "--root", newRoot, "--by", b.path("old", "ca-cert.pem"), "--by-key", b.path("old", "ca-key.pem")}, 2, "path length 0"},
 		"cross: several roots":          {[]string{"ca", "cross-sign", "--root", both, "--by", oldRoot, "--by-key", b.path("old.age"), "--identity", b.identity}, 1, "2 certificates in it, want one"},
-		"cross: of several, by its key": {[]string{"ca", "cross-sign", "--root", newRoot, "--by", both, "--by-key", b.path("old.age"), "--identity", b.identity}, 0, "BEGIN CERTIFICATE"},
+		"cross: of several, by its key": {[]string{"ca", "cross-sign", "--root", newRoot, "--by", b.write("turned.pem", slices.Concat(b.read("new", "root-cert.pem"), b.read("old", "root-cert.pem"))), "--by-key", b.path("old.age"), "--identity", b.identity}, 0, "BEGIN CERTIFICATE"},
 		"cross: the key is none":        {[]string{"ca", "cross-sign", "--root", newRoot, "--by", oldRoot, "--by-key", newRoot}, 1, `a "CERTIFICATE" where a private key should be`},
 		"cross: into no folder":         {args("--out", b.path("none", "cross.pem")), 1, "no such file"},
 	} {
