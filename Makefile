@@ -17,6 +17,12 @@ lint: bin/golangci-lint
 fuzz:
 	go test -run '^$$' -fuzz FuzzParseBundle -fuzztime 60s ./pkg/pki
 	go test -run '^$$' -fuzz FuzzParseSecrets -fuzztime 60s ./pkg/proxy
+	go test -run ^$$ -fuzz FuzzParseZtunnel -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy
+	go test -run ^$$ -fuzz FuzzParseClusters -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy
+	go test -run ^$$ -fuzz FuzzReadSnapshot -fuzztime 30s -fuzzminimizetime 1x ./pkg/mesh
+	go test -run ^$$ -fuzz FuzzParseKey -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
+	go test -run ^$$ -fuzz FuzzParseFiles -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
+	go test -run ^$$ -fuzz FuzzLintFiles -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
 envoys: # the verifier of chains against real ones, on loopback
 	test/envoys/run.sh
 e2e-smoke: build
