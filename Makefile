@@ -16,6 +16,7 @@ lint: bin/golangci-lint
 	go mod tidy -diff
 fuzz:
 	go test -run '^$$' -fuzz FuzzParseBundle -fuzztime 60s ./pkg/pki
+	go test -run '^$$' -fuzz FuzzReadFields -fuzztime 60s ./pkg/pki
 	go test -run '^$$' -fuzz FuzzParseSecrets -fuzztime 60s ./pkg/proxy
 	go test -run ^$$ -fuzz FuzzParseZtunnel -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy
 	go test -run ^$$ -fuzz FuzzParseClusters -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy

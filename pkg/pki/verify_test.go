@@ -3,7 +3,9 @@ package pki_test
 import (
 	"fmt"
 	mathrand "math/rand/v2"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/test/envoys/pairs"
@@ -18,180 +20,32 @@ func asEnvoy(p pairs.Pair) pki.Question {
 	return pki.Question{Judge: pki.Envoy, Roots: p.Bundle, Chain: p.Chain, At: clock, Usage: pki.ClientAuth}
 }
 
-// What Envoys 1.37 and 1.40 said of each pair, where they agree: test/envoys asks
-// them again. "Depends" is where they differ, or where it cannot be told.
-func envoysSaid() map[string]pki.Result {
-	return map[string]pki.Result{
-		"usual":                                                        pki.Accepted,
-		"usual, root sent too":                                         pki.Accepted,
-		"intermediate not sent":                                        pki.Refused,
-		"another root trusted":                                         pki.Refused,
-		"two roots, right one first":                                   pki.Accepted,
-		"two roots, right one last":                                    pki.Accepted,
-		"root twice in the bundle":                                     pki.Accepted,
-		"leaf sent twice":                                              pki.Accepted,
-		"intermediate sent twice":                                      pki.Accepted,
-		"unrelated certificate sent between":                           pki.Accepted,
-		"leaf under the root itself":                                   pki.Accepted,
-		"intermediate trusted, not its root":                           pki.Accepted,
-		"intermediate trusted, and sent":                               pki.Accepted,
-		"intermediate and root trusted":                                pki.Accepted,
-		"the leaf itself trusted":                                      pki.Accepted,
-		"the leaf itself trusted, intermediate sent":                   pki.Accepted,
-		"root expired":                                                 pki.Refused,
-		"expired twin of the root first":                               pki.Depends,
-		"expired twin of the root last":                                pki.Depends,
-		"root not yet valid":                                           pki.Refused,
-		"twin of the root not yet valid":                               pki.Depends,
-		"valid twin of the root":                                       pki.Accepted,
-		"three twins, one expired":                                     pki.Depends,
-		"intermediate expired":                                         pki.Refused,
-		"expired twin of the intermediate sent first":                  pki.Refused,
-		"expired twin of the intermediate sent last":                   pki.Accepted,
-		"expired intermediate trusted beside its root":                 pki.Refused,
-		"expired root above a trusted intermediate":                    pki.Refused,
-		"leaf expired":                                                 pki.Refused,
-		"leaf not yet valid":                                           pki.Refused,
-		"same names, right root first with key ids":                    pki.Accepted,
-		"same names, right root last with key ids":                     pki.Accepted,
-		"same names, the other leaf with key ids":                      pki.Accepted,
-		"same names, wrong intermediate sent first with key ids":       pki.Accepted,
-		"same names, wrong root alone with key ids":                    pki.Refused,
-		"same names, right root first without key ids":                 pki.Depends,
-		"same names, right root last without key ids":                  pki.Depends,
-		"same names, the other leaf without key ids":                   pki.Depends,
-		"same names, wrong intermediate sent first without key ids":    pki.Refused,
-		"same names, wrong root alone without key ids":                 pki.Refused,
-		"same names, the other root without a key id":                  pki.Depends,
-		"same names, intermediate without AKI":                         pki.Depends,
-		"one key id for two keys, right one first":                     pki.Depends,
-		"one key id for two keys, right one last":                      pki.Depends,
-		"re-issued root with another SKI":                              pki.Refused,
-		"re-issued root with another SKI beside the old":               pki.Accepted,
-		"re-issued root without SKI":                                   pki.Accepted,
-		"re-issued root, same SKI, other serial":                       pki.Accepted,
-		"AKI with issuer and serial":                                   pki.Accepted,
-		"AKI with issuer and serial, root re-issued":                   pki.Refused,
-		"AKI with issuer and serial, both roots":                       pki.Accepted,
-		"AKI of nobody":                                                pki.Refused,
-		"leaf's AKI of nobody":                                         pki.Refused,
-		"leaf without AKI":                                             pki.Accepted,
-		"cross: old trusted":                                           pki.Accepted,
-		"cross: new trusted":                                           pki.Accepted,
-		"cross: both trusted":                                          pki.Accepted,
-		"cross: both trusted, other order":                             pki.Accepted,
-		"cross: cross sent first":                                      pki.Accepted,
-		"cross: new root sent before it":                               pki.Refused,
-		"cross: new root sent after it":                                pki.Accepted,
-		"cross: new root sent, old trusted, no cross":                  pki.Refused,
-		"cross: not sent, old trusted":                                 pki.Refused,
-		"cross: cross itself trusted":                                  pki.Accepted,
-		"cross: cross and old trusted":                                 pki.Accepted,
-		"cross: cross and new trusted":                                 pki.Accepted,
-		"cross: cross, old and new trusted":                            pki.Accepted,
-		"cross: old leaf, new trusted":                                 pki.Refused,
-		"cross: old expired, both trusted":                             pki.Accepted,
-		"cross: old expired and trusted alone":                         pki.Refused,
-		"cross: cross expired, new trusted":                            pki.Accepted,
-		"cross: cross expired, old trusted":                            pki.Refused,
-		"cross: expired cross before a valid one":                      pki.Refused,
-		"cross: with another SKI, old trusted":                         pki.Refused,
-		"cross: with another SKI, new trusted":                         pki.Accepted,
-		"cross: without SKI, old trusted":                              pki.Accepted,
-		"cross: old root allows one CA below it":                       pki.Accepted,
-		"cross: by an intermediate that allows no CA":                  pki.Refused,
-		"cross: by an intermediate that allows CAs":                    pki.Accepted,
-		"cross: same name for both roots, old trusted":                 pki.Accepted,
-		"cross: same name for both roots, both trusted":                pki.Accepted,
-		"intermediate: CA:FALSE":                                       pki.Refused,
-		"intermediate trusted: CA:FALSE":                               pki.Accepted,
-		"intermediate: no basicConstraints":                            pki.Refused,
-		"intermediate trusted: no basicConstraints":                    pki.Accepted,
-		"intermediate: no key usage":                                   pki.Accepted,
-		"intermediate trusted: no key usage":                           pki.Accepted,
-		"intermediate: key usage without certSign":                     pki.Refused,
-		"intermediate trusted: key usage without certSign":             pki.Refused,
-		"intermediate: usage server only":                              pki.Refused,
-		"intermediate trusted: usage server only":                      pki.Accepted,
-		"intermediate: usage client only":                              pki.Accepted,
-		"intermediate trusted: usage client only":                      pki.Accepted,
-		"intermediate: usage both":                                     pki.Accepted,
-		"intermediate trusted: usage both":                             pki.Accepted,
-		"intermediate: usage any":                                      pki.Refused,
-		"intermediate trusted: usage any":                              pki.Accepted,
-		"intermediate: unknown critical extension":                     pki.Refused,
-		"intermediate trusted: unknown critical extension":             pki.Accepted,
-		"intermediate: unknown extension":                              pki.Accepted,
-		"intermediate trusted: unknown extension":                      pki.Accepted,
-		"intermediate: version 1":                                      pki.Refused,
-		"intermediate trusted: version 1":                              pki.Accepted,
-		"intermediate: signed with SHA-1":                              pki.Accepted,
-		"intermediate trusted: signed with SHA-1":                      pki.Accepted,
-		"intermediate: negative serial":                                pki.Accepted,
-		"intermediate trusted: negative serial":                        pki.Accepted,
-		"intermediate: permits the trust domain":                       pki.Accepted,
-		"intermediate trusted: permits the trust domain":               pki.Accepted,
-		"intermediate: permits another trust domain":                   pki.Refused,
-		"intermediate trusted: permits another trust domain":           pki.Refused,
-		"intermediate: permits hosts below the trust domain":           pki.Refused,
-		"intermediate trusted: permits hosts below the trust domain":   pki.Refused,
-		"intermediate: permits hosts below its parent":                 pki.Accepted,
-		"intermediate trusted: permits hosts below its parent":         pki.Accepted,
-		"intermediate: permits the parent of the trust domain":         pki.Refused,
-		"intermediate trusted: permits the parent of the trust domain": pki.Refused,
-		"intermediate: excludes the trust domain":                      pki.Refused,
-		"intermediate trusted: excludes the trust domain":              pki.Refused,
-		"intermediate: excludes another trust domain":                  pki.Accepted,
-		"intermediate trusted: excludes another trust domain":          pki.Accepted,
-		"intermediate: permits a DNS name":                             pki.Accepted,
-		"intermediate trusted: permits a DNS name":                     pki.Accepted,
-		"root: CA:FALSE":                                               pki.Accepted,
-		"root: no basicConstraints":                                    pki.Accepted,
-		"root: no key usage":                                           pki.Accepted,
-		"root: key usage without certSign":                             pki.Refused,
-		"root: usage server only":                                      pki.Accepted,
-		"root: unknown critical extension":                             pki.Accepted,
-		"root: version 1":                                              pki.Accepted,
-		"root: signed with SHA-1":                                      pki.Accepted,
-		"root: path length 0":                                          pki.Accepted,
-		"root: path length 1":                                          pki.Accepted,
-		"root: permits another trust domain":                           pki.Refused,
-		"root: permits the trust domain":                               pki.Accepted,
-		"path length 0 with a CA below":                                pki.Refused,
-		"path length 1 with a CA below":                                pki.Accepted,
-		"path length 0 with a self-issued CA below":                    pki.Accepted,
-		"sent out of order":                                            pki.Accepted,
-		"names: other string type":                                     pki.Accepted,
-		"names: other letter case":                                     pki.Accepted,
-		"names: more spaces":                                           pki.Accepted,
-		"names: two-byte letters":                                      pki.Accepted,
-		"names: really another name":                                   pki.Refused,
-		"leaf: server only":                                            pki.Refused,
-		"leaf: client only":                                            pki.Accepted,
-		"leaf: no usage":                                               pki.Accepted,
-		"leaf: usage any":                                              pki.Refused,
-		"leaf: key usage certSign only":                                pki.Refused,
-		"leaf: no key usage":                                           pki.Accepted,
-		"leaf: CA:TRUE":                                                pki.Accepted,
-		"leaf: signed with SHA-1":                                      pki.Accepted,
-		"leaf: version 1":                                              pki.Accepted,
-		"leaf: unknown critical extension":                             pki.Refused,
-		"leaf: self-signed, trusted":                                   pki.Accepted,
-		"leaf: self-signed, not trusted":                               pki.Refused,
-		"leaf: issuer's name and key id, another key":                  pki.Refused,
-	}
-}
-
+// What two real Envoys said of each pair is on record: test/envoys asks them again.
 func TestEnvoyTable(t *testing.T) {
-	said := envoysSaid()
-	for _, p := range maker(1).Table() {
+	said, err := pairs.Answers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := maker(1).Table()
+	if len(table) < 105 {
+		t.Fatalf("%d pairs are too few", len(table))
+	}
+	for _, p := range table {
 		t.Run(p.Name, func(t *testing.T) {
-			want, ok := said[p.Name]
-			if !ok {
-				t.Fatal("no Envoy was asked about this pair")
-			}
-			if got := pki.Verify(asEnvoy(p)); got.Result != want {
-				t.Errorf("%s (%s), the Envoys: %s", got.Result, got.Reason, want)
+			for _, usage := range pairs.Sides() {
+				want, ok := said[p.Name][usage]
+				if !ok {
+					t.Fatalf("no Envoy was asked about this pair of a %s", usage)
+				}
+				got := pki.Verify(p.Question(pki.Envoy, usage, clock))
+				switch {
+				case got.Result == pki.Accepted && !want.All:
+					t.Errorf("a %s is accepted (%s), and an Envoy refused it", usage, got.Reason)
+				case got.Result == pki.Refused && want.All:
+					t.Errorf("a %s is refused (%s), and all Envoys accepted it", usage, got.Reason)
+				case got.Result != want.Want:
+					t.Errorf("a %s: %s (%s), on record is %s", usage, got.Result, got.Reason, want.Want)
+				}
 			}
 		})
 		delete(said, p.Name)
@@ -220,6 +74,7 @@ func TestCrossSignedChainHoldsForEveryJudge(t *testing.T) {
 }
 
 func TestVerifyProperties(t *testing.T) {
+	stranger := selfSigned(t, "stranger")
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		p := maker(seed).Random(0)
@@ -233,7 +88,13 @@ func TestVerifyProperties(t *testing.T) {
 			if !pki.NewSet(p.Bundle...).Has(anchor) {
 				t.Fatal("accepted by way of an anchor that is not trusted")
 			}
-			// Nothing that is accepted rests on the order of the bundle.
+			for i, c := range first.Path[1:] {
+				if c.X509 != nil && first.Path[i].X509 != nil && !strings.Contains(first.Path[i].X509.SignatureAlgorithm.String(), "SHA1") && c.X509.CheckSignature(first.Path[i].X509.SignatureAlgorithm, first.Path[i].X509.RawTBSCertificate, first.Path[i].X509.Signature) != nil {
+					t.Fatalf("%s has not signed %s", c.Subject(), first.Path[i].Subject())
+				}
+			}
+			// Nothing that is accepted rests on the order of the bundle, on what stands in it
+			// twice, or on strangers in it.
 			turned := append([]*pki.Certificate{}, p.Bundle...)
 			for i, j := 0, len(turned)-1; i < j; i, j = i+1, j-1 {
 				turned[i], turned[j] = turned[j], turned[i]
@@ -241,6 +102,24 @@ func TestVerifyProperties(t *testing.T) {
 			q.Roots = turned
 			if got := pki.Verify(q); got.Result != pki.Accepted {
 				t.Fatalf("accepted, and %s with the bundle turned round: %s", got.Result, got.Reason)
+			}
+			q.Roots = append(append([]*pki.Certificate{stranger}, p.Bundle...), p.Bundle...)
+			if got := pki.Verify(q); got.Result != pki.Accepted {
+				t.Fatalf("accepted, and %s with the bundle twice and a stranger in it: %s", got.Result, got.Reason)
+			}
+			q = asEnvoy(p)
+			for _, later := range []time.Duration{-200 * 365 * 24 * time.Hour, 200 * 365 * 24 * time.Hour} {
+				q.At = clock.Add(later)
+				if got := pki.Verify(q); got.Result == pki.Accepted {
+					t.Fatal("accepted a lifetime away")
+				}
+			}
+		}
+		for _, minor := range []int{20, 30} { // what is not known of older ones is never more than of younger ones
+			q = asEnvoy(p)
+			q.EnvoyMinor = minor
+			if got := pki.Verify(q); got.Result == pki.Accepted && first.Result != pki.Accepted || (got.Result == pki.Refused) != (first.Result == pki.Refused) {
+				t.Fatalf("%s, and %s for Envoy 1.%d", first.Result, got.Result, minor)
 			}
 		}
 		for _, judge := range []pki.Judge{pki.Go, pki.Webpki} {
@@ -289,6 +168,61 @@ func TestOldEnvoysDepend(t *testing.T) {
 		case "usual", "cross: old trusted":
 			if got.Result != pki.Accepted {
 				t.Errorf("%s: %s for Envoy 1.28: %s", p.Name, got.Result, got.Reason)
+			}
+		case "cross: new trusted": // presented before trusted, long ago
+			if got.Result != pki.Accepted {
+				t.Errorf("%s: %s for Envoy 1.28: %s", p.Name, got.Result, got.Reason)
+			}
+			if q.EnvoyMinor = 21; pki.Verify(q).Result != pki.Depends {
+				t.Errorf("%s is no question for Envoy 1.21", p.Name)
+			}
+		}
+	}
+}
+
+// The second in which a certificate ends is too late for Envoy, and early enough
+// for Go and ztunnel.
+func TestTheLastSecond(t *testing.T) {
+	p := maker(1).Table()[0]
+	begin, end := p.Chain[0].X509.NotBefore, p.Chain[0].X509.NotAfter
+	for _, test := range []struct {
+		at    time.Time
+		judge pki.Judge
+		want  pki.Result
+	}{
+		{begin.Add(-time.Second), pki.Envoy, pki.Refused}, {begin, pki.Envoy, pki.Accepted},
+		{end.Add(-time.Second), pki.Envoy, pki.Accepted}, {end, pki.Envoy, pki.Refused}, {end.Add(time.Second), pki.Envoy, pki.Refused},
+		{begin, pki.Go, pki.Accepted}, {end, pki.Go, pki.Accepted}, {end.Add(time.Second), pki.Go, pki.Refused},
+		{begin, pki.Webpki, pki.Accepted}, {end, pki.Webpki, pki.Accepted}, {end.Add(time.Second), pki.Webpki, pki.Refused},
+	} {
+		q := asEnvoy(p)
+		q.Judge, q.At = test.judge, test.at
+		if got := pki.Verify(q); got.Result != test.want {
+			t.Errorf("%s at %s: %s (%s), want %s", test.judge, test.at.Sub(end), got.Result, got.Reason, test.want)
+		}
+	}
+}
+
+func TestNothingIsRefused(t *testing.T) {
+	p := maker(1).Table()[0]
+	junk := pki.NewCertificate([]byte{0x30, 3, 2, 1, 0})
+	for _, judge := range []pki.Judge{pki.Envoy, pki.Go, pki.Webpki, "nobody"} {
+		for name, test := range map[string]struct {
+			roots, chain []*pki.Certificate
+			want         pki.Result
+		}{
+			"no roots":      {nil, p.Chain, pki.Refused},
+			"no chain":      {p.Bundle, nil, pki.Refused},
+			"junk as leaf":  {p.Bundle, []*pki.Certificate{junk}, pki.Depends},
+			"junk as root":  {[]*pki.Certificate{junk}, p.Chain, pki.Depends},
+			"junk in chain": {p.Bundle, []*pki.Certificate{p.Chain[0], junk}, pki.Depends},
+		} {
+			got := pki.Verify(pki.Question{Judge: judge, Roots: test.roots, Chain: test.chain, At: clock, Usage: pki.ClientAuth})
+			if judge == pki.Go || judge == "nobody" {
+				test.want = pki.Refused
+			}
+			if got.Result != test.want || got.Reason == "" {
+				t.Errorf("%s, %s: %s (%s), want %s", judge, name, got.Result, got.Reason, test.want)
 			}
 		}
 	}

@@ -31,8 +31,8 @@ type envoyPath struct {
 	// untrusted is how many of certs, from the leaf on, are presented and not from
 	// the bundle.
 	untrusted int
-	// circle: two trusted ones vouch for each other.
-	circle bool
+	// long: it is longer than Envoy may follow.
+	long bool
 }
 
 func envoyVerify(q Question) Answer {
@@ -168,13 +168,19 @@ func waysOn(climb, trusted []*fields) []envoyPath {
 		if current := path[len(path)-1]; !current.selfSigned() {
 			next = issuersOf(current, trusted)
 		}
-		circle := slices.ContainsFunc(next, func(c *fields) bool { return slices.Contains(path[untrusted:], c) })
-		if len(next) == 0 || circle || len(path) > maxDepth {
-			paths = append(paths, envoyPath{certs: path, untrusted: untrusted, circle: circle || len(path) > maxDepth})
+		if len(next) == 0 || len(path) > maxDepth {
+			paths = append(paths, envoyPath{certs: path, untrusted: untrusted, long: len(path) > maxDepth})
 			return
 		}
 		for _, c := range next {
-			walk(append(slices.Clone(path), c))
+			longer := append(slices.Clone(path), c)
+			if slices.Contains(path[untrusted:], c) {
+				// Two that vouch for each other: Envoy goes round until the chain is as long as
+				// it may be, and from here on meets only what it has met.
+				paths = append(paths, envoyPath{certs: longer, untrusted: untrusted})
+				continue
+			}
+			walk(longer)
 		}
 	}
 	walk(climb)
@@ -183,8 +189,8 @@ func waysOn(climb, trusted []*fields) []envoyPath {
 
 // judgePath applies what is checked once a path is picked.
 func (q Question) judgePath(p envoyPath) Answer {
-	if p.circle {
-		return depends("trusted certificates vouch for each other in a circle, or the chain is very long")
+	if p.long {
+		return depends("the chain is very long")
 	}
 	for i, c := range p.certs {
 		if answer, ok := c.inTime(q.At); !ok {

@@ -178,7 +178,7 @@ func (f *fields) read(der []byte) error {
 			one.PeekASN1Tag(cbasn1.BOOLEAN) && !one.ReadASN1Boolean(&critical) || !one.ReadASN1(&value, cbasn1.OCTET_STRING) || !one.Empty() {
 			return errExtension
 		}
-		if slices.ContainsFunc(f.extensions, id.Equal) {
+		if standard(id) > 0 && slices.ContainsFunc(f.extensions, id.Equal) { // others are not looked at
 			f.odd = fmt.Errorf("extension %s twice", id)
 		}
 		f.extensions = append(f.extensions, id)

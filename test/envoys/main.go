@@ -1,19 +1,16 @@
 // Command envoys holds the verifier of chains against real Envoys of two
-// releases: no pair may be accepted that one of them refuses, and none refused
-// that both accept.
+// releases, as servers that judge clients and as clients that judge servers: no
+// pair may be accepted that one of them refuses, and none refused that all accept.
 package main
 
 import (
 	"context"
-	"crypto/x509"
 	"flag"
 	"fmt"
-	"maps"
 	mathrand "math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +23,8 @@ func main() { os.Exit(run()) }
 func run() int {
 	count := flag.Int("random", 2000, "how many random pairs")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the random pairs")
-	only := flag.String("show", "", "show the answers on pairs whose name begins with this")
+	only := flag.String("show", "", "show the answers on pairs whose name contains this")
+	record := flag.String("record", "", "write what the Envoys said of the table to this file")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
@@ -42,88 +40,77 @@ func run() int {
 		all = append(all, maker.Random(n))
 	}
 	fmt.Printf("%d pairs in the table, %d random ones (seed %d)\n", table, *count, *seed)
-	answers := map[string][]bool{}
+	j := judgement{all: all, table: table, only: *only, now: time.Now(), said: map[pki.Usage][][]bool{}}
 	for _, binary := range binaries {
 		name := filepath.Base(filepath.Dir(binary))
+		j.names = append(j.names, name)
 		began := time.Now()
-		got, err := ask(ctx, binary, all)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "envoys: %s: %v\n", name, err)
-			return 1
+		for _, usage := range pairs.Sides() {
+			got, err := ask(ctx, binary, usage, all)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "envoys: %s judging %ss: %v\n", name, usage, err)
+				return 1
+			}
+			j.said[usage] = append(j.said[usage], got)
 		}
-		answers[name] = got
 		fmt.Printf("Envoy %s has judged them in %.1f s\n", name, time.Since(began).Seconds())
 	}
-	return compare(all, table, answers, *only)
+	if *record != "" {
+		if err := j.record(*record); err != nil {
+			fmt.Fprintln(os.Stderr, "envoys:", err)
+			return 1
+		}
+	}
+	return j.compare()
+}
+
+type judgement struct {
+	all   []pairs.Pair
+	table int // how many of them are of the table
+	only  string
+	now   time.Time
+	names []string               // of the Envoys
+	said  map[pki.Usage][][]bool // by Envoy, by pair
+}
+
+// answers are the Envoys' on one pair.
+func (j judgement) answers(usage pki.Usage, pair int) (words string, yes int) {
+	var all []string
+	for i, name := range j.names {
+		word := "no"
+		if j.said[usage][i][pair] {
+			yes++
+			word = "yes"
+		}
+		all = append(all, name+" "+word)
+	}
+	return strings.Join(all, ", "), yes
 }
 
 type tally struct{ pairs, yes, no, depends, dependsYes, falseYes, falseNo, differ, goYes, goNo int }
 
-func compare(all []pairs.Pair, table int, answers map[string][]bool, only string) int {
-	names := slices.Sorted(maps.Keys(answers))
-	var parts [2]tally
-	now := time.Now()
-	for i, p := range all {
-		t := &parts[0]
-		if i >= table {
-			t = &parts[1]
-		}
-		t.pairs++
-		yes := 0
-		var said []string
-		for _, name := range names {
-			word := "no"
-			if answers[name][i] {
-				yes++
-				word = "yes"
+func (j judgement) compare() int {
+	bad, looked := 0, 0
+	for _, usage := range pairs.Sides() {
+		var parts [2]tally
+		for i, p := range j.all {
+			t := &parts[0]
+			if i >= j.table {
+				t = &parts[1]
 			}
-			said = append(said, name+" "+word)
+			j.judge(t, usage, i, p)
+			looked++
 		}
-		answer := pki.Verify(pki.Question{Judge: pki.Envoy, Roots: p.Bundle, Chain: p.Chain, At: now, Usage: pki.ClientAuth})
-		violation := ""
-		switch answer.Result {
-		case pki.Accepted:
-			if t.yes++; yes < len(names) {
-				t.falseYes++
-				violation = "ACCEPTED, BUT"
+		for i, t := range parts {
+			if t.pairs == 0 {
+				continue
 			}
-		case pki.Refused:
-			if t.no++; yes == len(names) {
-				t.falseNo++
-				violation = "REFUSED, BUT"
-			}
-		default:
-			if t.depends++; yes == len(names) {
-				t.dependsYes++
-			}
-		}
-		if yes > 0 && yes < len(names) {
-			t.differ++
-		}
-		switch goYes := goAlone(p, now); {
-		case goYes && yes < len(names):
-			t.goYes++
-		case !goYes && yes == len(names):
-			t.goNo++
-		}
-		if violation != "" || only != "" && strings.HasPrefix(p.Name, only) {
-			fmt.Printf("%s %s: %s: %s (%s)\n", violation, p.Name, answer.Result, strings.Join(said, ", "), answer.Reason)
-			if violation != "" {
-				describe(p)
-			}
+			fmt.Printf("%-6s of %ss: %d pairs: %d accepted, %d refused, %d depends (all Envoys yes in %d); false yes %d, false no %d; the Envoys differ in %d; Go alone: yes wrongly %d, no wrongly %d\n",
+				[]string{"table", "random"}[i], usage, t.pairs, t.yes, t.no, t.depends, t.dependsYes, t.falseYes, t.falseNo, t.differ, t.goYes, t.goNo)
+			bad += t.falseYes + t.falseNo
 		}
 	}
-	bad := 0
-	for i, t := range parts {
-		what := "table"
-		if i == 1 {
-			what = "random"
-		}
-		fmt.Printf("%-6s  %4d pairs: %d accepted, %d refused, %d depends (all Envoys yes in %d); false yes %d, false no %d; the Envoys differ in %d; Go alone: yes wrongly %d, no wrongly %d\n",
-			what, t.pairs, t.yes, t.no, t.depends, t.dependsYes, t.falseYes, t.falseNo, t.differ, t.goYes, t.goNo)
-		bad += t.falseYes + t.falseNo
-	}
-	if bad > 0 || len(all) == 0 {
+	if bad > 0 || looked == 0 {
 		fmt.Printf("%d disagreements\n", bad)
 		return 1
 	}
@@ -131,24 +118,62 @@ func compare(all []pairs.Pair, table int, answers map[string][]bool, only string
 	return 0
 }
 
-// goAlone is what crypto/x509 says.
-func goAlone(p pairs.Pair, now time.Time) bool {
-	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, c := range p.Bundle {
-		if c.X509 != nil {
-			options.Roots.AddCert(c.X509)
+func (j judgement) judge(t *tally, usage pki.Usage, i int, p pairs.Pair) {
+	said, yes := j.answers(usage, i)
+	whole := yes == len(j.names)
+	answer := pki.Verify(p.Question(pki.Envoy, usage, j.now))
+	violation := ""
+	t.pairs++
+	switch answer.Result {
+	case pki.Accepted:
+		if t.yes++; !whole {
+			t.falseYes++
+			violation = "ACCEPTED, BUT"
+		}
+	case pki.Refused:
+		if t.no++; whole {
+			t.falseNo++
+			violation = "REFUSED, BUT"
+		}
+	default:
+		if t.depends++; whole {
+			t.dependsYes++
 		}
 	}
-	for _, c := range p.Chain[1:] {
-		if c.X509 != nil {
-			options.Intermediates.AddCert(c.X509)
+	if yes > 0 && !whole {
+		t.differ++
+	}
+	// What crypto/x509 alone would have said.
+	switch goYes := pki.Verify(p.Question(pki.Go, usage, j.now)).Result == pki.Accepted; {
+	case goYes && !whole:
+		t.goYes++
+	case !goYes && whole:
+		t.goNo++
+	}
+	if violation != "" || j.only != "" && strings.Contains(p.Name, j.only) {
+		fmt.Printf("%s %s, %s: %s: %s (%s)\n", violation, p.Name, usage, answer.Result, said, answer.Reason)
+		if violation != "" {
+			describe(p)
 		}
 	}
-	if p.Chain[0].X509 == nil {
-		return false
+}
+
+// record writes a line for each pair of the table, for the unit tests.
+func (j judgement) record(file string) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "# What Envoys %s said of each pair of the table, as servers judging clients and as clients judging\n# servers, and the verifier's answers. Written by: test/envoys/run.sh -random 0 -record pairs/answers.txt\n", strings.Join(j.names, " and "))
+	for i, p := range j.all[:j.table] {
+		var sides []string
+		for _, usage := range pairs.Sides() {
+			var words []string
+			for e := range j.names {
+				words = append(words, map[bool]string{true: "yes", false: "no"}[j.said[usage][e][i]])
+			}
+			sides = append(sides, fmt.Sprintf("%s\t%s", strings.Join(words, " "), pki.Verify(p.Question(pki.Envoy, usage, j.now)).Result))
+		}
+		fmt.Fprintf(&out, "%s\t%s\n", p.Name, strings.Join(sides, "\t"))
 	}
-	_, err := p.Chain[0].X509.Verify(options)
-	return err == nil
+	return os.WriteFile(file, []byte(out.String()), 0o644)
 }
 
 func describe(p pairs.Pair) {
@@ -159,7 +184,7 @@ func describe(p pairs.Pair) {
 		for _, c := range part.certs {
 			x := c.X509
 			if x == nil {
-				fmt.Printf("    %-8s %s unparsable\n", part.name, c.Fingerprint().Short())
+				fmt.Printf("    %-8s %s unparsable: %v\n", part.name, c.Fingerprint().Short(), c.Err)
 				continue
 			}
 			fmt.Printf("    %-8s %s %q by %q until %s ski %x aki %x ca %v/%d ku %d eku %v v%d %s\n", part.name, c.Fingerprint().Short(), x.Subject, x.Issuer,

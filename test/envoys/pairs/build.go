@@ -7,15 +7,20 @@ package pairs
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha1"
-	"crypto/sha256"
+	_ "crypto/sha256" // SHA-256
+	_ "crypto/sha512" // SHA-384 and SHA-512
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"math/big"
 	mathrand "math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -27,17 +32,17 @@ type Pair struct {
 	Bundle []*pki.Certificate
 	Chain  []*pki.Certificate
 	Key    crypto.Signer
-	// Want is what the verifier must answer; "" where the Envoys alone say.
-	Want pki.Result
+	// SPIFFE is the identity that the judge asks for, "" for any.
+	SPIFFE string
 }
 
 // Cert is a certificate to be, field by field: everything that a template of
 // crypto/x509 decides by itself can be set here.
 type Cert struct {
-	DN       string // common name
-	Raw      []byte // the subject's DER, where it is not plain
-	Key      *ecdsa.PrivateKey
-	By       *Cert // nil: itself
+	DN       string        // common name
+	Raw      []byte        // the subject's DER, where it is not plain
+	Key      crypto.Signer // *ecdsa.PrivateKey, *rsa.PrivateKey or ed25519.PrivateKey
+	By       *Cert         // nil: itself
 	From, To time.Duration
 	Serial   int64
 	NoSKI    bool
@@ -46,6 +51,7 @@ type Cert struct {
 	AKI      []byte // instead of the issuer's SKI
 	// AKISerial names the issuer's issuer and this serial number in the AKI.
 	AKISerial  int64
+	AKIName    []byte // instead of the name of the issuer's issuer, with AKISerial
 	IssuerName []byte // instead of the issuer's subject
 	BC         int    // BCTrue, BCFalse, BCNone
 	PathLen    int    // 0 is none, n is n-1
@@ -56,7 +62,17 @@ type Cert struct {
 	SPIFFE     string
 	DNS        string
 	V1         bool
+	V1Extended bool // version 1 with extensions, which cannot be
 	SHA1       bool
+	Hash       crypto.Hash // of the signature, SHA-256 where it is 0
+	PSS        bool        // of an RSA signature
+	// TwoAlgorithms names another signature algorithm inside than outside.
+	TwoAlgorithms bool
+	LongSerial    *big.Int // instead of Serial
+	EmptyKU       bool     // a key usage without any
+	EmptyEKU      bool
+	CriticalIDs   bool // SKI and AKI are marked critical
+	ExplicitFalse bool // CA:FALSE is written down
 
 	made *pki.Certificate
 }
@@ -82,13 +98,30 @@ type Maker struct {
 }
 
 // Key makes a P-256 key.
-func (m *Maker) Key() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	return key
+func (m *Maker) Key() crypto.Signer { return m.On(elliptic.P256()) }
+
+// On makes a key on the curve given.
+func (m *Maker) On(curve elliptic.Curve) crypto.Signer {
+	return must(ecdsa.GenerateKey(curve, rand.Reader))
 }
+
+// Ed25519 makes such a key.
+func (m *Maker) Ed25519() crypto.Signer {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	return must(key, err)
+}
+
+// RSA gives one of three RSA keys, which take long to make and are made once: two
+// of 2048 bits and one of 1024.
+func RSA(n int) crypto.Signer { return rsaKeys()[n] }
+
+var rsaKeys = sync.OnceValue(func() []crypto.Signer {
+	var all []crypto.Signer
+	for _, bits := range []int{2048, 2048, 1024} {
+		all = append(all, must(rsa.GenerateKey(rand.Reader, bits)))
+	}
+	return all
+})
 
 type validity struct{ NotBefore, NotAfter time.Time }
 
@@ -134,35 +167,73 @@ func (m *Maker) Make(c *Cert) *pki.Certificate {
 	if from == 0 {
 		from = -time.Hour
 	}
-	algorithm := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}}
-	if c.SHA1 {
-		algorithm.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
+	algorithm, sign := c.signing(issuer.Key)
+	inner := algorithm
+	if c.TwoAlgorithms {
+		inner.Algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 3}
 	}
 	issuerName := issuer.subject()
 	if c.IssuerName != nil {
 		issuerName = c.IssuerName
 	}
 	t := tbs{
-		Version: 2, Serial: big.NewInt(c.Serial), Algorithm: algorithm, Issuer: asn1.RawValue{FullBytes: issuerName},
+		Version: 2, Serial: big.NewInt(c.Serial), Algorithm: inner, Issuer: asn1.RawValue{FullBytes: issuerName},
 		Validity: validity{m.Now.Add(from).UTC(), m.Now.Add(to).UTC()}, Subject: asn1.RawValue{FullBytes: c.subject()},
 		PublicKey: asn1.RawValue{FullBytes: must(x509.MarshalPKIXPublicKey(c.Key.Public()))},
 	}
-	if c.V1 {
+	if c.V1 || c.V1Extended {
 		t.Version = 0
-	} else {
+	}
+	if !c.V1 {
 		t.Extensions = c.extensions(issuer)
 	}
-	raw := must(asn1.Marshal(t))
-	var signature []byte
-	if c.SHA1 {
-		digest := sha1.Sum(raw)
-		signature = must(ecdsa.SignASN1(rand.Reader, issuer.Key, digest[:]))
-	} else {
-		digest := sha256.Sum256(raw)
-		signature = must(ecdsa.SignASN1(rand.Reader, issuer.Key, digest[:]))
+	if c.LongSerial != nil {
+		t.Serial = c.LongSerial
 	}
+	raw := must(asn1.Marshal(t))
+	signature := sign(raw)
 	c.made = pki.NewCertificate(must(asn1.Marshal(signed{TBS: asn1.RawValue{FullBytes: raw}, Algorithm: algorithm, Signature: asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})))
 	return c.made
+}
+
+// signing is how the issuer's key signs c.
+func (c *Cert) signing(key crypto.Signer) (pkix.AlgorithmIdentifier, func(tbs []byte) []byte) {
+	hash := c.Hash
+	switch {
+	case c.SHA1:
+		hash = crypto.SHA1
+	case hash == 0:
+		hash = crypto.SHA256
+	}
+	last := map[crypto.Hash]int{crypto.SHA256: 2, crypto.SHA384: 3, crypto.SHA512: 4}[hash]
+	var id asn1.ObjectIdentifier
+	var parameters asn1.RawValue
+	var options crypto.SignerOpts = hash
+	switch key.(type) {
+	case ed25519.PrivateKey:
+		return pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 3, 101, 112}}, func(tbs []byte) []byte {
+			return must(key.Sign(rand.Reader, tbs, crypto.Hash(0)))
+		}
+	case *rsa.PrivateKey:
+		id, parameters = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 9 + last}, asn1.NullRawValue
+		switch {
+		case c.SHA1:
+			id[6] = 5
+		case c.PSS: // with SHA-256 alone
+			id[6], options = 10, &rsa.PSSOptions{SaltLength: 32, Hash: hash}
+			parameters = asn1.RawValue{FullBytes: must(hex.DecodeString("3034a00f300d06096086480165030402010500a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120"))}
+		}
+	default:
+		id = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, last}
+		if c.SHA1 {
+			id = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1}
+		}
+	}
+	return pkix.AlgorithmIdentifier{Algorithm: id, Parameters: parameters}, func(tbs []byte) []byte {
+		h := hash.New()
+		h.Write(tbs)
+		return must(key.Sign(rand.Reader, h.Sum(nil), options))
+	}
 }
 
 func (c *Cert) subject() []byte {
@@ -209,7 +280,7 @@ func (c *Cert) extensions(issuer *Cert) []pkix.Extension {
 		all = append(all, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, last}, Critical: critical, Value: value})
 	}
 	if id := c.ski(); id != nil {
-		add(14, false, must(asn1.Marshal(id)))
+		add(14, c.CriticalIDs, must(asn1.Marshal(id)))
 	}
 	aki := issuer.ski()
 	if c.AKI != nil {
@@ -225,20 +296,30 @@ func (c *Cert) extensions(issuer *Cert) []pkix.Extension {
 			if issuer.By != nil {
 				above = issuer.By
 			}
-			directory := must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: above.subject()}))
+			name := above.subject()
+			if c.AKIName != nil {
+				name = c.AKIName
+			}
+			directory := must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: name}))
 			parts = append(parts, must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: directory}))...)
 			parts = append(parts, must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: must(asn1.Marshal(big.NewInt(c.AKISerial)))[2:]}))...)
 		}
-		add(35, false, must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: parts})))
+		add(35, c.CriticalIDs, must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: parts})))
 	}
-	if c.BC != BCNone {
+	switch {
+	case c.ExplicitFalse:
+		add(19, true, []byte{0x30, 3, 1, 1, 0})
+	case c.BC != BCNone:
 		type constraints struct {
 			CA      bool `asn1:"optional"`
 			PathLen int  `asn1:"optional,default:-1"`
 		}
 		add(19, true, must(asn1.Marshal(constraints{c.BC == BCTrue, c.PathLen - 1})))
 	}
-	if !c.NoKU {
+	switch {
+	case c.EmptyKU:
+		add(15, true, []byte{3, 1, 0})
+	case !c.NoKU:
 		usage := c.KU
 		if usage == 0 {
 			usage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
@@ -251,8 +332,8 @@ func (c *Cert) extensions(issuer *Cert) []pkix.Extension {
 		}
 		add(15, true, must(asn1.Marshal(asn1.BitString{Bytes: bits[:1], BitLength: 8})))
 	}
-	if len(c.EKU) > 0 {
-		add(37, false, must(asn1.Marshal(c.EKU)))
+	if len(c.EKU) > 0 || c.EmptyEKU {
+		add(37, false, must(asn1.Marshal(append([]asn1.ObjectIdentifier{}, c.EKU...))))
 	}
 	var names []byte
 	if c.SPIFFE != "" {
@@ -267,15 +348,33 @@ func (c *Cert) extensions(issuer *Cert) []pkix.Extension {
 	return append(all, c.Extra...)
 }
 
-// URIConstraint is a critical name constraints extension that permits one host.
+// Base is one name of a name constraint, by the tag of GeneralName.
+type Base struct {
+	Tag   int
+	Value string
+}
+
+// URIConstraint is a critical name constraints extension with one name.
 func URIConstraint(tag int, permitted bool, value string) pkix.Extension {
-	base := must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: []byte(value)}))
-	tree := must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: base}))
-	which := 1
 	if permitted {
-		which = 0
+		return Constraints([]Base{{tag, value}}, nil)
 	}
-	all := must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: which, IsCompound: true, Bytes: tree}))
+	return Constraints(nil, []Base{{tag, value}})
+}
+
+// Constraints is a critical name constraints extension.
+func Constraints(permitted, excluded []Base) pkix.Extension {
+	var all []byte
+	for which, bases := range [][]Base{permitted, excluded} {
+		var trees []byte
+		for _, b := range bases {
+			base := must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: b.Tag, IsCompound: b.Tag == 4, Bytes: []byte(b.Value)}))
+			trees = append(trees, must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: base}))...)
+		}
+		if trees != nil {
+			all = append(all, must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: which, IsCompound: true, Bytes: trees}))...)
+		}
+	}
 	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 30}, Critical: true, Value: must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: all}))}
 }
 

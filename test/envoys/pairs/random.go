@@ -1,14 +1,15 @@
 package pairs
 
 import (
-	"crypto/ecdsa"
+	"crypto"
+	"crypto/elliptic"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"strings"
 	"time"
 )
-
-type keyT = *ecdsa.PrivateKey
 
 // Random draws a small world of roots, cross certificates and intermediates, some
 // of them odd, and a pair from it.
@@ -44,11 +45,37 @@ func (m *Maker) Random(n int) Pair {
 			c.SHA1 = true
 		case chance(1):
 			c.V1 = true
+		case chance(2):
+			c.EKU = []asn1.ObjectIdentifier{anyUsage()}
+		case chance(1):
+			c.EmptyKU = true
+		case chance(1):
+			c.EmptyEKU = true
+		case chance(1):
+			c.CriticalIDs = true
+		case chance(2):
+			c.Serial = -int64(1 + pick(1000))
+		case chance(4):
+			host := []string{"cluster.local", "example.org", ".local", ".cluster.local", "local"}[pick(5)]
+			c.Extra = []pkix.Extension{URIConstraint(6, chance(70), host)}
+		case chance(2):
+			c.Extra = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+		}
+		if c.By != nil && chance(8) { // its issuer's name, written otherwise
+			c.IssuerName = Name([]int{asn1.TagPrintableString, asn1.TagT61String, asn1.TagBMPString}[pick(3)], strings.ToUpper(c.By.DN)+" ")
 		}
 	}
-	var keys []keyT
-	for range 4 {
+	var keys []crypto.Signer
+	for range 3 {
 		keys = append(keys, m.Key())
+	}
+	switch {
+	case chance(15):
+		keys = append(keys, RSA(pick(2)))
+	case chance(5):
+		keys = append(keys, m.Ed25519())
+	default:
+		keys = append(keys, m.On(elliptic.P384()))
 	}
 	var roots, all []*Cert
 	for i := range 2 + pick(2) {
@@ -82,6 +109,22 @@ func (m *Maker) Random(n int) Pair {
 	if chance(3) {
 		life(leaf)
 	}
+	switch {
+	case chance(2):
+		leaf.EKU = []asn1.ObjectIdentifier{[]asn1.ObjectIdentifier{serverAuth(), clientAuth(), anyUsage()}[pick(3)]}
+	case chance(2):
+		leaf.EKU = nil
+	case chance(2):
+		leaf.KU = []x509.KeyUsage{x509.KeyUsageDigitalSignature, x509.KeyUsageKeyEncipherment, x509.KeyUsageKeyAgreement}[pick(3)]
+	case chance(2):
+		leaf.Serial = -9
+	case chance(2):
+		leaf.DN = leaf.By.DN
+	case chance(2):
+		leaf.SPIFFE = "spiffe://example.org/ns/a/sa/b"
+	case chance(2):
+		leaf.DNS = "a.example.org"
+	}
 	// What is trusted and what is sent leans towards what makes sense.
 	var bundle []*Cert
 	above := leaf.By
@@ -93,6 +136,9 @@ func (m *Maker) Random(n int) Pair {
 	}
 	for range pick(3) {
 		bundle = append(bundle, all[pick(len(all))])
+	}
+	if chance(3) {
+		bundle = append(bundle, leaf)
 	}
 	if len(bundle) == 0 {
 		bundle = append(bundle, roots[0])
