@@ -36,7 +36,7 @@ const (
 	greeting = "yes"
 )
 
-var errNotLoaded = errors.New("Envoy does not load this configuration")
+var errNotLoaded = errors.New("not loaded by Envoy")
 
 // ask has one Envoy judge every pair, on the side that usage says: for ClientAuth
 // it is a server that asks clients for a certificate, for ServerAuth a client. A
@@ -198,7 +198,7 @@ func meet(ctx context.Context, port int, p pairs.Pair) (bool, error) {
 	if err = client.HandshakeContext(ctx); err == nil {
 		got := make([]byte, len(greeting))
 		if _, err = io.ReadFull(client, got); err == nil && string(got) != greeting {
-			err = fmt.Errorf("Envoy sent %q", got)
+			err = fmt.Errorf("got %q from Envoy", got)
 		}
 	}
 	if refused(err) {
