@@ -109,10 +109,8 @@ func caComplete(plane mesh.ControlPlane) (all []Finding) {
 	if !plugged(ca.Kind) {
 		return all
 	}
-	wanted := []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}
-	if ca.Kind == mesh.CAPluggedTLS {
-		wanted = []string{"tls.crt", "tls.key", "ca.crt"}
-	}
+	layout, _ := mesh.LayoutOf(ca.Kind)
+	wanted := layout.Entries()
 	var missing []string
 	for _, name := range wanted {
 		if !slices.Contains(ca.Keys, name) {
@@ -138,7 +136,7 @@ func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			leaf, _ := evidence(r)
 			older := !r.Started.IsZero() && r.Started.Before(plane.CA.Created)
 			switch {
-			case signedBy(leaf, plane.CA.Cert.Certs[0]):
+			case leaf.SignedBy(plane.CA.Cert.Certs[0]):
 				looked++
 			case leaf != nil:
 				looked++
@@ -215,7 +213,7 @@ func leftover(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			continue
 		}
 		for _, r := range plane.Replicas {
-			if leaf, _ := evidence(r); signedBy(leaf, left.Cert.Certs[0]) {
+			if leaf, _ := evidence(r); leaf.SignedBy(left.Cert.Certs[0]) {
 				all = append(all, Finding{ID: "leftover-ca-signs", Severity: pki.SeverityError, Object: "istiod " + plane.Namespace + "/" + r.Pod, Message: fmt.Sprintf("it signs with secret %s/%s, which should be out of use", left.Namespace, left.Secret), Hint: "it has not loaded its CA: the next restart cuts over"})
 			}
 		}

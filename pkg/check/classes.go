@@ -129,18 +129,11 @@ func chainKey(i proxy.Identity, scratch []byte) (digest, []byte) {
 // none did.
 func signerOf(leaf *pki.Certificate, candidates []*pki.Certificate) pki.Fingerprint {
 	for _, c := range candidates {
-		if signedBy(leaf, c) {
+		if leaf.SignedBy(c) {
 			return c.Fingerprint()
 		}
 	}
 	return pki.Fingerprint{}
-}
-
-// signedBy reports whether the key of signer signed c: names alone do not say
-// that.
-func signedBy(c, signer *pki.Certificate) bool {
-	return c != nil && signer != nil && c.X509 != nil && signer.X509 != nil && bytes.Equal(c.X509.RawIssuer, signer.X509.RawSubject) &&
-		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
 }
 
 // trustKey is what makes two judges alike: who judges, and by which set of roots.
@@ -160,10 +153,7 @@ func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch 
 }
 
 func classOf(p mesh.Proxy, i proxy.Identity, n int, key [2]digest) Class {
-	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: pki.Envoy, minor: p.EnvoyMinor(), Signer: "unknown", chain: key[0], trust: key[1]}
-	if p.Kind == mesh.Ztunnel {
-		c.judge = pki.Webpki
-	}
+	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: p.EnvoyMinor(), Signer: "unknown", chain: key[0], trust: key[1]}
 	if leaf := i.Leaf().X509; leaf != nil {
 		c.Signer = leaf.Issuer.String()
 	}

@@ -193,10 +193,10 @@ func citadelCA(plane *ControlPlane, secrets secretPair) CASource {
 // mounted adds the roots of a cacerts without a key: a self-signed istiod appends
 // the file to its own root (istio 1.30.3 security/pkg/pki/util/generate_csr.go:115).
 func (c *CASource) mounted(plugged, own *corev1.Secret) {
-	if plugged == nil || plugged == own || len(plugged.Data["root-cert.pem"]) == 0 || c.Root.IsZero() {
+	if plugged == nil || plugged == own || len(plugged.Data[pki.RootFile]) == 0 || c.Root.IsZero() {
 		return
 	}
-	raw := append(slices.Clone(c.Root.Raw), plugged.Data["root-cert.pem"]...)
+	raw := append(slices.Clone(c.Root.Raw), plugged.Data[pki.RootFile]...)
 	bundle, err := pki.ParseBundle(raw)
 	if err != nil {
 		c.Error = strings.TrimPrefix(c.Error+"; root-cert.pem of cacerts: "+err.Error(), "; ")
@@ -210,13 +210,14 @@ func (c *CASource) mounted(plugged, own *corev1.Secret) {
 // files there are, empty or not (istio 1.30.3 pilot/pkg/bootstrap/istio_ca.go:229
 // and :665).
 func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, string) {
-	kind, layout := CAPlugged, []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}
+	kind := CAPlugged
 	if _, ok := secret.Data["tls.crt"]; ok && !Before(version, "1.14.2") {
-		kind, layout = CAPluggedTLS, []string{"tls.crt", "tls.key", "ca.crt"}
+		kind = CAPluggedTLS
 	}
-	key := layout[1]
+	layout, _ := LayoutOf(kind) // of both there is one
+	key, entries := layout.Key, layout.Entries()
 	var missing []string
-	for _, name := range layout {
+	for _, name := range entries {
 		if _, ok := secret.Data[name]; !ok {
 			missing = append(missing, name)
 		}
@@ -230,7 +231,7 @@ func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, st
 		return kind, "cacerts has the layout of kubernetes.io/tls"
 	case len(missing) == 0:
 		return kind, "cacerts is complete"
-	case len(missing) == len(layout):
+	case len(missing) == len(entries):
 		return CASelfSigned, "cacerts holds none of the CA's files"
 	case !hasKey && Before(version, "1.26.1"):
 		return CASelfSigned, "cacerts has no " + key + ", without which istiod " + version + " falls back to its own root"
@@ -259,12 +260,12 @@ func SourceOf(secret *corev1.Secret, kind CAKind) CASource {
 		ResourceVersion: secret.ResourceVersion, Created: secret.CreationTimestamp.Time, Immutable: secret.Immutable != nil && *secret.Immutable,
 		Keys: slices.Sorted(maps.Keys(secret.Data)), Owners: ownersOf(secret), HasCRL: len(secret.Data["ca-crl.pem"]) > 0,
 	}
-	cert, key, chain, root := "ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"
-	switch kind {
-	case CAPluggedTLS:
-		cert, key, chain, root = "tls.crt", "tls.key", "", "ca.crt"
-	case CASelfSigned:
-		chain, root = "", "ca-cert.pem" // root-cert.pem of istio-ca-secret is never read
+	layout, ok := LayoutOf(kind)
+	if !ok {
+		layout, _ = LayoutOf(CAPlugged) // all others have these names
+	}
+	if kind == CASelfSigned {
+		layout.Chain, layout.Root = "", layout.Cert // root-cert.pem of istio-ca-secret is never read
 	}
 	var faults []string
 	read := func(name string, into *pki.Bundle, empty bool) {
@@ -279,13 +280,13 @@ func SourceOf(secret *corev1.Secret, kind CAKind) CASource {
 		}
 		*into = bundle
 	}
-	read(cert, &source.Cert, false)
-	read(chain, &source.Chain, true)
-	read(root, &source.Root, false)
+	read(layout.Cert, &source.Cert, false)
+	read(layout.Chain, &source.Chain, true)
+	read(layout.Root, &source.Root, false)
 	if kind == CAPluggedTLS && len(source.Cert.Certs) > 1 {
 		source.Chain = pki.NewBundle(source.Cert.Certs[1:]...)
 	}
-	source.keyFacts(secret.Data[key], key, &faults)
+	source.keyFacts(secret.Data[layout.Key], layout.Key, &faults)
 	source.Error = strings.Join(faults, "; ")
 	return source
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // rootEntry is the key of a trust ConfigMap (istio 1.30.3 pkg/config/constants).
-const rootEntry = "root-cert.pem"
+const rootEntry = pki.RootFile
 
 // oneByOne is how many ConfigMaps are asked for at once where they may not be
 // listed.

@@ -30,6 +30,9 @@ const (
 // empty.
 type Files struct{ Root, CACert, CAKey, Chain File }
 
+// All are the four files, the key among them.
+func (f Files) All() []File { return []File{f.Root, f.CACert, f.CAKey, f.Chain} }
+
 // Files lays the CA out as the files of an Opaque CA Secret, its key among them.
 // The chain begins with the certificate that signs: istiod sends it as it stands
 // behind every leaf (istio 1.30.3 security/pkg/pki/ca/ca.go:530), and its metrics

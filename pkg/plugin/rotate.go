@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/user"
 	"slices"
@@ -341,16 +340,15 @@ func (s *sealing) write(plan *rotation.Plan, old map[string][]byte, ca newCA) er
 	for name, value := range old {
 		entries["old/"+name] = string(value)
 	}
-	key, err := pki.MarshalKey(ca.authority.Key)
+	files, err := ca.authority.Files()
 	if err != nil {
 		return err
 	}
-	maps.Copy(entries, map[string]string{
-		"new/root-cert.pem": string(ca.authority.Roots.Raw), "new/ca-cert.pem": string(ca.authority.Cert.PEM()), "new/ca-key.pem": string(key),
-		"new/cert-chain.pem": string(pki.NewBundle(append([]*pki.Certificate{ca.authority.Cert}, ca.authority.Chain...)...).Raw),
-	})
+	for _, f := range files.All() {
+		entries["new/"+f.Name] = string(f.Data)
+	}
 	if ca.root != nil {
-		rootKey, err := pki.MarshalKey(ca.root.Key)
+		rootKey, err := ca.root.KeyPEM()
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -91,7 +92,7 @@ func (m *Mesh) restart() {
 	_ = deployments.Update(resource, d, istioNamespace)
 	old := append([]*istiod(nil), m.istiods...)
 	for n, i := range old {
-		m.after(m.spec.Lag*2+m.spec.Lag*2*durationOf(n), func() {
+		m.after(m.spec.Lag*2+m.spec.Lag*2*time.Duration(n), func() {
 			if m.startIstiod() == nil {
 				m.stopIstiod(i)
 			}

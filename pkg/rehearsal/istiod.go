@@ -36,8 +36,6 @@ type istiod struct {
 // pilot/pkg/bootstrap/certcontroller.go).
 const servingLifetime = 10 * 365 * 24 * time.Hour
 
-func durationOf(n int) time.Duration { return time.Duration(n) }
-
 // startIstiod starts a replica, which loads what the Secret holds now.
 func (m *Mesh) startIstiod() error {
 	secret, err := m.Kube.CoreV1().Secrets(istioNamespace).Get(m.ctx, "cacerts", metav1.GetOptions{})
@@ -77,7 +75,7 @@ func (m *Mesh) stopIstiod(i *istiod) {
 
 // load takes the files as they are: what a start does.
 func (i *istiod) load(data map[string][]byte) error {
-	ca, err := pki.ParseFiles(pki.Files{Root: pki.File{Data: data["root-cert.pem"]}, CACert: pki.File{Data: data["ca-cert.pem"]}, CAKey: pki.File{Data: data["ca-key.pem"]}, Chain: pki.File{Data: data["cert-chain.pem"]}})
+	ca, err := pki.ParseFiles(pki.Files{Root: pki.File{Data: data[pki.RootFile]}, CACert: pki.File{Data: data[pki.CertFile]}, CAKey: pki.File{Data: data[pki.KeyFile]}, Chain: pki.File{Data: data[pki.ChainFile]}})
 	if err != nil {
 		return fmt.Errorf("istiod does not start: %w", err)
 	}
@@ -93,7 +91,7 @@ func (i *istiod) load(data map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	i.signer, i.chain, i.roots = ca, data["cert-chain.pem"], data["root-cert.pem"]
+	i.signer, i.chain, i.roots = ca, data[pki.ChainFile], data[pki.RootFile]
 	i.serves = tls.Certificate{Certificate: [][]byte{leaf.DER}, PrivateKey: key}
 	if bundle, err := pki.ParseBundle(i.chain); err == nil {
 		for _, c := range bundle.Certs {
@@ -108,7 +106,7 @@ func (i *istiod) load(data map[string][]byte) error {
 func (m *Mesh) follow(secret *corev1.Secret) {
 	m.after(0, func() { // with the lock that whoever writes may hold
 		for n, i := range m.istiods {
-			m.after(m.spec.Lag+m.spec.Lag/4*durationOf(n), func() { i.changed(secret.Data) })
+			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() { i.changed(secret.Data) })
 		}
 	})
 }
@@ -119,8 +117,8 @@ func (i *istiod) changed(data map[string][]byte) {
 	if m.held[i.name] {
 		return
 	}
-	rootsDiffer := !bytes.Equal(data["root-cert.pem"], i.roots)
-	if rootsDiffer && (!m.spec.MultiRoot || mesh.Before(m.spec.Release, "1.20.0") || !i.subset(data["root-cert.pem"])) {
+	rootsDiffer := !bytes.Equal(data[pki.RootFile], i.roots)
+	if rootsDiffer && (!m.spec.MultiRoot || mesh.Before(m.spec.Release, "1.20.0") || !i.subset(data[pki.RootFile])) {
 		return // the old CA stays in memory, and the new one waits on disk
 	}
 	if i.load(data) != nil {

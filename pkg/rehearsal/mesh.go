@@ -77,13 +77,16 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	m := &Mesh{Kube: fake.NewClientset(), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}}
 	m.lockVersions()
 	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
-	key, err := pki.MarshalKey(spec.CA.Key)
+	files, err := spec.CA.Files()
 	if err != nil {
 		return nil, err
 	}
-	chain := pki.NewBundle(append([]*pki.Certificate{spec.CA.Cert}, spec.CA.Chain...)...)
+	files.Root.Data = roots.Raw
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "cacerts", UID: "cacerts", ResourceVersion: "1", CreationTimestamp: metav1.NewTime(clock.Now().Add(-time.Hour))},
-		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"ca-cert.pem": spec.CA.Cert.PEM(), "ca-key.pem": key, "cert-chain.pem": chain.Raw, "root-cert.pem": roots.Raw}}
+		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{}}
+	for _, f := range files.All() {
+		secret.Data[f.Name] = f.Data
+	}
 	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.deployment(), m.webhooks(), m.node()}
 	for _, n := range spec.Namespaces {
 		objects = append(objects, namespace(n, "enabled"))
@@ -186,7 +189,7 @@ func (m *Mesh) publish(leader *istiod) {
 			continue
 		}
 		maps := m.Kube.CoreV1().ConfigMaps(n.Name)
-		data := map[string]string{"root-cert.pem": string(leader.roots)}
+		data := map[string]string{pki.RootFile: string(leader.roots)}
 		cm, err := maps.Get(m.ctx, "istio-ca-root-cert", metav1.GetOptions{})
 		if err != nil {
 			_, _ = maps.Create(m.ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "istio-ca-root-cert", Namespace: n.Name}, Data: data}, metav1.CreateOptions{})

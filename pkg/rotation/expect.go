@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -179,7 +178,7 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 		return "its " + at + " is empty", true, at
 	}
 	if j.e.Signer != nil {
-		if !signedBy(chain[0], j.e.Signer) {
+		if !chain[0].SignedBy(j.e.Signer) {
 			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), j.e.Signer.Subject()), false, at
 		}
 		// What follows the leaf is the file as istiod has it in memory, and in the
@@ -350,11 +349,12 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 			return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
 		}
 	}
-	if j.e.Leaves && !signedBy(leaf, j.e.Signer) {
+	if j.e.Leaves && !leaf.SignedBy(j.e.Signer) {
 		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false
 	}
 	if j.e.Accepted != nil {
-		answer := pki.Verify(pki.Question{Judge: judgeOf(p), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
+		// By its own kind: both kinds are asked in the trust matrix.
+		answer := pki.Verify(pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
 		if answer.Result != pki.Accepted {
 			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
 		}
@@ -363,15 +363,6 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 		return "its live contexts still use another certificate", false
 	}
 	return "", false
-}
-
-// judgeOf is who a proxy's peers are judged by: its own kind, for a mesh of one
-// kind; both kinds are asked in the trust matrix.
-func judgeOf(p mesh.Proxy) pki.Judge {
-	if p.Kind == mesh.Ztunnel {
-		return pki.Webpki
-	}
-	return pki.Envoy
 }
 
 // inUse reports whether the live contexts that were read use the leaf, or none
@@ -388,16 +379,6 @@ func inUse(leaf *pki.Certificate, contexts []proxy.Context) bool {
 		seen = true
 	}
 	return !seen
-}
-
-// signedBy reports whether the key of signer signed c: names alone do not say
-// that, for two generations of a CA may share one.
-func signedBy(c, signer *pki.Certificate) bool {
-	if c == nil || signer == nil || c.X509 == nil || signer.X509 == nil {
-		return false
-	}
-	return bytes.Equal(c.X509.RawIssuer, signer.X509.RawSubject) &&
-		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
 }
 
 func issuer(c *pki.Certificate) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -19,13 +18,11 @@ const (
 	stagedName    = "meshca-staged"
 	fieldManager  = mesh.ManagedBy
 	rotationLabel = "meshca.io/rotation"
+	// Entries of the staged Secret: the old Secret's own and the new CA's files, each
+	// behind a prefix, and these two.
 	oldPrefix     = "old."
-	// Entries of the staged Secret beside the old Secret's own.
-	newRootEntry  = "new.root-cert.pem"
-	newCertEntry  = "new.ca-cert.pem"
-	newKeyEntry   = "new.ca-key.pem"
-	newChainEntry = "new.cert-chain.pem"
-	crossEntry    = "new.cross-cert.pem"
+	newPrefix     = "new."
+	crossEntry    = newPrefix + "cross-cert.pem"
 	strategyEntry = "strategy"
 )
 
@@ -66,7 +63,7 @@ func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 		}
 	}
 	staged.New, err = pki.ParseFiles(pki.Files{
-		Root: file(secret, newRootEntry), CACert: file(secret, newCertEntry), CAKey: file(secret, newKeyEntry), Chain: file(secret, newChainEntry),
+		Root: file(secret, pki.RootFile), CACert: file(secret, pki.CertFile), CAKey: file(secret, pki.KeyFile), Chain: file(secret, pki.ChainFile),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("secret %s/%s: %w", namespace, stagedName, err)
@@ -81,20 +78,20 @@ func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 	return staged, nil
 }
 
-func file(secret *corev1.Secret, entry string) pki.File {
-	return pki.File{Name: entry, Data: secret.Data[entry]}
+func file(secret *corev1.Secret, name string) pki.File {
+	return pki.File{Name: newPrefix + name, Data: secret.Data[newPrefix+name]}
 }
 
 // stage keeps old and new CA beside the CA Secret, before the first change. It is
 // create-only: what another rotation keeps is not overwritten.
 func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *Staged) error {
-	key, err := pki.MarshalKey(s.New.Key)
+	files, err := s.New.Files()
 	if err != nil {
-		return fmt.Errorf("the key of the new CA: %w", err)
+		return fmt.Errorf("the new CA: %w", err)
 	}
-	data := map[string][]byte{
-		strategyEntry: []byte(s.Strategy), newRootEntry: s.New.Roots.Raw, newCertEntry: s.New.Cert.PEM(), newKeyEntry: key,
-		newChainEntry: pki.NewBundle(append([]*pki.Certificate{s.New.Cert}, s.New.Chain...)...).Raw,
+	data := map[string][]byte{strategyEntry: []byte(s.Strategy)}
+	for _, f := range files.All() {
+		data[newPrefix+f.Name] = f.Data
 	}
 	if s.Cross != nil {
 		data[crossEntry] = s.Cross.PEM()
@@ -104,7 +101,7 @@ func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: stagedName, Labels: labels(s.ID)},
-		Type:       corev1.SecretTypeOpaque, Data: maps.Clone(data),
+		Type:       corev1.SecretTypeOpaque, Data: data,
 	}
 	_, err = kube.CoreV1().Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{FieldManager: fieldManager})
 	if !apierrors.IsAlreadyExists(err) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -63,7 +64,7 @@ func (r *run) published(ctx context.Context, roots []byte) error {
 	for end := r.Clock.Now().Add(5 * time.Second); r.Clock.Now().Before(end); {
 		name := r.plan.trustConfigMap
 		cm, err := r.Kube.CoreV1().ConfigMaps(r.plan.Namespace).Get(ctx, name, metav1.GetOptions{})
-		if err == nil && cm.Data["root-cert.pem"] == string(roots) {
+		if err == nil && cm.Data[pki.RootFile] == string(roots) {
 			return nil
 		}
 		select {
