@@ -114,7 +114,7 @@ type run struct {
 }
 
 // Run makes the plan so, from wherever the mesh stands. staged is what an earlier
-// run kept, or nil. old are the CA Secret's entries when the plan was made.
+// run kept, or nil.
 func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 	r := &run{Engine: e, plan: plan, phase: Prepare}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
@@ -125,15 +125,11 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 		if r.journal != nil && r.journal.state.Phase != "" {
 			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
-			err = errors.Join(err, quiet(r.journal.save(after)))
+			_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from
 		}
 	}
 	return err
 }
-
-// quiet drops the second failure of a run that has failed already: the first says
-// more, and the journal is not what a run goes on from.
-func quiet(error) error { return nil }
 
 func (r *run) all(ctx context.Context, staged *Staged) error {
 	if len(r.plan.Refusals) > 0 {
@@ -144,7 +140,8 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 		if err := r.gate(ctx, Step{Phase: Done, Name: "proof", expect: r.plan.target}); err != nil {
 			return err
 		}
-		return r.finish(EventDone, "the mesh signs with this CA and trusts its root alone: nothing was changed")
+		r.finish(EventDone, "the mesh signs with this CA and trusts its root alone: nothing was changed")
+		return nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -189,39 +186,28 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		}
 		last := i == len(r.plan.Steps)-1 || r.plan.Steps[i+1].Phase != step.Phase
 		if last && r.Until == step.Phase {
-			return r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
+			r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
+			return nil
 		}
 		if step.FileWait {
-			if err := r.wait(ctx, step); err != nil {
+			if err := r.wait(ctx); err != nil {
 				return err
 			}
 		}
 	}
 	r.phase, r.step = Done, ""
 	r.journal.state.Phase = Done
-	err = r.finish(EventDone, fmt.Sprintf("every proxy trusts %s and has a certificate of %s", r.plan.NewRoot.Subject, r.plan.NewSigner.Subject))
-	return errors.Join(err, r.journal.save(ctx))
+	r.finish(EventDone, fmt.Sprintf("every proxy trusts %s and has a certificate of %s", r.plan.NewRoot.Subject, r.plan.NewSigner.Subject))
+	return r.journal.save(ctx)
 }
 
 // begin finds out where the mesh stands, and keeps both CAs safe before the first
 // change.
 func (r *run) begin(ctx context.Context, staged *Staged) (at int, err error) {
-	secret, err := r.secret(ctx)
-	if err != nil {
+	if _, r.material, at, err = r.plan.standing(ctx, r.Kube, staged); err != nil {
 		return 0, err
 	}
 	config := r.plan.config
-	old := secret.Data
-	if staged != nil {
-		old = staged.Old
-	}
-	if r.material, err = newMaterial(r.plan.Layout, old, config.New); err != nil {
-		return 0, err
-	}
-	at, ok := r.material.position(r.plan.Steps, secret.Data)
-	if !ok {
-		return 0, fmt.Errorf("%w: secret %s/%s holds neither the CA of the start nor that of any phase", ErrForeign, r.plan.Namespace, r.plan.Secret)
-	}
 	for _, step := range r.plan.Steps {
 		r.vouching = append(r.vouching, mustCerts(step.Roots)...)
 	}
@@ -238,12 +224,12 @@ func (r *run) begin(ctx context.Context, staged *Staged) (at int, err error) {
 	}
 	sealed := ""
 	if r.Seal != nil && staged == nil {
-		if sealed, err = r.Seal(old); err != nil {
+		if sealed, err = r.Seal(r.material.old); err != nil {
 			return 0, fmt.Errorf("sealing the old CA: %w", err)
 		}
 		r.emit(Event{Kind: EventWrite, Object: sealed, Message: "the sealed copy of the CA is written"})
 	}
-	if err := stage(ctx, r.Kube, r.plan.Namespace, &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Old: old, New: config.New, Cross: config.Cross}); err != nil {
+	if err := stage(ctx, r.Kube, r.plan.Namespace, &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Old: r.material.old, New: config.New, Cross: config.Cross}); err != nil {
 		return 0, err
 	}
 	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
@@ -278,7 +264,7 @@ func (r *run) record(ctx context.Context, step Step) error {
 
 // wait lets pods' trust files follow their ConfigMap: kubelet's refresh, which
 // nothing outside the pod can see.
-func (r *run) wait(ctx context.Context, step Step) error {
+func (r *run) wait(ctx context.Context) error {
 	d := r.plan.config.TrustFileWait
 	if d <= 0 {
 		return nil
@@ -296,14 +282,13 @@ func (r *run) wait(ctx context.Context, step Step) error {
 	return nil
 }
 
-func (r *run) finish(kind EventKind, message string) error {
+func (r *run) finish(kind EventKind, message string) {
 	if !r.first.IsZero() {
 		r.figures.Engine = (r.Clock.Now().Sub(r.first) - r.waited).Seconds()
 	}
 	r.figures.Waits = r.waited.Seconds()
 	figures := r.figures
 	r.emit(Event{Kind: kind, Message: message, Figures: &figures})
-	return nil
 }
 
 func (r *run) emit(e Event) {

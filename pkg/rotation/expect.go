@@ -92,7 +92,8 @@ func (s Status) Open() bool { return len(s.Blockers) == 0 }
 // missing, is a blocker; accept names the objects whose being unknown the
 // operator has taken upon himself.
 func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
-	j := judgement{e: e, s: s, status: Status{At: s.TakenAt}}
+	j := judgement{e: e, s: s, status: Status{At: s.TakenAt},
+		roots: pki.NewSet(e.Roots...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()
 	j.published()
@@ -111,6 +112,8 @@ type judgement struct {
 	e      Expectation
 	s      *mesh.Snapshot
 	status Status
+	// The expectation's lists as sets, made once and not for every proxy.
+	roots, trusted, allowed pki.Set
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -188,7 +191,7 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 			return "it does not send the chain of this phase with its leaves yet", false, at
 		}
 	}
-	if r.Signed != nil && j.e.Roots != nil && !pki.NewSet(r.Signed.Roots...).Equal(pki.NewSet(j.e.Roots...)) {
+	if r.Signed != nil && j.e.Roots != nil && !pki.NewSet(r.Signed.Roots...).Equal(j.roots) {
 		return fmt.Sprintf("it hands out other roots (%s)", difference(r.Signed.Roots, j.e.Roots)), false, at
 	}
 	return "", false, at
@@ -207,14 +210,13 @@ func (j *judgement) published() {
 	if j.e.Roots == nil || j.e.unpublished {
 		return
 	}
-	want := pki.NewSet(j.e.Roots...)
 	if bundle := j.s.ClusterTrustBundle; bundle != nil {
-		j.anchor("", bundle, want)
+		j.anchor("", bundle)
 	} else {
 		for _, n := range j.s.Namespaces {
 			switch {
 			case n.Trust != nil:
-				j.anchor(n.Name+"/", n.Trust, want)
+				j.anchor(n.Name+"/", n.Trust)
 			case n.Terminating || ignored(n.Name):
 			default:
 				j.status.ConfigMaps.add(false)
@@ -227,7 +229,7 @@ func (j *judgement) published() {
 	}
 	for _, w := range j.s.Webhooks {
 		object := w.Config + "/" + w.Name
-		ok := w.Error == "" && w.CABundle.Set().Equal(want)
+		ok := w.Error == "" && w.CABundle.Set().Equal(j.roots)
 		j.status.Webhooks.add(ok)
 		switch {
 		case w.Error != "":
@@ -238,9 +240,9 @@ func (j *judgement) published() {
 	}
 }
 
-func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor, want pki.Set) {
+func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor) {
 	object := prefix + anchor.Name
-	ok := anchor.Error == "" && anchor.Bundle.Set().Equal(want)
+	ok := anchor.Error == "" && anchor.Bundle.Set().Equal(j.roots)
 	j.status.ConfigMaps.add(ok)
 	switch {
 	case anchor.Error != "":
@@ -340,14 +342,11 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 		return "its certificate expired at " + leaf.X509.NotAfter.UTC().Format(time.RFC3339), false
 	}
 	roots := pki.NewSet(i.Roots...)
-	if j.e.Trusted != nil && !roots.Contains(pki.NewSet(j.e.Trusted...)) {
+	if j.e.Trusted != nil && !roots.Contains(j.trusted) {
 		return fmt.Sprintf("it does not trust all roots yet (%s)", difference(i.Roots, j.e.Trusted)), false
 	}
-	if j.e.Only {
-		allowed := pki.NewSet(append(slices.Clone(j.e.Trusted), j.s.MeshCACertificates...)...)
-		if !allowed.Contains(roots) {
-			return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
-		}
+	if j.e.Only && !j.allowed.Contains(roots) {
+		return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
 	}
 	if j.e.Leaves && !leaf.SignedBy(j.e.Signer) {
 		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false

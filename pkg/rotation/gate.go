@@ -15,8 +15,9 @@ const (
 	// longer than the one before, up to a share of what is waited for.
 	firstPoll  = 100 * time.Millisecond
 	closeLooks = 20
-	lastPoll   = 3 * time.Second
-	slowestAge = 30 * time.Second
+	// shortestPause and longestPause bound that share.
+	shortestPause = 500 * time.Millisecond
+	longestPause  = 30 * time.Second
 	// prepareWait is how long a mesh that nothing has been changed in may take to
 	// be whole: a pod that starts, a rollout that ends.
 	prepareWait = 30 * time.Second
@@ -96,7 +97,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 // slowest is the longest pause between two looks: for renewals that take hours a
 // look a second would be wasted on the API server.
 func (r *run) slowest() time.Duration {
-	return max(min(r.plan.Cost.LongestWait/100, slowestAge), min(lastPoll, max(r.plan.Cost.LongestWait/100, 500*time.Millisecond)))
+	return min(max(r.plan.Cost.LongestWait/100, shortestPause), longestPause)
 }
 
 // keep remembers the readings of proxies that are as expected.

@@ -20,27 +20,27 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 	if len(p.Steps) == 0 || p.config.New.Key == nil {
 		return
 	}
-	leaf, err := p.specimen(s, p.config.New)
+	leaf, err := specimen(s, p.config.New)
 	if err != nil {
 		p.refuse("new-ca-cannot-sign", "new CA", err.Error(), "'kubectl meshca ca lint' names the fault")
 		return
 	}
-	roots := ca.Root.Certs
+	roots, minor := ca.Root.Certs, oldestEnvoy(s)
 	for _, step := range p.Steps {
 		next := mustCerts(step.Roots)
 		if step.Signs == newSide {
 			chain := append([]*pki.Certificate{leaf}, mustCerts(step.Chain)...)
 			for _, trust := range [][]*pki.Certificate{roots, next} {
-				p.mustAccept(s, step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: oldestEnvoy(s)})
-				p.mustAccept(s, step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth, EnvoyMinor: oldestEnvoy(s)})
-				p.mustAccept(s, step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
+				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: minor})
+				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth, EnvoyMinor: minor})
+				p.mustAccept(step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
 			}
 		}
 		roots = next
 	}
 }
 
-func (p *Plan) mustAccept(s *mesh.Snapshot, step Step, q pki.Question) {
+func (p *Plan) mustAccept(step Step, q pki.Question) {
 	answer := pki.Verify(q)
 	if answer.Result == pki.Accepted {
 		return
@@ -76,7 +76,7 @@ func oldestEnvoy(s *mesh.Snapshot) int {
 }
 
 // specimen is a leaf such as the CA would issue, made in memory and never used.
-func (p *Plan) specimen(s *mesh.Snapshot, ca *pki.Authority) (*pki.Certificate, error) {
+func specimen(s *mesh.Snapshot, ca *pki.Authority) (*pki.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a specimen key: %w", err)

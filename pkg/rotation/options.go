@@ -9,7 +9,7 @@ import (
 
 // options weighs every strategy and picks the first that is possible, or the one
 // that was asked for.
-func (p *Plan) options(s *mesh.Snapshot, ca mesh.CASource) {
+func (p *Plan) options(s *mesh.Snapshot) {
 	hot, why := hotEverywhere(s)
 	p.Options = append(p.Options, Option{HotBundle, hot, why})
 	cross, why := p.crossPossible(s)

@@ -173,7 +173,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	}
 	p.identify(s, ca)
 	if !p.AlreadyDone {
-		p.options(s, ca)
+		p.options(s)
 	}
 	p.build(ca)
 	p.judge(s, ca)

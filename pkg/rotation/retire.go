@@ -13,12 +13,9 @@ import (
 // ReadStaged is the journal of the rotation whose CAs are kept; nil where none
 // are.
 func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string) (*Journal, error) {
-	secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, stagedName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading secret %s/%s: %w", namespace, stagedName, err)
+	secret, err := stagedSecret(ctx, kube, namespace)
+	if secret == nil {
+		return nil, err
 	}
 	id := secret.Labels[rotationLabel]
 	cm, err := kube.CoreV1().ConfigMaps(namespace).Get(ctx, journalPrefix+id, metav1.GetOptions{})

@@ -47,14 +47,23 @@ type Staged struct {
 // ErrStaged is returned where another rotation's copy is in the way.
 var ErrStaged = errors.New("another rotation's old CA is still kept")
 
-// FindStaged reads the staged Secret of a namespace; nil where there is none.
-func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string) (*Staged, error) {
+// stagedSecret is the staged Secret of a namespace, nil where there is none.
+func stagedSecret(ctx context.Context, kube kubernetes.Interface, namespace string) (*corev1.Secret, error) {
 	secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, stagedName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading secret %s/%s: %w", namespace, stagedName, err)
+	}
+	return secret, nil
+}
+
+// FindStaged reads the staged Secret of a namespace; nil where there is none.
+func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string) (*Staged, error) {
+	secret, err := stagedSecret(ctx, kube, namespace)
+	if secret == nil {
+		return nil, err
 	}
 	staged := &Staged{ID: secret.Labels[rotationLabel], Strategy: Strategy(secret.Data[strategyEntry]), Old: map[string][]byte{}}
 	for name, value := range secret.Data {

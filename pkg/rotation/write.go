@@ -7,14 +7,11 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
-	// lastApplied repeats a Secret's entries, the key among them.
-	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 	// refreshedAt on a pod makes kubelet look at its volumes at once.
 	refreshedAt = "meshca.io/refreshed-at"
 	// restartedAt on a pod template is what kubectl rollout restart writes.
@@ -76,14 +73,6 @@ func (r *run) published(ctx context.Context, roots []byte) error {
 	return nil
 }
 
-func (r *run) secret(ctx context.Context) (*corev1.Secret, error) {
-	secret, err := r.Kube.CoreV1().Secrets(r.plan.Namespace).Get(ctx, r.plan.Secret, metav1.GetOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("reading secret %s/%s: %w", r.plan.Namespace, r.plan.Secret, err)
-	}
-	return secret, nil
-}
-
 // write changes the CA Secret in place, and only from what this rotation knows:
 // between two phases it must hold the one or the other, at the version that was
 // read.
@@ -91,24 +80,21 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 	if err := r.lease.renew(ctx); err != nil {
 		return err
 	}
-	secret, err := r.secret(ctx)
+	secret, err := r.plan.read(ctx, r.Kube)
 	if err != nil {
 		return err
 	}
-	object := "secret " + r.plan.Namespace + "/" + r.plan.Secret
 	want := r.material.entries(step, roots)
 	if r.material.same(secret.Data, want) {
 		return nil
 	}
 	if _, ok := r.material.position(r.plan.Steps, secret.Data); !ok {
-		return fmt.Errorf("%w: %s", ErrForeign, object)
+		return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
 	}
-	secret.Data = want
-	delete(secret.Annotations, lastApplied)
-	if _, err := r.Kube.CoreV1().Secrets(r.plan.Namespace).Update(ctx, secret, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
-		return fmt.Errorf("writing %s: %w", object, err)
+	if err := r.plan.update(ctx, r.Kube, secret, want); err != nil {
+		return err
 	}
-	r.emit(Event{Kind: EventWrite, Object: object, Message: fmt.Sprintf("%s: %s", step.Name, step.About)})
+	r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: fmt.Sprintf("%s: %s", step.Name, step.About)})
 	return nil
 }
 
