@@ -101,17 +101,12 @@ func confirmation(p mesh.Proxy) string {
 		return "weak-evidence"
 	}
 	confirmed := false
-	for _, c := range p.Loaded.Contexts {
-		for _, i := range p.Loaded.Identities {
-			leaf := i.Leaf()
-			if leaf == nil || leaf.X509 == nil || c.SPIFFE == "" || c.SPIFFE != i.SPIFFE {
-				continue
-			}
-			if c.LeafSerial != leaf.X509.SerialNumber.Text(16) {
-				return "leaf-swapping"
-			}
-			confirmed = true
+	for _, i := range p.Loaded.Identities {
+		uses, stale := p.Loaded.InUse(i)
+		if stale != "" {
+			return "leaf-swapping"
 		}
+		confirmed = confirmed || uses
 	}
 	if !confirmed {
 		return "leaf-unconfirmed"

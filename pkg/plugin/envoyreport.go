@@ -107,18 +107,8 @@ func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
 	item.Evidence, item.SPIFFE, item.Leaf, item.Roots = p.Loaded.Evidence, identity.SPIFFE, &leaf, briefs(identity.Roots)
 	item.LeafUpdated, item.RootsUpdated = identity.ChainUpdated, identity.RootsUpdated
 
-	// Contexts of inbound and outbound listeners change one after another; until
-	// all show the dump's leaf the change has not arrived.
 	var stale string
-	for _, c := range p.Loaded.Contexts {
-		if c.SPIFFE != "" && c.SPIFFE == identity.SPIFFE {
-			if c.LeafSerial != leaf.Serial {
-				stale = c.LeafSerial
-				continue
-			}
-			item.LeafConfirmed = true
-		}
-	}
+	item.LeafConfirmed, stale = p.Loaded.InUse(identity)
 	var missing []string
 	roots := pki.NewSet(identity.Roots...)
 	for _, c := range want.Certs {

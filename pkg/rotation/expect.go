@@ -358,26 +358,12 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
 		}
 	}
-	if !inUse(leaf, p.Loaded.Contexts) {
-		return "its live contexts still use another certificate", false
+	// /certs may be missing, and config_dump stands without it; what it does show
+	// must not contradict it.
+	if _, stale := p.Loaded.InUse(i); stale != "" {
+		return "a live TLS context still uses another certificate, " + stale, false
 	}
 	return "", false
-}
-
-// inUse reports whether the live contexts that were read use the leaf, or none
-// says otherwise: /certs may be missing, config_dump stands without it.
-func inUse(leaf *pki.Certificate, contexts []proxy.Context) bool {
-	serial, seen := leaf.X509.SerialNumber.Text(16), false
-	for _, c := range contexts {
-		if c.SPIFFE == "" || c.LeafSerial == "" {
-			continue
-		}
-		if c.LeafSerial == serial {
-			return true
-		}
-		seen = true
-	}
-	return !seen
 }
 
 func issuer(c *pki.Certificate) string {
