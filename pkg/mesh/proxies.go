@@ -30,21 +30,22 @@ const (
 // so that nothing may be concluded from it.
 func ListProxies(ctx context.Context, kube kubernetes.Interface, namespace, selector string) ([]Proxy, error) {
 	var proxies []Proxy
-	options := metav1.ListOptions{Limit: pageSize, LabelSelector: selector}
-	for {
-		page, err := kube.CoreV1().Pods(namespace).List(ctx, options)
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := kube.CoreV1().Pods(namespace).List(ctx, o)
 		if err != nil {
-			return nil, fmt.Errorf("listing pods: %w", err)
+			return "", err
 		}
 		for i := range page.Items {
 			if p, ok := ProxyOf(&page.Items[i]); ok {
 				proxies = append(proxies, p)
 			}
 		}
-		if options.Continue = page.Continue; options.Continue == "" {
-			return proxies, nil
-		}
+		return page.Continue, nil
+	}, metav1.ListOptions{LabelSelector: selector}, func() { proxies = nil })
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
 	}
+	return proxies, nil
 }
 
 // ProxyOf describes the proxy in a pod; false where it has none, or where the

@@ -36,8 +36,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 
 // read fills in what each proxy has loaded, or why that is not known.
 func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
-	var targets []proxy.Target
-	index := make(map[proxy.Pod]*Proxy, len(proxies))
+	var asked []*Proxy
 	for i := range proxies {
 		p := &proxies[i]
 		switch {
@@ -51,20 +50,34 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 		case g.Dialer == nil:
 			p.Error = "it was not asked"
 		default:
-			pod := proxy.Pod{Namespace: p.Namespace, Name: p.Name}
-			targets = append(targets, proxy.Target{Pod: pod, AdminPort: p.AdminPort, Ztunnel: p.Kind == Ztunnel, Counters: parts.Counters, Info: p.Version == ""})
-			index[pod] = p
+			asked = append(asked, p)
 		}
 	}
-	reader := proxy.Reader{Dialer: g.Dialer, Now: g.Now, Concurrency: g.Concurrency, Timeout: g.Timeout}
+	reader := &proxy.Reader{Dialer: g.Dialer, Now: g.Now, Concurrency: g.Concurrency, Timeout: g.Timeout}
 	done := 0
+	Load(ctx, reader, asked, func(p *Proxy, t *proxy.Target) { t.Counters, t.Info = parts.Counters, p.Version == "" }, func() {
+		if done++; g.Progress != nil {
+			g.Progress(done, len(asked))
+		}
+	})
+}
+
+// Load reads every proxy and fills in what it has loaded and counted, or its
+// error. more says what else is asked of one; each is called after each of them,
+// one at a time.
+func Load(ctx context.Context, reader *proxy.Reader, proxies []*Proxy, more func(*Proxy, *proxy.Target), each func()) {
+	targets := make([]proxy.Target, len(proxies))
+	index := make(map[proxy.Pod]*Proxy, len(proxies))
+	for i, p := range proxies {
+		targets[i] = proxy.Target{Pod: p.Pod(), AdminPort: p.AdminPort, Ztunnel: p.Kind == Ztunnel}
+		more(p, &targets[i])
+		index[targets[i].Pod] = p
+	}
 	reader.Read(ctx, targets, func(r proxy.Result) {
 		p := index[r.Target.Pod]
 		if p.Loaded, p.Upstreams = r.Loaded, r.Upstreams; r.Err != nil {
 			p.Error = r.Err.Error()
 		}
-		if done++; g.Progress != nil {
-			g.Progress(done, len(targets))
-		}
+		each()
 	})
 }

@@ -307,6 +307,9 @@ type Proxy struct {
 	Upstreams []proxy.Upstream `json:"upstreams,omitempty"`
 }
 
+// Pod names the pod that it runs in.
+func (p Proxy) Pod() proxy.Pod { return proxy.Pod{Namespace: p.Namespace, Name: p.Name} }
+
 // Ref is namespace/name.
 func (p Proxy) Ref() string { return p.Namespace + "/" + p.Name }
 

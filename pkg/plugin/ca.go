@@ -66,17 +66,22 @@ func (in *input) read(flag, name string) ([]byte, error) {
 			return nil, usage(fmt.Errorf("%s and %s both read standard input", in.taken, flag), "only one file may be -")
 		}
 		in.taken = flag
-		return in.all(flag, in.stdin)
+		return readBounded(flag, in.stdin)
 	}
+	return readFile(flag, name)
+}
+
+// readFile reads the file that a flag names.
+func readFile(flag, name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, failed(fmt.Errorf("reading %s: %w", flag, err), "")
 	}
 	defer file.Close()
-	return in.all(flag+" "+name, file)
+	return readBounded(flag+" "+name, file)
 }
 
-func (in *input) all(what string, r io.Reader) ([]byte, error) {
+func readBounded(what string, r io.Reader) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxInput+1))
 	switch {
 	case err != nil:
@@ -93,6 +98,19 @@ func (in *input) bundle(flag, name string) (pki.Bundle, error) {
 	if err != nil {
 		return pki.Bundle{}, err
 	}
+	return parseBundle(flag, name, raw)
+}
+
+// readRoots reads the file of roots that a mesh is held against.
+func readRoots(name string) (pki.Bundle, error) {
+	raw, err := readFile("--root", name)
+	if err != nil {
+		return pki.Bundle{}, err
+	}
+	return parseBundle("--root", name, raw)
+}
+
+func parseBundle(flag, name string, raw []byte) (pki.Bundle, error) {
 	bundle, err := pki.ParseBundle(raw)
 	if err != nil {
 		return bundle, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), "the file must hold PEM certificates and nothing else; 'kubectl meshca ca inspect' shows what is in it")

@@ -50,8 +50,13 @@ type caNewOptions struct {
 	rootFlags          []string // those that were given and are for a new root
 }
 
+// newCADefaults is a new CA of which nothing is said.
+func newCADefaults() caNewOptions {
+	return caNewOptions{name: "mesh", key: string(pki.ECDSAP256), rootLifetime: days(pki.RootLifetime), lifetime: days(pki.IntermediateLifetime)}
+}
+
 func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	o := caNewOptions{rootLifetime: days(pki.RootLifetime), lifetime: days(pki.IntermediateLifetime)}
+	o := newCADefaults()
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Make a root and an intermediate for a mesh",
@@ -74,11 +79,11 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.out, "out", "", "folder that the files are written into; made if it is missing")
-	flags.StringVar(&o.name, "name", "mesh", "what both names begin with; the date and a random number follow")
+	flags.StringVar(&o.name, "name", o.name, "what both names begin with; the date and a random number follow")
 	flags.StringVar(&o.trustDomain, "trust-domain", "", "trust domain of the mesh: becomes the organization of both names")
 	flags.StringVar(&o.root, "subject-root", "", `whole name of the root instead, such as "O=Acme,CN=Acme root G2"`)
 	flags.StringVar(&o.intermediate, "subject-intermediate", "", "whole name of the intermediate instead")
-	flags.StringVar(&o.key, "key", string(pki.ECDSAP256), "kind of the keys: "+strings.Join(keySpecNames(), ", "))
+	flags.StringVar(&o.key, "key", o.key, "kind of the keys: "+strings.Join(keySpecNames(), ", "))
 	flags.Var(&o.rootLifetime, "root-lifetime", "how long the root lives")
 	flags.Var(&o.lifetime, "lifetime", "how long the intermediate lives; it ends with its root at the latest")
 	flags.StringSliceVar(&o.dnsNames, "dns-name", nil, "DNS names of the intermediate (Istio's own samples give istiod.istio-system.svc)")
@@ -270,7 +275,7 @@ func (o *caNewOptions) free() error {
 		paths = append(paths, o.sealedFile)
 	}
 	for _, path := range paths {
-		if _, err := os.Lstat(path); err == nil {
+		if exists(path) {
 			return failed(fmt.Errorf("%s is there already", path), "name another folder or file: nothing is written over")
 		}
 	}

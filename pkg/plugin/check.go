@@ -72,11 +72,7 @@ func newCheckCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 			if warn < fail {
 				return usage(fmt.Errorf("--warn-before %s is shorter than --fail-before %s", &warn, &fail), "warn earlier than you fail")
 			}
-			show, err := c.filter(selector, allNamespaces)
-			if err != nil {
-				return err
-			}
-			s, err := source.snapshot(cmd.Context(), c, streams)
+			s, show, err := source.filtered(cmd.Context(), c, streams, selector, allNamespaces)
 			if err != nil {
 				return err
 			}

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -75,14 +74,7 @@ func (o envoyOptions) validate() (want pki.Bundle, err error) {
 	if o.rootFile == "" {
 		return want, nil
 	}
-	raw, err := os.ReadFile(o.rootFile)
-	if err != nil {
-		return want, failed(fmt.Errorf("reading --root: %w", err), "")
-	}
-	if want, err = pki.ParseBundle(raw); err != nil {
-		return want, failed(fmt.Errorf("reading --root %s: %w", o.rootFile, err), "the file must hold PEM certificates and nothing else; 'openssl x509 -in FILE -out FILE.pem' rewrites one")
-	}
-	return want, nil
+	return readRoots(o.rootFile)
 }
 
 func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
@@ -114,25 +106,15 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 // cannot be reached by port-forward, the agent's metrics may still say when its
 // leaf ends: less than a proof, and named as such.
 func (o envoyOptions) read(ctx context.Context, kube kubernetes.Interface, dialer proxy.Dialer, proxies []mesh.Proxy) {
-	reader := proxy.Reader{Dialer: dialer, Now: time.Now, Concurrency: o.concurrency, Timeout: o.timeout}
-	targets := make([]proxy.Target, len(proxies))
-	index := make(map[proxy.Pod]*mesh.Proxy, len(proxies))
+	all := make([]*mesh.Proxy, len(proxies))
 	for i := range proxies {
-		p := &proxies[i]
-		targets[i] = proxy.Target{Pod: proxy.Pod{Namespace: p.Namespace, Name: p.Name}, AdminPort: p.AdminPort, Ztunnel: p.Kind == mesh.Ztunnel, Counters: o.counters}
-		index[targets[i].Pod] = p
+		all[i] = &proxies[i]
 	}
-	reader.Read(ctx, targets, func(r proxy.Result) {
-		p := index[r.Target.Pod]
-		p.Upstreams = r.Upstreams
-		if p.Loaded = r.Loaded; r.Err != nil {
-			p.Error = r.Err.Error()
-		}
-	})
+	reader := &proxy.Reader{Dialer: dialer, Now: time.Now, Concurrency: o.concurrency, Timeout: o.timeout}
+	mesh.Load(ctx, reader, all, func(_ *mesh.Proxy, t *proxy.Target) { t.Counters = o.counters }, func() {})
 	var group errgroup.Group
 	group.SetLimit(o.concurrency)
-	for i := range proxies {
-		p := &proxies[i]
+	for _, p := range all {
 		if p.Error == "" || p.Kind == mesh.Ztunnel {
 			continue
 		}
@@ -140,7 +122,7 @@ func (o envoyOptions) read(ctx context.Context, kube kubernetes.Interface, diale
 			ctx, cancel := context.WithTimeout(ctx, o.timeout)
 			defer cancel()
 			// Without metrics it is unreadable, which it is anyway.
-			if end, err := proxy.ReadLeafEnd(ctx, kube, proxy.Pod{Namespace: p.Namespace, Name: p.Name}, p.StatusPort, time.Now()); err == nil {
+			if end, err := proxy.ReadLeafEnd(ctx, kube, p.Pod(), p.StatusPort, time.Now()); err == nil {
 				p.Error += "; by its metrics its certificate ends at " + stamp(end)
 			}
 			return nil

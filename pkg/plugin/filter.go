@@ -15,8 +15,11 @@ func filterFlags(cmd *cobra.Command, selector *string, all *bool) {
 	cmd.Flags().BoolVarP(all, "all-namespaces", "A", false, "show all namespaces (the default, unless -n names one)")
 }
 
-// filter decides which rows are shown.
-func (c *cluster) filter(selector string, all bool) (func(namespace string, labelled map[string]string) bool, error) {
+// show decides which rows are shown.
+type show func(namespace string, labelled map[string]string) bool
+
+// filter makes it from the flags.
+func (c *cluster) filter(selector string, all bool) (show, error) {
 	namespace := ""
 	if c.flags.Namespace != nil {
 		namespace = *c.flags.Namespace

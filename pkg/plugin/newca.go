@@ -2,12 +2,8 @@ package plugin
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/x509/pkix"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -115,9 +111,9 @@ func (f *caFlags) files() (files pki.Files, err error) {
 		if one.name == "" {
 			continue
 		}
-		raw, err := os.ReadFile(one.name)
+		raw, err := readFile(one.flag, one.name)
 		if err != nil {
-			return files, failed(fmt.Errorf("reading %s: %w", one.flag, err), "")
+			return files, err
 		}
 		if len(bytes.TrimSpace(raw)) == 0 && one.flag != "--chain" {
 			return files, found(fmt.Errorf("%s %s is empty", one.flag, one.name), "")
@@ -127,29 +123,16 @@ func (f *caFlags) files() (files pki.Files, err error) {
 	return files, nil
 }
 
-// generate makes a root and an intermediate with names of their own generation.
+// generate makes a root and an intermediate as "ca new" does where nothing else is
+// said.
 func (f *caFlags) generate(now time.Time) (newCA, error) {
-	spec, err := pki.ParseKeySpec(f.keySpec)
+	o := newCADefaults()
+	o.key = f.keySpec
+	root, intermediate, err := o.names(now)
 	if err != nil {
-		return newCA{}, usage(err, "")
+		return newCA{}, err
 	}
-	var tag [3]byte
-	if _, err := rand.Read(tag[:]); err != nil {
-		return newCA{}, failed(err, "")
-	}
-	generation := now.UTC().Format("2006-01-02") + " " + hex.EncodeToString(tag[:])
-	name := func(role string) pkix.Name {
-		return pkix.Name{Organization: []string{"Istio"}, CommonName: role + " " + generation}
-	}
-	root, err := pki.NewRoot(pki.Request{Subject: name("mesh root"), Key: spec, Now: now, PathLen: -1})
-	if err != nil {
-		return newCA{}, failed(err, "")
-	}
-	authority, err := root.NewIntermediate(pki.Request{Subject: name("mesh intermediate"), Key: spec, Now: now, PathLen: 0})
-	if err != nil {
-		return newCA{}, failed(err, "")
-	}
-	return newCA{authority: authority, root: root}, nil
+	return o.make(&input{}, root, intermediate, now)
 }
 
 // crossCert is the new root as signed by the old one, where it can be had: given,
@@ -157,9 +140,9 @@ func (f *caFlags) generate(now time.Time) (newCA, error) {
 func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) (*pki.Certificate, error) {
 	root := ca.Roots.Certs[0]
 	if f.cross != "" {
-		raw, err := os.ReadFile(f.cross)
+		raw, err := readFile("--cross-cert", f.cross)
 		if err != nil {
-			return nil, failed(fmt.Errorf("reading --cross-cert: %w", err), "")
+			return nil, err
 		}
 		bundle, err := pki.ParseBundle(raw)
 		if err != nil {
@@ -174,9 +157,9 @@ func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) 
 	if f.oldRootKey == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(f.oldRootKey)
+	raw, err := readFile("--old-root-key", f.oldRootKey)
 	if err != nil {
-		return nil, failed(fmt.Errorf("reading --old-root-key: %w", err), "")
+		return nil, err
 	}
 	key, err := pki.ParseKey(raw)
 	if err != nil {
@@ -215,15 +198,15 @@ func (f *caFlags) sealing() (*sealing, error) {
 	}
 	s := &sealing{file: f.sealedFile, recipients: []age.Recipient{recipient}}
 	if f.identity != "" {
-		raw, err := os.ReadFile(f.identity)
+		raw, err := readFile("--identity", f.identity)
 		if err != nil {
-			return nil, failed(fmt.Errorf("reading --identity: %w", err), "")
+			return nil, err
 		}
-		if s.trial, err = age.ParseIdentities(bytes.NewReader(raw)); err != nil {
+		if s.trial, err = pki.ParseIdentities(raw); err != nil {
 			return nil, usage(fmt.Errorf("--identity %s: it is no age identity", f.identity), "")
 		}
 	}
-	if _, err := os.Lstat(f.sealedFile); err == nil {
+	if exists(f.sealedFile) {
 		return nil, failed(fmt.Errorf("--sealed-file %s is there already", f.sealedFile), "name another: a sealed copy is never written over")
 	}
 	return s, nil

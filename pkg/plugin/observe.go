@@ -11,7 +11,6 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/pflag"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // meshFlags select the mesh and say how it is read.
@@ -45,7 +44,7 @@ type observer struct {
 	first *mesh.Snapshot
 }
 
-func (f *meshFlags) observer(c *cluster, streams genericiooptions.IOStreams, csr bool) (*observer, error) {
+func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
 	kube, dialer, err := c.connect()
 	if err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams genericiooptions.IOStreams, ca newCA, from string) (*rotation.Plan, error) {
 	if from == "" {
 		// A plan reads: no throw-away request is made for it.
-		observer, err := o.observer(c, streams, false)
+		observer, err := o.observer(c, false)
 		if err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Example: retireExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			observer, err := flags.observer(c, streams, false)
+			observer, err := flags.observer(c, false)
 			if err != nil {
 				return err
 			}

@@ -143,7 +143,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		return err
 	}
 	// Before it is confirmed nothing is made in the cluster, not even for a proof.
-	observer, err := o.observer(c, streams, false)
+	observer, err := o.observer(c, false)
 	if err != nil {
 		return err
 	}

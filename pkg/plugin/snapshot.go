@@ -44,7 +44,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 	if f.from != "" {
 		return readSnapshot(f.from, streams)
 	}
-	observer, err := f.observer(c, streams, f.csrProof)
+	observer, err := f.observer(c, f.csrProof)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +62,17 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 		fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
 	}
 	return s, err
+}
+
+// filtered is snapshot with what decides which of its rows are shown: flags that
+// make no sense are refused before anything is read.
+func (f *sourceFlags) filtered(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, selector string, all bool) (*mesh.Snapshot, show, error) {
+	shown, err := c.filter(selector, all)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := f.snapshot(ctx, c, streams)
+	return s, shown, err
 }
 
 func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapshot, error) {
@@ -163,7 +174,10 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if file == "" {
 				_, err = streams.Out.Write(raw)
 			} else {
-				err = writeNew(file, raw)
+				made := &created{}
+				if err = made.file(file, raw, 0o600); err != nil {
+					err = errors.Join(err, made.undo())
+				}
 			}
 			if err != nil {
 				return failed(fmt.Errorf("writing the snapshot: %w", err), "")
@@ -198,18 +212,4 @@ func sumOf(s *mesh.Snapshot) string {
 		text += fmt.Sprintf("; could not be read: %d parts, the first is %s", len(s.Gaps), s.Gaps[0].Part)
 	}
 	return text
-}
-
-// writeNew writes a file for its owner alone, never over another, and leaves
-// nothing behind when it fails.
-func writeNew(name string, raw []byte) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(raw)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -120,13 +119,9 @@ func (o *verifyOptions) wanted() (*pki.Bundle, error) {
 	if o.root == "" {
 		return nil, nil
 	}
-	raw, err := os.ReadFile(o.root)
+	bundle, err := readRoots(o.root)
 	if err != nil {
-		return nil, failed(fmt.Errorf("reading --root: %w", err), "")
-	}
-	bundle, err := pki.ParseBundle(raw)
-	if err != nil {
-		return nil, failed(fmt.Errorf("reading --root %s: %w", o.root, err), "the file must hold PEM certificates and nothing else")
+		return nil, err
 	}
 	return &bundle, nil
 }

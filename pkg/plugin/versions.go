@@ -75,11 +75,7 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if err := validOutput(output); err != nil {
 				return err
 			}
-			show, err := c.filter(selector, all)
-			if err != nil {
-				return err
-			}
-			s, err := source.snapshot(cmd.Context(), c, streams)
+			s, show, err := source.filtered(cmd.Context(), c, streams, selector, all)
 			if err != nil {
 				return err
 			}
