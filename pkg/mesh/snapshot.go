@@ -132,6 +132,8 @@ type Istiod struct {
 	ServedError string        `json:"servedError,omitempty"`
 	Signed      *proxy.Signed `json:"signed,omitempty"`
 	SignedError string        `json:"signedError,omitempty"`
+	// ProofForbidden is true where no request could be made for want of permission.
+	ProofForbidden bool `json:"proofForbidden,omitempty"`
 }
 
 // CAKind is where a control plane's CA comes from.

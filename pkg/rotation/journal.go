@@ -23,19 +23,28 @@ const (
 // which gates, which exceptions. It is never what the engine goes on from: that
 // is the CA Secret itself.
 type Journal struct {
-	ID        string            `json:"id"`
-	Strategy  Strategy          `json:"strategy"`
-	Phase     Phase             `json:"phase"`
-	Step      string            `json:"step,omitempty"`
-	Started   time.Time         `json:"started"`
-	Updated   time.Time         `json:"updated"`
-	Holder    string            `json:"holder"`
-	OldRoot   Brief             `json:"oldRoot"`
-	NewRoot   Brief             `json:"newRoot"`
-	OldSigner Brief             `json:"oldSigner"`
-	NewSigner Brief             `json:"newSigner"`
-	Sealed    string            `json:"sealed,omitempty"`
-	Accepted  map[string]string `json:"accepted,omitempty"`
+	ID       string   `json:"id"`
+	Strategy Strategy `json:"strategy"`
+	Reason   Reason   `json:"reason,omitempty"`
+	// Back is true on the way back.
+	Back      bool      `json:"back,omitempty"`
+	Phase     Phase     `json:"phase"`
+	Step      string    `json:"step,omitempty"`
+	Started   time.Time `json:"started"`
+	Updated   time.Time `json:"updated"`
+	Holder    string    `json:"holder"`
+	OldRoot   Brief     `json:"oldRoot"`
+	NewRoot   Brief     `json:"newRoot"`
+	OldSigner Brief     `json:"oldSigner"`
+	NewSigner Brief     `json:"newSigner"`
+	Sealed    string    `json:"sealed,omitempty"`
+	// Restarted is when istiod was restarted for a step, Published when a step's roots
+	// were proven in every trust ConfigMap; by step, on the cluster's clock.
+	Restarted map[string]time.Time `json:"restarted,omitempty"`
+	Published map[string]time.Time `json:"published,omitempty"`
+	// Proven is when each step's gate opened.
+	Proven   map[string]time.Time `json:"proven,omitempty"`
+	Accepted map[string]string    `json:"accepted,omitempty"`
 }
 
 type journal struct {
@@ -55,7 +64,11 @@ func (j *journal) open(ctx context.Context) error {
 		if err := json.Unmarshal([]byte(there.Data["state"]), &before); err != nil {
 			return fmt.Errorf("configmap %s/%s: %w", j.namespace, j.name(), err)
 		}
-		before.Holder = j.state.Holder
+		if before.Back != j.state.Back {
+			// What was proven on the way there says nothing of the way back.
+			before.Restarted, before.Published, before.Proven = nil, nil, nil
+		}
+		before.Holder, before.Back = j.state.Holder, j.state.Back
 		j.state = before
 		j.log.WriteString(there.Data["log"])
 		return nil
