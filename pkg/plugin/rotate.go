@@ -187,8 +187,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof
+	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: printer.event}
 	engine := &rotation.Engine{
-		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: printer.event, Holder: holder(), Accept: accept,
+		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: audit.Then(printer.event), Holder: holder(), Accept: accept,
 		Until: rotation.Phase(o.until), Timeout: o.timeout,
 	}
 	if o.timeout < 0 {

@@ -33,7 +33,7 @@ func (f *sealFlags) addSealFlags(cmd *cobra.Command, sealed string) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.sealTo, "seal-to", nil, "age recipient that "+sealed+" is sealed to (may be repeated), or the word passphrase")
 	flags.StringVar(&f.sealedFile, "sealed-file", "", "where "+sealed+" is written, sealed; never over another file")
-	f.opener.addFlags(flags)
+	f.addFlags(flags)
 	completions(cmd, "seal-to", passphraseWord)
 }
 
