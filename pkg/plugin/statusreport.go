@@ -309,7 +309,7 @@ func (r *statusReport) rows(wide bool) [][]string {
 		}
 		if wide {
 			for _, run := range j.Runs {
-				rows = append(rows, []string{"run", run.Holder.String() + " from " + stamp(run.Began)})
+				rows = append(rows, []string{"run", run.String() + " from " + stamp(run.Began)})
 			}
 			for _, x := range j.Restarts {
 				rows = append(rows, []string{"restart", x.Object + " at " + stamp(x.At)})

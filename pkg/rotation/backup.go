@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,7 +92,11 @@ func ParseBackup(raw []byte) (*Backup, error) {
 		Secret   string            `json:"secret"`
 		Files    map[string]string `json:"files"`
 	}
-	if err := yaml.Unmarshal(raw, &b); err != nil {
+	read := func(raw []byte, into any) error { return yaml.Unmarshal(raw, into) } // a rotation's is YAML
+	if bytes.HasPrefix(raw, []byte("{")) {
+		read = json.Unmarshal
+	}
+	if err := read(raw, &b); err != nil {
 		return nil, errors.New("it is neither a copy of CA secrets nor that of a rotation")
 	}
 	if namespace, name, ok := strings.Cut(b.Secret, "/"); ok && b.Kind == "" && b.Rotation != "" {
