@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -63,7 +64,7 @@ func TestRehearsedScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze,
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid,
 		},
 	})
 }
@@ -96,12 +97,12 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
 	}
 	th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
-	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old root": root, "old": old, "new root": newRoot} {
+	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
 		key, err := ca.KeyPEM()
 		ts.Check(err)
 		th.keys[name] = key
 	}
-	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"]} {
+	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"]} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
 	}
 }
@@ -127,7 +128,7 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 	th.search(ts, "stdout", out.Bytes())
 	th.search(ts, "stderr", err.Bytes())
 	ts.Check(filepath.WalkDir(ts.MkAbs("."), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(path, "ca-key.pem") || strings.HasSuffix(path, "key.txt") || strings.HasSuffix(path, "word.txt") {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, "-key.pem") || strings.HasSuffix(path, "key.txt") || strings.HasSuffix(path, "word.txt") {
 			return err
 		}
 		raw, err := os.ReadFile(path)
@@ -214,4 +215,12 @@ func freeze(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	th.mesh.Freeze(args[0])
+}
+
+// forbid VERB RESOURCE has the API server refuse it from now on.
+func forbid(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	th.mesh.Kube.PrependReactor(args[0], args[1], func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: args[1]}, "", nil)
+	})
 }

@@ -228,6 +228,7 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 		item.Result = "the API server would take it"
 		return nil
 	}
+	(&rotation.Audit{Kube: kube, Holder: holder(), Warn: newEventPrinter(streams, "").event}).Restored(time.Now(), item.copy)
 	r.Next = "istiod loads a changed root by itself only with ISTIO_MULTIROOT_MESH, else at its next start: 'kubectl meshca verify' proves who has followed"
 	return nil
 }

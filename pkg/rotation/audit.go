@@ -48,6 +48,18 @@ func (a *Audit) Then(next func(Event)) func(Event) {
 	}
 }
 
+// Restored notes that a CA Secret was written back from a sealed copy. It is for an
+// Audit of its own.
+func (a *Audit) Restored(at time.Time, s SecretCopy) {
+	a.plan = &Plan{ID: "restore", Namespace: s.Namespace, Secret: s.Name}
+	what := "what no istiod signs with"
+	if source, ok := s.Source(); ok && len(source.Cert.Certs) > 0 {
+		cert := source.Cert.Certs[0]
+		what = fmt.Sprintf("signer %s (%s)", cert.Fingerprint().Short(), cert.Subject())
+	}
+	a.write(at, corev1.EventTypeWarning, "CARestored", fmt.Sprintf("%s wrote the secret back from a sealed copy: %s", ParseHolder(a.Holder), what))
+}
+
 // Note writes what an Event says, if it belongs to the audit trail. It knows the
 // rotation from the Event that carries the plan.
 func (a *Audit) Note(e Event) {
@@ -109,7 +121,7 @@ func (a *Audit) write(at time.Time, kind, reason, message string) {
 	event := &corev1.Event{
 		ObjectMeta:     metav1.ObjectMeta{Namespace: p.Namespace, Name: fmt.Sprintf("%s%s.%x.%d", journalPrefix, p.ID, at.UnixNano(), a.count), Labels: labels(p.ID)},
 		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Secret", Namespace: p.Namespace, Name: p.Secret},
-		Type:           kind, Reason: reason, Action: reason, Message: note(fmt.Sprintf("rotation %s: %s", p.ID, message)),
+		Type:           kind, Reason: reason, Action: reason, Message: note(fmt.Sprintf("%s: %s", p.ID, message)),
 		Count: 1, FirstTimestamp: metav1.NewTime(at), LastTimestamp: metav1.NewTime(at), EventTime: metav1.NewMicroTime(at),
 		Source: corev1.EventSource{Component: fieldManager}, ReportingController: "meshca.io/rotation", ReportingInstance: instance(a.Holder),
 	}
