@@ -73,7 +73,7 @@ func TestJournalIsBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		j := newTestJournal(nil, "ann@one/1", map[string]string{})
 		text := strings.Repeat(rapid.StringN(1, 40, -1).Draw(t, "text"), rapid.IntRange(1, 200).Draw(t, "times"))
-		n := rapid.IntRange(0, 2000).Draw(t, "events")
+		n := rapid.IntRange(0, 400).Draw(t, "events")
 		for i := range n {
 			name := fmt.Sprint(i) + text
 			j.state.Accepted[name] = text
