@@ -45,7 +45,13 @@ func drawWorld(t *rapid.T) *world {
 		}
 	}
 	w = newWorld(loads, rules)
-	w.step = func(of int) int { return rapid.IntRange(0, of).Draw(t, "step") }
+	pace, steps := rapid.SliceOfN(rapid.IntRange(0, 2), 5, 5).Draw(t, "pace"), 0
+	w.step = func(of int) int {
+		if steps++; steps%6 == 0 {
+			return of // so that it ends
+		}
+		return min(of, pace[steps%6-1])
+	}
 	return w
 }
 
@@ -80,7 +86,7 @@ func TestEveryWorld(t *testing.T) {
 				named[left.Namespace+"/"+strings.TrimSuffix(left.Name, suffix(left))] = left.Method
 			}
 			looks := 0
-			r := &restart.Runner{Kube: w.kube, Clock: w, Since: config.Since, Before: func(context.Context) error {
+			r := &restart.Runner{Kube: w.kube, Clock: w, Since: config.Since, Patience: 24 * time.Hour, Before: func(context.Context) error {
 				if looks++; round == 0 && looks > cut {
 					cancel(errors.New("cut"))
 					return errors.New("cut")
