@@ -33,6 +33,8 @@ func ParseClusters(raw []byte) ([]Upstream, error) {
 			into = func(u *Upstream) *uint64 { return &u.Active }
 		case "rq_total":
 			into = func(u *Upstream) *uint64 { return &u.Requests }
+		case "rq_success":
+			into = func(u *Upstream) *uint64 { return &u.Successes }
 		case "rq_error":
 			into = func(u *Upstream) *uint64 { return &u.Errors }
 		default:

@@ -47,10 +47,10 @@ func drawWorld(t *rapid.T) *world {
 	w = newWorld(loads, rules)
 	pace, steps := rapid.SliceOfN(rapid.IntRange(0, 2), 5, 5).Draw(t, "pace"), 0
 	w.step = func(of int) int {
-		if steps++; steps%6 == 0 {
+		if steps++; w.passes%6 == 5 {
 			return of // so that it ends
 		}
-		return min(of, pace[steps%6-1])
+		return min(of, pace[steps%5])
 	}
 	return w
 }
@@ -86,7 +86,7 @@ func TestEveryWorld(t *testing.T) {
 				named[left.Namespace+"/"+strings.TrimSuffix(left.Name, suffix(left))] = left.Method
 			}
 			looks := 0
-			r := &restart.Runner{Kube: w.kube, Clock: w, Since: config.Since, Patience: 24 * time.Hour, Before: func(context.Context) error {
+			r := &restart.Runner{Kube: w.kube, Clock: w, Since: config.Since, Patience: time.Hour, Before: func(context.Context) error {
 				if looks++; round == 0 && looks > cut {
 					cancel(errors.New("cut"))
 					return errors.New("cut")
@@ -418,5 +418,18 @@ func TestLateBudget(t *testing.T) {
 	}}
 	if _, err := r.Run(t.Context(), plan); err != nil || !waited || w.wrong != "" {
 		t.Errorf("%v, waited %t, %s", err, waited, w.wrong)
+	}
+}
+
+// TestShared: two that may both take a pod of one budget away go one after the
+// other, and may go with a third that takes none.
+func TestShared(t *testing.T) {
+	loads := []*load{{name: "p", unavailable: 1}, {name: "q", unavailable: 1}, {name: "r", surge: 1}}
+	for _, l := range loads {
+		l.kind, l.namespace, l.group, l.replicas, l.needs = "Deployment", "a", "x", 2, true
+	}
+	plan := planOf(t, newWorld(loads, []rule{{namespace: "a", name: "p", group: "x", desired: 5}}), restart.Config{})
+	if len(plan.Waves) != 2 || len(plan.Waves[0]) != 2 || plan.Waves[1][0].Name != "q" {
+		t.Errorf("%+v", plan.Waves)
 	}
 }

@@ -36,7 +36,6 @@ type load struct {
 	rolling       bool
 	updated, away int
 	generation    int64
-	revision      int
 }
 
 func (l *load) ref() string               { return l.namespace + "/" + l.name }
@@ -111,6 +110,7 @@ type world struct {
 	now   time.Time
 	// wrong is the first thing that must not have happened.
 	wrong   string
+	passes  int
 	most    int // workloads being restarted at once
 	writes  []string
 	refuse  string // a verb that is forbidden
@@ -259,6 +259,7 @@ func (w *world) After(d time.Duration) <-chan time.Time {
 }
 
 func (w *world) pass() {
+	w.passes++
 	for key, l := range w.pending {
 		if w.step(1) == 0 {
 			continue
