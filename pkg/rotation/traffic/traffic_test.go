@@ -190,14 +190,31 @@ func TestReadings(t *testing.T) {
 	})
 }
 
+// TestOneFalls: each counter alone tells that all began anew.
+func TestOneFalls(t *testing.T) {
+	for name, fall := range map[string]func(*proxy.Upstream){
+		"connections": func(u *proxy.Upstream) { u.Connections = 199 }, "connect failures": func(u *proxy.Upstream) { u.ConnectFail = 9 },
+		"requests": func(u *proxy.Upstream) { u.Requests = 189 }, "successes": func(u *proxy.Upstream) { u.Successes = 9 }, "errors": func(u *proxy.Upstream) { u.Errors = 9 },
+	} {
+		later := calls(300, 90, 90)
+		fall(&later)
+		if v := judged(pods(calls(100, 10, 10)), pods(calls(200, 10, 10)), pods(later)); v.Resets != 1 || v.Evidence != traffic.None {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}
+
 // TestMany: one broken pair among thousands is found, and noise is not.
 func TestMany(t *testing.T) {
 	var all [3][]mesh.Proxy
 	for r := range all {
 		for n := range 2000 {
 			u := calls(uint64(100*(r+1)), uint64(r+1), uint64(r+1))
-			if n == 77 && r == 2 {
+			switch {
+			case n == 77 && r == 2:
 				u = calls(300, 40, 40)
+			case n == 78 && r == 2:
+				u = calls(300, 14, 14) // alone it were a rise; among thousands one is this unlucky
 			}
 			u.Cluster, u.Endpoint = cluster, fmt.Sprintf("10.1.%d.%d:80", n/250, n%250)
 			all[r] = append(all[r], mesh.Proxy{Namespace: "a", Name: fmt.Sprint("p", n), UID: fmt.Sprint(n), IP: fmt.Sprintf("10.1.%d.%d", n/250, n%250), Ready: true, Upstreams: []proxy.Upstream{u}})
@@ -206,5 +223,11 @@ func TestMany(t *testing.T) {
 	v := judged(all[:]...)
 	if len(v.Rising) != 1 || v.Rising[0].Client != "a/p77" || v.Rising[0].Counter != traffic.ConnectFail {
 		t.Errorf("%+v", v.Rising)
+	}
+	for r := range all {
+		all[r] = all[r][78:79]
+	}
+	if v := judged(all[:]...); !v.Closed() {
+		t.Errorf("alone: %+v", v)
 	}
 }

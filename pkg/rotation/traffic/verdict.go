@@ -99,7 +99,11 @@ func (v Verdict) String() string {
 	case v.Evidence == Connected:
 		return fmt.Sprintf("%d new connections, %d failed, but no request that was answered: under TLS 1.3 that is no evidence", c.Connections, c.ConnectFail)
 	}
-	return fmt.Sprintf("%d new connections, %d failed; %d requests, %d failed: no more than before the change", c.Connections, c.ConnectFail, c.Requests, c.Errors)
+	text := fmt.Sprintf("%d new connections, %d failed; %d requests, %d failed since the change", c.Connections, c.ConnectFail, c.Requests, c.Errors)
+	if c.ConnectFail+c.Errors > 0 {
+		text += "; no endpoint fails more now than before it"
+	}
+	return text
 }
 
 // Verdict judges what has been added so far. Before Change there is nothing to judge.
