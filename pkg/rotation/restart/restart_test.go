@@ -421,6 +421,27 @@ func TestLateBudget(t *testing.T) {
 	}
 }
 
+// TestNotBegun: what still waits when another of its wave fails is not begun.
+func TestNotBegun(t *testing.T) {
+	loads := []*load{{name: "p", group: "y", broken: true, needs: true}, {name: "q", group: "x", needs: true}, {name: "r", group: "x"}}
+	for _, l := range loads {
+		l.kind, l.namespace, l.replicas, l.unavailable = "Deployment", "a", 2, 1
+	}
+	w := newWorld(loads, []rule{{namespace: "a", name: "p", group: "x", desired: 3}})
+	plan := planOf(t, w, restart.Config{})
+	loads[2].away = 1
+	w.pass()
+	r := &restart.Runner{Kube: w.kube, Clock: w, Emit: func(p restart.Progress) {
+		if p.Target.Name == "p" && p.State == restart.Failed {
+			loads[2].away = 0
+		}
+	}}
+	results, err := r.Run(t.Context(), plan)
+	if err == nil || len(results) != 2 || !strings.Contains(err.Error(), "deployment a/q: not begun") || slices.Contains(w.writes, "a/q") {
+		t.Errorf("%v %+v", err, results)
+	}
+}
+
 // TestShared: two that may both take a pod of one budget away go one after the
 // other, and may go with a third that takes none.
 func TestShared(t *testing.T) {
