@@ -203,6 +203,9 @@ func (w *world) evict(a k8stesting.Action) (bool, runtime.Object, error) {
 	}
 	i := slices.IndexFunc(w.loads, func(l *load) bool { return l.ref() == e.Namespace+"/"+e.Name[:len(e.Name)-2] })
 	l := w.loads[i]
+	if w.pending[l.ref()+"/"+e.Name] == l {
+		return true, nil, nil // it is ending already
+	}
 	over := 0
 	for _, r := range w.rules {
 		if !w.covers(r, l) {
@@ -216,8 +219,10 @@ func (w *world) evict(a k8stesting.Action) (bool, runtime.Object, error) {
 		}
 	}
 	w.writes = append(w.writes, l.ref())
-	if _, pending := w.pending[l.ref()]; pending {
-		w.say("%s: a second pod is evicted before the first is made up for", l.ref())
+	for _, other := range w.pending {
+		if other == l {
+			w.say("%s: a second pod is evicted before the first is made up for", l.ref())
+		}
 	}
 	l.away++
 	w.pending[l.ref()+"/"+e.Name] = l
