@@ -20,6 +20,9 @@ const (
 	DefaultConcurrency = 32
 	DefaultTimeout     = 10 * time.Second
 	MaxAnswer          = 8 << 20
+	// MaxCounters bounds /clusters, which is read line by line: some 3 KiB for each
+	// endpoint, and a proxy knows every endpoint of the mesh unless told otherwise.
+	MaxCounters = 128 << 20
 )
 
 // Reader reads many proxies at once, each with its own time-out and error.
@@ -124,10 +127,7 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 	}
 	var upstreams []Upstream
 	if target.Counters {
-		if raw, err = get(ctx, client, "/clusters"); err == nil {
-			upstreams, err = ParseClusters(raw)
-		}
-		if err != nil {
+		if upstreams, err = counters(ctx, client); err != nil {
 			return nil, nil, err // counters were asked for: silence about them is no zero
 		}
 	}
@@ -146,6 +146,37 @@ func (r *Reader) client(target Target) (*http.Client, func()) {
 }
 
 func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
+	body, err := ask(ctx, client, path)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	raw, err := io.ReadAll(io.LimitReader(body, MaxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if len(raw) > MaxAnswer {
+		return nil, fmt.Errorf("reading %s: the answer is larger than %d bytes", path, MaxAnswer)
+	}
+	return raw, nil
+}
+
+func counters(ctx context.Context, client *http.Client) ([]Upstream, error) {
+	body, err := ask(ctx, client, "/clusters")
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	limited := &io.LimitedReader{R: body, N: MaxCounters + 1}
+	upstreams, err := readClusters(limited)
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("reading /clusters: the answer is larger than %d bytes", MaxCounters)
+	}
+	return upstreams, err
+}
+
+// ask requests path; the body is the caller's to close.
+func ask(ctx context.Context, client *http.Client, path string) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		return nil, err
@@ -157,16 +188,9 @@ func get(ctx context.Context, client *http.Client, path string) ([]byte, error) 
 		}
 		return nil, fmt.Errorf("reading %s: %w", path, errors.Unwrap(err))
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
 		return nil, fmt.Errorf("reading %s: the proxy answered %s", path, strconv.Itoa(response.StatusCode))
 	}
-	raw, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if len(raw) > MaxAnswer {
-		return nil, fmt.Errorf("reading %s: the answer is larger than %d bytes", path, MaxAnswer)
-	}
-	return raw, nil
+	return response.Body, nil
 }
