@@ -67,6 +67,13 @@ func (w *webpki) climb(path []*fields) Answer {
 		if !bytes.Equal(anchor.subject, current.issuer) {
 			continue
 		}
+		if anchor.version != 1 && !bytes.Equal(anchor.algorithm, anchor.inner) {
+			// It does not parse (src/cert.rs, SignatureAlgorithmMismatch), and ztunnel leaves it
+			// out of its roots (ztunnel src/tls/certificate.rs, add_parsable_certificates). Of
+			// version 1 the algorithm is skipped.
+			w.note(refused("%s names two signature algorithms: ztunnel leaves it out of its roots", anchor.Subject()))
+			continue
+		}
 		if answer, ok := w.signed(current, anchor); !ok {
 			w.note(answer)
 			continue
