@@ -134,10 +134,10 @@ func (i *istiod) changed(data map[string][]byte) {
 	m.patchWebhooks(i)
 	// PCDS: the agents connected to this replica take the bundle and ask for a new
 	// certificate, wherever that request lands.
-	for n, p := range m.proxies {
-		if m.spec.XDSAgent && m.connected(n) == i {
+	for _, p := range m.proxies {
+		if p.subscribes() && !p.hung && m.connected(p.number) == i {
 			p.pushed = i.roots
-			p.request(n + 1)
+			p.request(p.number + 1)
 		}
 	}
 	m.shake()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 )
 
@@ -24,39 +27,23 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
-// Spec is a mesh to be.
-type Spec struct {
-	// CA is what cacerts holds at the start; Extra are roots beside its own that
-	// were in the bundle already.
-	CA    *pki.Authority
-	Extra []*pki.Certificate
-	// MultiRoot and XDSAgent are the two flags of a hot mesh.
-	MultiRoot, XDSAgent bool
-	// Release is istiod's and the proxies', by image tag.
-	Release string
-	// Replicas of istiod; Namespaces with so many proxies each.
-	Replicas   int
-	Namespaces []string
-	Proxies    int
-	// TTL of leaves.
-	TTL time.Duration
-	// Lag is how long a kubelet takes to bring a changed Secret to istiod's files.
-	Lag time.Duration
-}
-
 // Mesh is a mesh in memory.
 type Mesh struct {
-	Kube  *fake.Clientset
-	clock Clock
-	spec  Spec
+	Kube *fake.Clientset
+	// Dynamic serves the kinds that client-go has no types for.
+	Dynamic *dynamicfake.FakeDynamicClient
+	clock   Clock
+	spec    Spec
 
 	ctx     context.Context
 	mu      sync.Mutex
 	istiods []*istiod
 	proxies []*sidecar
 	started int
-	failed  []Failure
-	judged  int
+	// numbered counts the proxies that ever were.
+	numbered int
+	failed   []Failure
+	judged   int
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
@@ -74,7 +61,7 @@ const istioNamespace = "istio-system"
 
 // New starts a mesh that lives until ctx ends.
 func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
-	m := &Mesh{Kube: fake.NewClientset(), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}}
+	m := &Mesh{Kube: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}}
 	m.lockVersions()
 	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
 	files, err := spec.CA.Files()
@@ -88,7 +75,7 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 		secret.Data[f.Name] = f.Data
 	}
 	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.deployment(), m.webhooks(), m.node()}
-	for _, n := range spec.Namespaces {
+	for _, n := range m.meshed() {
 		objects = append(objects, namespace(n, "enabled"))
 	}
 	for _, o := range objects {
@@ -106,6 +93,11 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 			if err := m.startProxy(n, fmt.Sprintf("app-%d", i)); err != nil {
 				return nil, err
 			}
+		}
+	}
+	for _, w := range spec.Workloads {
+		if err := m.startWorkload(w); err != nil {
+			return nil, err
 		}
 	}
 	m.mu.Lock()
@@ -148,6 +140,24 @@ func (m *Mesh) Thaw(ref string) {
 	delete(m.frozen, ref)
 }
 
+// meshed are the namespaces with injection.
+func (m *Mesh) meshed() []string {
+	all := slices.Clone(m.spec.Namespaces)
+	for _, w := range m.spec.Workloads {
+		if !slices.Contains(all, w.Namespace) && w.Namespace != istioNamespace {
+			all = append(all, w.Namespace)
+		}
+	}
+	return all
+}
+
+// listKinds are the kinds of the mesh that only the dynamic client knows.
+func listKinds() map[schema.GroupVersionResource]string {
+	return map[schema.GroupVersionResource]string{
+		{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}: "WorkloadEntryList",
+	}
+}
+
 func namespace(name, injection string) *corev1.Namespace {
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	if injection != "" {
@@ -158,7 +168,7 @@ func namespace(name, injection string) *corev1.Namespace {
 
 func (m *Mesh) node() *corev1.Node {
 	now := metav1.NewTime(m.clock.Now())
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now}}}}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now}}}}
 }
 
 func (m *Mesh) deployment() *appsv1.Deployment {

@@ -1,23 +1,23 @@
 package rehearsal
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // sidecar is an agent and its Envoy: what it presents, and whom it trusts.
 type sidecar struct {
 	mesh            *Mesh
 	namespace, name string
+	workload        Workload
+	number          int  // which replicas its two connections go to
+	hung            bool // its agent does nothing any more
 	chain           []*pki.Certificate
 	answered        []*pki.Certificate // the roots of the last answer to a request
 	pushed          []byte             // the bundle that came by PCDS
@@ -41,38 +41,56 @@ func (p *sidecar) roots() []*pki.Certificate {
 	return roots
 }
 
+// startProxy starts a bare pod with the mesh's own settings.
 func (m *Mesh) startProxy(namespace, name string) error {
-	p := &sidecar{mesh: m, namespace: namespace, name: name}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(p.ref()), Labels: map[string]string{"istio.io/rev": "default", "app": name}}}
-	pod.Spec.ServiceAccountName = "default"
-	pod.Spec.Containers = []corev1.Container{{Name: "istio-proxy", Image: "istio/proxyv2:" + m.spec.Release, Args: []string{"proxy", "sidecar"}, Env: []corev1.EnvVar{
-		{Name: "PROXY_CONFIG_XDS_AGENT", Value: fmt.Sprint(m.spec.XDSAgent)}, {Name: "SECRET_TTL", Value: m.spec.TTL.String()},
-	}}}
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "istio-proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}}
-	if err := m.Kube.Tracker().Add(pod); err != nil {
+	return m.start(Workload{Namespace: namespace, Name: name, Controller: BarePod}, name, m.number())
+}
+
+// number is the next proxy's.
+func (m *Mesh) number() int {
+	m.numbered++
+	return m.numbered - 1
+}
+
+// start starts one proxy of a workload.
+func (m *Mesh) start(w Workload, name string, number int) error {
+	p := &sidecar{mesh: m, namespace: w.Namespace, name: name, workload: w, number: number}
+	if err := m.Kube.Tracker().Add(p.pod()); err != nil {
 		return err
 	}
 	m.proxies = append(m.proxies, p)
-	if m.spec.XDSAgent {
-		p.pushed = m.connected(len(m.proxies) - 1).roots
+	if p.subscribes() {
+		p.pushed = m.connected(p.number).roots
 	}
-	p.request(len(m.proxies) - 1)
+	p.request(p.number)
 	return nil
 }
+
+// subscribes: it takes bundles by push.
+func (p *sidecar) subscribes() bool { return p.mesh.spec.XDSAgent && !p.workload.Cold }
+
+func (p *sidecar) ttl() time.Duration {
+	if p.workload.TTL > 0 {
+		return p.workload.TTL
+	}
+	return p.mesh.spec.TTL
+}
+
+func (p *sidecar) release() string { return cmp.Or(p.workload.Release, p.mesh.spec.Release) }
 
 // request asks a replica for a new certificate and takes its roots with it; the
 // next one is asked for at half of its life.
 func (p *sidecar) request(replica int) {
 	m := p.mesh
 	i := m.connected(replica)
-	if i == nil {
+	if i == nil || p.hung {
 		return
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return
 	}
-	leaf, err := i.signer.IssueLeaf(pki.LeafRequest{SPIFFE: "spiffe://cluster.local/ns/" + p.namespace + "/sa/default", Public: key.Public(), Now: m.clock.Now(), Lifetime: m.spec.TTL})
+	leaf, err := i.signer.IssueLeaf(pki.LeafRequest{SPIFFE: p.identity(), Public: key.Public(), Now: m.clock.Now(), Lifetime: p.ttl()})
 	if err != nil {
 		return
 	}
@@ -85,7 +103,7 @@ func (p *sidecar) request(replica int) {
 	p.answered, p.updated = roots.Certs, m.clock.Now()
 	p.generation++
 	generation := p.generation
-	m.after(m.spec.TTL/2, func() {
+	m.after(p.ttl()/2, func() {
 		if p.generation == generation {
 			p.request(replica)
 			m.shake()
