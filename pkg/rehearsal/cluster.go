@@ -101,7 +101,7 @@ func (m *Mesh) restart() {
 				done.Status.UpdatedReplicas = *done.Spec.Replicas
 				_ = deployments.Update(resource, done, istioNamespace)
 			}
-			m.shake()
+			m.unjudged = true
 		})
 	}
 }

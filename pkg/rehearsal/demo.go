@@ -46,7 +46,7 @@ func DemoSpeed(name string) float64 {
 	if name == "cold" {
 		return 30
 	}
-	return 6
+	return 2
 }
 
 // Demo starts a built-in mesh of some 40 proxies in 6 namespaces, with two istiods
@@ -73,7 +73,7 @@ func Demo(ctx context.Context, clock Clock, name string) (*Demonstration, error)
 	if d.Cross, err = oldRoot.CrossSign(newRoot.Cert, now); err != nil {
 		return nil, err
 	}
-	spec := Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, TTL: 24 * time.Hour, Lag: 8 * time.Second, Workloads: shop()}
+	spec := Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, TTL: 24 * time.Hour, Lag: 2 * time.Second, Workloads: shop()}
 	switch name {
 	case "cold":
 		spec.MultiRoot, spec.XDSAgent, spec.TTL = false, false, 10*time.Minute

@@ -125,7 +125,7 @@ func (i *istiod) changed(data map[string][]byte) {
 		return
 	}
 	if !rootsDiffer {
-		m.shake()
+		m.unjudged = true
 		return
 	}
 	if len(m.istiods) > 0 && m.istiods[0] == i {
@@ -137,10 +137,11 @@ func (i *istiod) changed(data map[string][]byte) {
 	for _, p := range m.proxies {
 		if p.subscribes() && !p.hung && m.connected(p.number) == i {
 			p.pushed = i.roots
+			p.holds()
 			p.request(p.number + 1)
 		}
 	}
-	m.shake()
+	m.unjudged = true
 }
 
 // subset: by bytes below 1.30, by certificates from then on.

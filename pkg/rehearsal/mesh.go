@@ -42,8 +42,11 @@ type Mesh struct {
 	started int
 	// numbered counts the proxies that ever were.
 	numbered int
-	failed   []Failure
-	judged   int
+	truth    truth
+	traffic  traffic
+	// unjudged: something has changed since pairs were judged last.
+	unjudged bool
+	schedule *schedule
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
@@ -61,7 +64,8 @@ const istioNamespace = "istio-system"
 
 // New starts a mesh that lives until ctx ends.
 func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
-	m := &Mesh{Kube: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}}
+	m := &Mesh{Kube: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{},
+		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock)}
 	m.lockVersions()
 	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
 	files, err := spec.CA.Files()
@@ -107,14 +111,17 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 		m.patchWebhooks(i)
 	}
 	m.shake()
+	m.traffic.settle(clock.Now())
+	go m.schedule.run(ctx, m.idle)
 	return m, nil
 }
 
 // Failures are the pairs that have failed so far, and how many were judged.
 func (m *Mesh) Failures() ([]Failure, int) {
+	m.idle()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]Failure(nil), m.failed...), m.judged
+	return slices.Clone(m.truth.failed), m.truth.judged
 }
 
 // Hold keeps an istiod's files as they are, by the position of its pod.
@@ -226,37 +233,43 @@ func (m *Mesh) patchWebhooks(i *istiod) {
 	}
 }
 
-// shake has every pair of proxies judge each other, by Envoy's rules: the ground
-// truth that no verdict of the product can change.
-func (m *Mesh) shake() {
-	at := m.clock.Now()
-	for _, client := range m.proxies {
-		for _, server := range m.proxies {
-			m.judged++
-			answer := pki.Verify(pki.Question{Judge: pki.Envoy, Roots: server.roots(), Chain: client.chain, At: at, Usage: pki.ClientAuth})
-			if answer.Result == pki.Accepted {
-				answer = pki.Verify(pki.Question{Judge: pki.Envoy, Roots: client.roots(), Chain: server.chain, At: at, Usage: pki.ServerAuth})
-			}
-			if answer.Result != pki.Accepted {
-				m.failed = append(m.failed, Failure{At: at, Client: client.ref(), Server: server.ref(), Reason: answer.Reason})
+// after runs f, with the mesh to itself, when d has passed, unless the mesh has
+// ended. Every event is judged by itself, as what happens at one moment here comes
+// one after another in a mesh; in large meshes only what stands at the end of a
+// moment is.
+func (m *Mesh) after(d time.Duration, f func()) {
+	m.schedule.after(d, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.ctx.Err() == nil {
+			f()
+			if len(m.proxies) <= pairwise {
+				m.settle()
 			}
 		}
+	})
+}
+
+// idle judges what the last events have changed.
+func (m *Mesh) idle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settle()
+}
+
+func (m *Mesh) settle() {
+	if m.unjudged && m.ctx.Err() == nil {
+		m.traffic.settle(m.clock.Now())
+		m.shake()
+		m.traffic.settle(m.clock.Now())
+		m.forget()
 	}
 }
 
-// after runs f when d has passed, unless the mesh has ended.
-func (m *Mesh) after(d time.Duration, f func()) {
-	go func() {
-		select {
-		case <-m.ctx.Done():
-		case <-m.clock.After(d):
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if m.ctx.Err() == nil {
-				f()
-			}
-		}
-	}()
+// change has all pairs judged anew, once what else happens at this moment has.
+func (m *Mesh) change() {
+	m.unjudged = true
+	m.schedule.after(0, func() {})
 }
 
 // versionOf counts an object's changes.

@@ -23,23 +23,34 @@ type sidecar struct {
 	pushed          []byte             // the bundle that came by PCDS
 	updated         time.Time
 	generation      int
+	// trusted is what pushed and answered come to; the names are fingerprints of it,
+	// of the chain and of the chain above the leaf.
+	trusted                     []*pki.Certificate
+	trusts, chainName, tailName string
 }
 
 func (p *sidecar) ref() string { return p.namespace + "/" + p.name }
 
 // roots are the union of both sources, sorted, as the agent serves ROOTCA.
-func (p *sidecar) roots() []*pki.Certificate {
+func (p *sidecar) roots() []*pki.Certificate { return p.trusted }
+
+// holds takes what an answer or a push has brought.
+func (p *sidecar) holds() {
 	all := slices.Clone(p.answered)
 	if bundle, err := pki.ParseBundle(p.pushed); err == nil {
 		all = append(all, bundle.Certs...)
 	}
-	var roots []*pki.Certificate
-	for _, c := range pki.NewSet(all...) {
-		roots = append(roots, c)
+	p.trusted = sorted(all)
+	p.trusts = named(p.trusted)
+	p.chainName, p.tailName = named(p.chain), ""
+	if len(p.chain) > 0 {
+		p.tailName = p.chain[0].X509.Issuer.String() + named(p.chain[1:])
 	}
-	slices.SortFunc(roots, func(a, b *pki.Certificate) int { return slices.Compare(a.DER, b.DER) })
-	return roots
 }
+
+func (p *sidecar) judge() pki.Judge { return pki.Envoy }
+
+func (p *sidecar) envoyMinor() int { return 0 }
 
 // startProxy starts a bare pod with the mesh's own settings.
 func (m *Mesh) startProxy(namespace, name string) error {
@@ -101,12 +112,13 @@ func (p *sidecar) request(replica int) {
 	}
 	p.chain = append([]*pki.Certificate{leaf}, chain.Certs...)
 	p.answered, p.updated = roots.Certs, m.clock.Now()
+	p.holds()
 	p.generation++
 	generation := p.generation
 	m.after(p.ttl()/2, func() {
 		if p.generation == generation {
 			p.request(replica)
-			m.shake()
+			m.unjudged = true
 		}
 	})
 }
@@ -118,6 +130,6 @@ func (m *Mesh) StartProxy(namespace, name string) error {
 	if err := m.startProxy(namespace, name); err != nil {
 		return err
 	}
-	m.shake()
+	m.change()
 	return nil
 }

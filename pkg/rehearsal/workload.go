@@ -59,7 +59,7 @@ func (m *Mesh) Replace(ref string) error {
 	if p.workload.Controller != BarePod {
 		err = m.startOf(p.workload)
 	}
-	m.shake()
+	m.change()
 	return err
 }
 
