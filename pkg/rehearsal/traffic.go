@@ -1,6 +1,10 @@
 package rehearsal
 
-import "time"
+import (
+	"fmt"
+	"io"
+	"time"
+)
 
 // Traffic are the counters of what the mesh's workloads ask each other: every pair
 // keeps a connection and sends a request a second over it; a connection is made
@@ -20,13 +24,29 @@ type traffic struct {
 	failing int
 	next    int
 	broken  int
+	each    map[[2]*sidecar]met // by client and server, while there are few
 }
+
+// met counts the handshakes of one pair.
+type met struct{ total, failed uint64 }
 
 // met counts one handshake.
 func (t *traffic) met(client, server *side, ok bool) {
 	pairs := client.stands * server.stands
 	t.Handshakes += uint64(pairs)
 	t.next += pairs
+	if pairs == 1 {
+		if t.each == nil {
+			t.each = map[[2]*sidecar]met{}
+		}
+		key := [2]*sidecar{client.p, server.p}
+		seen := t.each[key]
+		seen.total++
+		if !ok {
+			seen.failed++
+		}
+		t.each[key] = seen
+	}
 	if !ok {
 		t.HandshakesFailed += uint64(pairs)
 		t.broken += pairs
@@ -56,4 +76,18 @@ func (m *Mesh) Traffic() Traffic {
 	all := m.traffic.Traffic
 	all.Failing = m.traffic.failing
 	return all
+}
+
+// counters are a proxy's own of its peers, in the form of Envoy's /clusters.
+func (m *Mesh) counters(w io.Writer, client *sidecar) {
+	m.traffic.settle(m.clock.Now())
+	for _, server := range m.proxies {
+		met := m.traffic.each[[2]*sidecar{client, server}]
+		for _, counter := range []struct {
+			name  string
+			value uint64
+		}{{"cx_total", met.total}, {"cx_connect_fail", met.failed}, {"cx_active", 1}, {"rq_total", met.total}, {"rq_error", met.failed}} {
+			fmt.Fprintf(w, "outbound|80||%s.%s.svc.cluster.local::10.0.%d.%d:80::%s::%d\n", server.workload.Name, server.namespace, server.number>>8, server.number&0xff, counter.name, counter.value)
+		}
+	}
 }

@@ -95,12 +95,16 @@ func (m *Mesh) sides(at time.Time) []*side {
 }
 
 func (t *truth) ask(judge, peer *side, usage pki.Usage, at time.Time) pki.Answer {
-	q := asked{judge: judge.judge, minor: judge.minor, usage: usage, chain: peer.name, roots: judge.trusts}
+	return t.verify(asked{judge: judge.judge, minor: judge.minor, usage: usage, chain: peer.name, roots: judge.trusts}, peer.chain, judge.roots, at)
+}
+
+// verify asks the judge named by q, or remembers what it said.
+func (t *truth) verify(q asked, chain, roots []*pki.Certificate, at time.Time) pki.Answer {
 	if v, ok := t.verdicts[q]; ok && at.Before(v.until) {
 		return v.answer
 	}
-	answer := pki.Verify(pki.Question{Judge: judge.judge, Roots: judge.roots, Chain: peer.chain, At: at, Usage: usage, EnvoyMinor: judge.minor})
-	t.verdicts[q] = verdict{answer: answer, until: unchanged(at, peer.chain, judge.roots)}
+	answer := pki.Verify(pki.Question{Judge: q.judge, Roots: roots, Chain: chain, At: at, Usage: q.usage, EnvoyMinor: q.minor})
+	t.verdicts[q] = verdict{answer: answer, until: unchanged(at, chain, roots)}
 	return answer
 }
 
