@@ -1,7 +1,9 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build test race lint fuzz envoys e2e-smoke e2e bench-e2e
+.PHONY: build demo test race lint fuzz envoys e2e-smoke e2e bench-e2e
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+demo: # a rotation on a mesh in memory: no cluster, Go alone
+	@go run ./cmd/kubectl-meshca demo
 test:
 	go test ./...
 race: # needs a C compiler

@@ -2,7 +2,9 @@ package rehearsal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -11,97 +13,201 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	k8stesting "k8s.io/client-go/testing"
 )
 
-// lockVersions gives the fake API server what it lacks of a real one: optimistic
-// locking, a Secret's type and immutable objects that stay, tokens; and it tells
-// the mesh of what was written.
-func (m *Mesh) lockVersions() {
-	m.Kube.PrependReactor("update", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
-		update := action.(k8stesting.UpdateAction)
-		if action.GetSubresource() != "" {
-			return false, nil, nil
+// serve gives the fake API server what it lacks of a real one: optimistic locking,
+// a Secret's type and immutable objects that stay, tokens, evictions, faults; and it
+// tells the mesh of what was written. The mesh itself writes to the store behind it,
+// so that faults meet only whoever comes from outside.
+func (m *Mesh) serve() {
+	m.Kube.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		fault := m.faults.meets(action.GetVerb(), action.GetResource().Resource)
+		if fault != nil && !fault.Lost {
+			return true, nil, fault.Err
 		}
-		object, err := meta.Accessor(update.GetObject())
-		if err != nil {
-			return true, nil, err
-		}
-		there, err := m.Kube.Tracker().Get(action.GetResource(), action.GetNamespace(), object.GetName())
-		if err != nil {
-			return true, nil, err
-		}
-		before, err := meta.Accessor(there)
-		if err != nil {
-			return true, nil, err
-		}
-		if v := object.GetResourceVersion(); v != "" && v != before.GetResourceVersion() {
-			return true, nil, apierrors.NewConflict(action.GetResource().GroupResource(), object.GetName(), fmt.Errorf("version %s is not %s", v, before.GetResourceVersion()))
-		}
-		object.SetResourceVersion(versionOf(before.GetResourceVersion()))
-		if secret, ok := update.GetObject().(*corev1.Secret); ok {
-			old := there.(*corev1.Secret)
-			if old.Type != secret.Type || old.Immutable != nil && *old.Immutable {
-				return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), secret.Name, nil)
+		handled, object, err := m.react(action)
+		if fault != nil && err == nil {
+			if !handled {
+				_, _, err = k8stesting.ObjectReaction(m.Kube.Tracker())(action)
 			}
-			if secret.Name == "cacerts" && !same(old, secret) {
+			return true, nil, errors.Join(fault.Err, err)
+		}
+		return handled, object, err
+	})
+}
+
+func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {
+	switch action.GetVerb() + " " + action.GetResource().Resource {
+	case "create serviceaccounts":
+		if action.GetSubresource() == "token" {
+			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "rehearsed"}}, nil
+		}
+	case "create pods":
+		if action.GetSubresource() == "eviction" {
+			object, err := meta.Accessor(action.(k8stesting.CreateAction).GetObject())
+			if err != nil {
+				return true, nil, err
+			}
+			ref := action.GetNamespace() + "/" + object.GetName()
+			m.after(0, func() { m.recreate(ref) })
+			return true, nil, nil
+		}
+	case "delete pods":
+		ref := action.GetNamespace() + "/" + action.(k8stesting.DeleteAction).GetName()
+		m.after(0, func() { m.recreate(ref) })
+	}
+	switch action.GetVerb() {
+	case "update":
+		if action.GetSubresource() == "" {
+			return m.lock(action.(k8stesting.UpdateAction))
+		}
+	case "create":
+		if object, err := meta.Accessor(action.(k8stesting.CreateAction).GetObject()); err == nil && action.GetSubresource() == "" {
+			if secret, ok := object.(*corev1.Secret); ok && secret.Name == pluggedSecret {
 				m.follow(secret.DeepCopy())
 			}
+			if object.GetUID() == "" {
+				object.SetUID(uid(action.GetResource().Resource, action.GetNamespace(), object.GetName()))
+			}
+			object.SetResourceVersion("1")
 		}
-		return false, nil, nil
-	})
-	m.Kube.PrependReactor("patch", "deployments", func(action k8stesting.Action) (bool, runtime.Object, error) {
-		patch := action.(k8stesting.PatchAction)
-		if strings.Contains(string(patch.GetPatch()), "restartedAt") {
-			m.after(0, m.restart)
-		}
-		return false, nil, nil
-	})
-	m.Kube.PrependReactor("create", "serviceaccounts", func(action k8stesting.Action) (bool, runtime.Object, error) {
-		if action.GetSubresource() != "token" {
-			return false, nil, nil
-		}
-		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "rehearsed"}}, nil
-	})
+	case "patch":
+		return m.patch(action.(k8stesting.PatchAction))
+	}
+	return false, nil, nil
 }
 
-func same(a, b *corev1.Secret) bool {
-	if len(a.Data) != len(b.Data) {
-		return false
-	}
-	for name, value := range a.Data {
-		if !bytes.Equal(value, b.Data[name]) {
-			return false
-		}
-	}
-	return true
-}
-
-// restart replaces every istiod by one that reads the Secret anew, one at a time,
-// the new before the old.
-func (m *Mesh) restart() {
-	deployments := m.Kube.Tracker()
-	resource := appsv1.SchemeGroupVersion.WithResource("deployments")
-	object, err := deployments.Get(resource, istioNamespace, "istiod")
+// lock takes an update only at the version that was read.
+func (m *Mesh) lock(update k8stesting.UpdateAction) (bool, runtime.Object, error) {
+	object, err := meta.Accessor(update.GetObject())
 	if err != nil {
-		return
+		return true, nil, err
 	}
-	d := object.(*appsv1.Deployment).DeepCopy()
-	d.Status.UpdatedReplicas = 0
-	_ = deployments.Update(resource, d, istioNamespace)
-	old := append([]*istiod(nil), m.istiods...)
+	there, err := m.Kube.Tracker().Get(update.GetResource(), update.GetNamespace(), object.GetName())
+	if err != nil {
+		return true, nil, err
+	}
+	before, err := meta.Accessor(there)
+	if err != nil {
+		return true, nil, err
+	}
+	if v := object.GetResourceVersion(); v != "" && v != before.GetResourceVersion() {
+		return true, nil, apierrors.NewConflict(update.GetResource().GroupResource(), object.GetName(), fmt.Errorf("version %s is not %s", v, before.GetResourceVersion()))
+	}
+	switch now := update.GetObject().(type) {
+	case *corev1.Secret:
+		old := there.(*corev1.Secret)
+		if old.Type != now.Type || yes(old.Immutable) {
+			return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(), now.Name, nil)
+		}
+	case *corev1.ConfigMap:
+		if old := there.(*corev1.ConfigMap); yes(old.Immutable) && !maps.Equal(old.Data, now.Data) {
+			return true, nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("ConfigMap").GroupKind(), now.Name, nil)
+		}
+	}
+	if dry(update) {
+		return true, update.GetObject(), nil
+	}
+	object.SetResourceVersion(versionOf(before.GetResourceVersion()))
+	if now, ok := update.GetObject().(*corev1.Secret); ok && now.Name == pluggedSecret && !same(there.(*corev1.Secret), now) {
+		m.follow(now.DeepCopy())
+	}
+	return false, nil, nil
+}
+
+func dry(update k8stesting.UpdateAction) bool {
+	with, ok := update.(interface{ GetUpdateOptions() metav1.UpdateOptions })
+	return ok && len(with.GetUpdateOptions().DryRun) > 0
+}
+
+// patch counts an object's change, and rolls the controller that it restarts.
+func (m *Mesh) patch(patch k8stesting.PatchAction) (bool, runtime.Object, error) {
+	_, object, err := k8stesting.ObjectReaction(m.Kube.Tracker())(patch)
+	if err != nil {
+		return true, nil, err
+	}
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return true, nil, err
+	}
+	accessor.SetResourceVersion(versionOf(accessor.GetResourceVersion()))
+	restarts := strings.Contains(string(patch.GetPatch()), "restartedAt")
+	if restarts {
+		accessor.SetGeneration(accessor.GetGeneration() + 1)
+	}
+	if err := m.Kube.Tracker().Update(patch.GetResource(), object, patch.GetNamespace()); err != nil {
+		return true, nil, err
+	}
+	if restarts {
+		namespace, name := patch.GetNamespace(), patch.GetName()
+		m.after(0, func() { m.roll(namespace, name) })
+	}
+	return true, object, nil
+}
+
+func yes(b *bool) bool { return b != nil && *b }
+
+func same(a, b *corev1.Secret) bool { return maps.EqualFunc(a.Data, b.Data, bytes.Equal) }
+
+// roll replaces the pods of a controller, one at a time, the new before the old.
+func (m *Mesh) roll(namespace, name string) {
+	for _, p := range m.planes {
+		if namespace == istioNamespace && p.deployment == name {
+			m.rollIstiods(p)
+			return
+		}
+	}
+	old := m.pods(namespace, name)
+	m.rolling(namespace, name, 0, len(old))
+	for n, p := range old {
+		m.after(startup*time.Duration(n+1), func() {
+			m.recreate(p.ref())
+			m.rolling(namespace, name, n+1, len(old))
+		})
+	}
+	if len(old) == 0 {
+		m.rolling(namespace, name, 0, 0)
+	}
+}
+
+// startup is how long a new pod takes to be ready.
+const startup = 2 * time.Second
+
+func (m *Mesh) rollIstiods(p *plane) {
+	old := m.replicas(p)
+	m.rolling(istioNamespace, p.deployment, 0, len(old))
 	for n, i := range old {
 		m.after(m.spec.Lag*2+m.spec.Lag*2*time.Duration(n), func() {
-			if m.startIstiod() == nil {
+			if m.startIstiod(p) == nil {
 				m.stopIstiod(i)
 			}
-			if n == len(old)-1 {
-				done := d.DeepCopy()
-				done.Status.UpdatedReplicas = *done.Spec.Replicas
-				_ = deployments.Update(resource, done, istioNamespace)
-			}
-			m.shake()
+			m.rolling(istioNamespace, p.deployment, n+1, len(old))
+			m.change()
 		})
+	}
+}
+
+// rolling writes how far a controller's rollout has come.
+func (m *Mesh) rolling(namespace, name string, updated, of int) {
+	n, all := int32(updated), int32(of)
+	for _, resource := range []string{"deployments", "statefulsets", "daemonsets"} {
+		gvr := appsv1.SchemeGroupVersion.WithResource(resource)
+		object, err := m.Kube.Tracker().Get(gvr, namespace, name)
+		if err != nil {
+			continue // it is of another kind
+		}
+		object = object.DeepCopyObject()
+		switch o := object.(type) {
+		case *appsv1.Deployment:
+			o.Status.UpdatedReplicas, o.Status.ObservedGeneration, o.ResourceVersion = n, o.Generation, versionOf(o.ResourceVersion)
+		case *appsv1.StatefulSet:
+			o.Status.UpdatedReplicas, o.Status.ObservedGeneration, o.ResourceVersion = n, o.Generation, versionOf(o.ResourceVersion)
+		case *appsv1.DaemonSet:
+			o.Status.UpdatedNumberScheduled, o.Status.ObservedGeneration, o.Status.DesiredNumberScheduled, o.ResourceVersion = n, o.Generation, all, versionOf(o.ResourceVersion)
+		}
+		_ = m.Kube.Tracker().Update(gvr, object, namespace)
 	}
 }

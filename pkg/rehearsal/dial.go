@@ -24,6 +24,13 @@ import (
 func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	what := "proxy"
+	if port == proxy.SecurePort {
+		what = "istiod"
+	}
+	if fault := m.faults.meets("dial", what); fault != nil {
+		return nil, fmt.Errorf("port-forward to %s: %w", pod, fault.Err)
+	}
 	if port == proxy.SecurePort {
 		for _, i := range m.istiods {
 			if i.name == pod.Name {
@@ -33,7 +40,7 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
 	}
 	for _, p := range m.proxies {
-		if p.ref() != pod.String() {
+		if p.ref() != pod.String() || p.vm {
 			continue
 		}
 		if m.frozen[p.ref()] {
@@ -65,6 +72,14 @@ func (p *sidecar) admin() http.Handler {
 	mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) {
 		p.mesh.mu.Lock()
 		defer p.mesh.mu.Unlock()
+		if p.ztunnel() {
+			answer(w, p.dump())
+			return
+		}
+		if len(p.chain) == 0 {
+			answer(w, m{"configs": []m{}})
+			return
+		}
 		inline := func(certs []*pki.Certificate) m {
 			return m{"inline_bytes": base64.StdEncoding.EncodeToString(pki.NewBundle(certs...).Raw)}
 		}
@@ -78,10 +93,42 @@ func (p *sidecar) admin() http.Handler {
 	mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) {
 		p.mesh.mu.Lock()
 		defer p.mesh.mu.Unlock()
+		if len(p.chain) == 0 {
+			answer(w, m{"certificates": []m{}})
+			return
+		}
 		leaf := p.chain[0].X509
 		answer(w, m{"certificates": []m{{"cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
 	})
+	mux.HandleFunc("/clusters", func(w http.ResponseWriter, _ *http.Request) {
+		p.mesh.mu.Lock()
+		defer p.mesh.mu.Unlock()
+		p.mesh.counters(w, p)
+	})
 	return mux
+}
+
+// dump is a ztunnel's (ztunnel 1.30.3 src/admin.rs:73).
+func (p *sidecar) dump() map[string]any {
+	type m = map[string]any
+	list := func(certs []*pki.Certificate) []m {
+		all := []m{}
+		for _, c := range certs {
+			all = append(all, m{"pem": base64.StdEncoding.EncodeToString(c.PEM()), "serialNumber": c.X509.SerialNumber.String(), "validFrom": c.X509.NotBefore, "expirationTime": c.X509.NotAfter})
+		}
+		return all
+	}
+	state, chain := any("Available"), list(p.chain)
+	if len(p.chain) == 0 {
+		state = m{"Unavailable": "the last request failed"}
+	}
+	one := m{"identity": p.identity(), "state": state, "certChain": chain}
+	if trustsBundle(p.release()) {
+		one["rootCerts"] = list(p.roots())
+	} else {
+		one["certChain"] = append(chain, list(p.roots())...)
+	}
+	return m{"certificates": []m{one}}
 }
 
 // once is a listener of one connection; it ends with it.

@@ -24,58 +24,128 @@ import (
 // istiod is one replica: what it has in memory.
 type istiod struct {
 	security.UnimplementedIstioCertificateServiceServer
-	mesh   *Mesh
-	name   string
-	signer *pki.Authority
-	chain  []byte // cert-chain.pem
-	roots  []byte // root-cert.pem
-	serves tls.Certificate
+	mesh    *Mesh
+	plane   *plane
+	name    string
+	plugged bool // it watches cacerts
+	signer  *pki.Authority
+	chain   []byte // cert-chain.pem
+	roots   []byte // root-cert.pem
+	serves  tls.Certificate
+	serving []*pki.Certificate // the same, as peers see it
+	// verifier are the roots of its start, by which clients with certificates are
+	// judged until it ends (istio-facts B6).
+	verifier []*pki.Certificate
 }
 
 // servingLifetime is that of istiod's own certificate (istio 1.30.3
 // pilot/pkg/bootstrap/certcontroller.go).
 const servingLifetime = 10 * 365 * 24 * time.Hour
 
-// startIstiod starts a replica, which loads what the Secret holds now.
-func (m *Mesh) startIstiod() error {
-	secret, err := m.Kube.CoreV1().Secrets(istioNamespace).Get(m.ctx, "cacerts", metav1.GetOptions{})
+const (
+	pluggedSecret    = "cacerts"
+	selfSignedSecret = "istio-ca-secret"
+)
+
+// startIstiod starts a replica, which loads what the Secrets hold now: a complete
+// cacerts, else its own (istio-facts A2).
+func (m *Mesh) startIstiod(p *plane) error {
+	m.started++
+	i := &istiod{mesh: m, plane: p, name: fmt.Sprintf("%s-1-%d", p.deployment, m.started)}
+	secret, err := m.secret(pluggedSecret)
+	if err == nil {
+		i.plugged = true
+	} else if secret, err = m.secret(selfSignedSecret); err != nil {
+		return err
+	}
+	if err := i.load(secret); err != nil {
+		return err
+	}
+	bundle, err := pki.ParseBundle(i.roots)
 	if err != nil {
 		return err
 	}
-	m.started++
-	i := &istiod{mesh: m, name: fmt.Sprintf("istiod-1-%d", m.started)}
-	if err := i.load(secret.Data); err != nil {
-		return err
-	}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: i.name, UID: types.UID(i.name), Labels: map[string]string{"app": "istiod", "istio": "pilot"},
-		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "istiod-1"}}}}
-	pod.Spec.Containers = []corev1.Container{{Name: "discovery", Image: "istio/pilot:" + m.spec.Release}}
-	started := metav1.NewTime(m.clock.Now())
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
-	if _, err := m.Kube.CoreV1().Pods(istioNamespace).Create(m.ctx, pod, metav1.CreateOptions{}); err != nil {
+	i.verifier = bundle.Certs
+	if err := m.Kube.Tracker().Add(i.pod()); err != nil {
 		return err
 	}
 	m.istiods = append(m.istiods, i)
 	if len(m.proxies) > 0 { // not the first start
-		m.publish(i)
+		if m.leader() == i {
+			m.publish(i)
+		}
 		m.patchWebhooks(i)
+		m.reconnect()
+	}
+	if !i.plugged {
+		// Its rotator looks first after an interval and its jitter, then hourly (C3).
+		m.after(time.Hour+m.random(time.Hour), i.tick)
 	}
 	return nil
 }
 
+func (m *Mesh) secret(name string) (*corev1.Secret, error) {
+	object, err := m.Kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("secrets"), istioNamespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return object.(*corev1.Secret), nil
+}
+
+func (i *istiod) pod() *corev1.Pod {
+	p, controller := i.plane, true
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: i.name, UID: types.UID(i.name), Labels: p.labels(), ResourceVersion: "1"}}
+	pod.Labels["pod-template-hash"] = "1"
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: p.deployment + "-1", Controller: &controller}}
+	pod.Spec.NodeName = nodeName
+	pod.Spec.Containers = []corev1.Container{{Name: "discovery", Image: "istio/pilot:" + p.Release, Env: p.env()}}
+	started := metav1.NewTime(i.mesh.clock.Now())
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	return pod
+}
+
 func (m *Mesh) stopIstiod(i *istiod) {
+	led := m.leader() == i
 	for n, other := range m.istiods {
 		if other == i {
 			m.istiods = append(m.istiods[:n:n], m.istiods[n+1:]...)
 			break
 		}
 	}
-	_ = m.Kube.CoreV1().Pods(istioNamespace).Delete(m.ctx, i.name, metav1.DeleteOptions{})
+	_ = m.Kube.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), istioNamespace, i.name) // gone is gone
+	if next := m.leader(); led && next != nil {
+		m.publish(next)
+	}
+	m.reconnect()
+}
+
+func (i *istiod) lives() bool {
+	for _, other := range i.mesh.istiods {
+		if other == i {
+			return true
+		}
+	}
+	return false
+}
+
+// files are the Secret's entries in the order of pki.Files.
+func files(secret *corev1.Secret) pki.Files {
+	of := func(name string) pki.File { return pki.File{Name: name, Data: secret.Data[name]} }
+	switch {
+	case secret.Name == selfSignedSecret:
+		return pki.Files{Root: of(pki.CertFile), CACert: of(pki.CertFile), CAKey: of(pki.KeyFile)}
+	case secret.Data["tls.crt"] != nil:
+		// In this layout what follows the leaf is tls.crt and the roots (A1).
+		chain := pki.File{Data: append(bytes.Clone(secret.Data["tls.crt"]), secret.Data["ca.crt"]...)}
+		return pki.Files{Root: of("ca.crt"), CACert: of("tls.crt"), CAKey: of("tls.key"), Chain: chain}
+	}
+	return pki.Files{Root: of(pki.RootFile), CACert: of(pki.CertFile), CAKey: of(pki.KeyFile), Chain: of(pki.ChainFile)}
 }
 
 // load takes the files as they are: what a start does.
-func (i *istiod) load(data map[string][]byte) error {
-	ca, err := pki.ParseFiles(pki.Files{Root: pki.File{Data: data[pki.RootFile]}, CACert: pki.File{Data: data[pki.CertFile]}, CAKey: pki.File{Data: data[pki.KeyFile]}, Chain: pki.File{Data: data[pki.ChainFile]}})
+func (i *istiod) load(secret *corev1.Secret) error {
+	from := files(secret)
+	ca, err := pki.ParseFiles(from)
 	if err != nil {
 		return fmt.Errorf("istiod does not start: %w", err)
 	}
@@ -91,17 +161,19 @@ func (i *istiod) load(data map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	i.signer, i.chain, i.roots = ca, data[pki.ChainFile], data[pki.RootFile]
+	i.signer, i.chain, i.roots = ca, from.Chain.Data, from.Root.Data
 	i.serves = tls.Certificate{Certificate: [][]byte{leaf.DER}, PrivateKey: key}
+	i.serving = []*pki.Certificate{leaf}
 	if bundle, err := pki.ParseBundle(i.chain); err == nil {
 		for _, c := range bundle.Certs {
 			i.serves.Certificate = append(i.serves.Certificate, c.DER)
+			i.serving = append(i.serving, c)
 		}
 	}
 	return nil
 }
 
-// follow brings a changed Secret to every istiod's files, a kubelet's lag later,
+// follow brings a changed cacerts to every istiod's files, a kubelet's lag later,
 // each replica a little after the other.
 func (m *Mesh) follow(secret *corev1.Secret) {
 	m.after(0, func() { // with the lock that whoever writes may hold
@@ -109,48 +181,60 @@ func (m *Mesh) follow(secret *corev1.Secret) {
 			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() {
 				// What is there by then, not what was written when it began to follow.
 				if now, err := m.Kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("secrets"), istioNamespace, secret.Name); err == nil {
-					i.changed(now.(*corev1.Secret).Data)
+					i.changed(now.(*corev1.Secret))
 				}
 			})
 		}
 	})
 }
 
-// changed is istiod's handleEvent (istio-facts B2, B3).
-func (i *istiod) changed(data map[string][]byte) {
-	m := i.mesh
-	if m.held[i.name] {
+// changed is istiod's handleEvent (istio-facts B1, B2).
+func (i *istiod) changed(secret *corev1.Secret) {
+	if i.mesh.held[i.name] || !i.plugged || !i.lives() || !i.plane.reloads() {
 		return
 	}
-	rootsDiffer := !bytes.Equal(data[pki.RootFile], i.roots)
-	if rootsDiffer && (!m.spec.MultiRoot || mesh.Before(m.spec.Release, "1.20.0") || !i.subset(data[pki.RootFile])) {
+	roots := files(secret).Root.Data
+	differ := !bytes.Equal(roots, i.roots)
+	if differ && (!i.plane.MultiRoot || !fixed(i.plane.Release, "1.20.0") || !i.subset(roots)) {
 		return // the old CA stays in memory, and the new one waits on disk
 	}
-	if i.load(data) != nil {
+	if !differ && ignoresSigner(i.plane.Release) {
 		return
 	}
-	if !rootsDiffer {
-		m.shake()
+	if i.load(secret) == nil {
+		i.tell(differ)
+	}
+}
+
+// tick is the self-signed CA's rotator, which takes whatever the Secret holds.
+func (i *istiod) tick() {
+	if !i.lives() {
 		return
 	}
-	if len(m.istiods) > 0 && m.istiods[0] == i {
-		m.publish(i)
+	if secret, err := i.mesh.secret(selfSignedSecret); err == nil && !bytes.Equal(files(secret).Root.Data, i.roots) && i.load(secret) == nil {
+		i.tell(true)
 	}
-	m.patchWebhooks(i)
-	// PCDS: the agents connected to this replica take the bundle and ask for a new
-	// certificate, wherever that request lands.
-	for n, p := range m.proxies {
-		if m.spec.XDSAgent && m.connected(n) == i {
-			p.pushed = i.roots
-			p.request(n + 1)
+	i.mesh.after(time.Hour, i.tick)
+}
+
+// tell is what follows a reload (istio-facts B3, B4): ConfigMaps by the leader,
+// webhooks by everybody, and the bundle to the agents connected to this replica,
+// who ask for a new certificate, wherever that request lands.
+func (i *istiod) tell(roots bool) {
+	m := i.mesh
+	if roots {
+		if m.leader() == i {
+			m.publish(i)
 		}
+		m.patchWebhooks(i)
+		m.reconnect()
 	}
-	m.shake()
+	m.change()
 }
 
 // subset: by bytes below 1.30, by certificates from then on.
 func (i *istiod) subset(roots []byte) bool {
-	if mesh.Before(i.mesh.spec.Release, "1.30.0") {
+	if !fixed(i.plane.Release, "1.30.0") {
 		return bytes.Contains(roots, i.roots) || bytes.Contains(i.roots, roots)
 	}
 	a, errA := pki.ParseBundle(i.roots)
@@ -158,12 +242,29 @@ func (i *istiod) subset(roots []byte) bool {
 	return errA == nil && errB == nil && (a.Set().Contains(b.Set()) || b.Set().Contains(a.Set()))
 }
 
-// connected is the replica that a proxy's stream goes to.
-func (m *Mesh) connected(proxy int) *istiod {
-	if len(m.istiods) == 0 {
-		return nil
+// answer is what follows the leaf in an answer to a request, element by element:
+// the chain, and the roots as the last (istio-facts D4).
+func (i *istiod) answer() []string {
+	var all []string
+	split := func(raw []byte) {
+		if bundle, err := pki.ParseBundle(raw); err == nil {
+			for _, c := range bundle.Certs {
+				all = append(all, string(c.PEM()))
+			}
+		}
 	}
-	return m.istiods[proxy%len(m.istiods)]
+	switch {
+	case len(bytes.TrimSpace(i.chain)) == 0:
+	case flattens(i.plane.Release):
+		split(i.chain)
+	default:
+		all = append(all, string(i.chain))
+	}
+	if splitsRoots(i.plane.Release) {
+		split(i.roots)
+		return all
+	}
+	return append(all, string(i.roots))
 }
 
 // CreateCertificate signs, as the real one does: leaf, chain, roots.
@@ -183,5 +284,5 @@ func (i *istiod) CreateCertificate(_ context.Context, r *security.IstioCertifica
 	if err != nil {
 		return nil, err
 	}
-	return &security.IstioCertificateResponse{CertChain: []string{string(leaf.PEM()), string(i.chain), string(i.roots)}}, nil
+	return &security.IstioCertificateResponse{CertChain: append([]string{string(leaf.PEM())}, i.answer()...)}, nil
 }

@@ -4,17 +4,20 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 )
 
@@ -24,39 +27,29 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
-// Spec is a mesh to be.
-type Spec struct {
-	// CA is what cacerts holds at the start; Extra are roots beside its own that
-	// were in the bundle already.
-	CA    *pki.Authority
-	Extra []*pki.Certificate
-	// MultiRoot and XDSAgent are the two flags of a hot mesh.
-	MultiRoot, XDSAgent bool
-	// Release is istiod's and the proxies', by image tag.
-	Release string
-	// Replicas of istiod; Namespaces with so many proxies each.
-	Replicas   int
-	Namespaces []string
-	Proxies    int
-	// TTL of leaves.
-	TTL time.Duration
-	// Lag is how long a kubelet takes to bring a changed Secret to istiod's files.
-	Lag time.Duration
-}
-
 // Mesh is a mesh in memory.
 type Mesh struct {
-	Kube  *fake.Clientset
-	clock Clock
-	spec  Spec
+	Kube *fake.Clientset
+	// Dynamic serves the kinds that client-go has no types for.
+	Dynamic *dynamicfake.FakeDynamicClient
+	clock   Clock
+	spec    Spec
 
 	ctx     context.Context
 	mu      sync.Mutex
 	istiods []*istiod
 	proxies []*sidecar
+	faults  faults
+	planes  []*plane
+	bundles map[string]pki.Bundle // parsed
 	started int
-	failed  []Failure
-	judged  int
+	// numbered counts the proxies that ever were.
+	numbered int
+	truth    truth
+	traffic  traffic
+	// unjudged: something has changed since pairs were judged last.
+	unjudged bool
+	schedule *schedule
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
@@ -74,55 +67,108 @@ const istioNamespace = "istio-system"
 
 // New starts a mesh that lives until ctx ends.
 func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
-	m := &Mesh{Kube: fake.NewClientset(), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}}
-	m.lockVersions()
-	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
-	files, err := spec.CA.Files()
+	m := &Mesh{Kube: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{},
+		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock), planes: planesOf(spec), bundles: map[string]pki.Bundle{}}
+	m.serve()
+	secret, err := m.caSecret()
 	if err != nil {
 		return nil, err
 	}
-	files.Root.Data = roots.Raw
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "cacerts", UID: "cacerts", ResourceVersion: "1", CreationTimestamp: metav1.NewTime(clock.Now().Add(-time.Hour))},
-		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{}}
-	for _, f := range files.All() {
-		secret.Data[f.Name] = f.Data
+	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.node()}
+	for _, p := range m.planes {
+		objects = append(objects, p.object(), p.webhook())
 	}
-	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.deployment(), m.webhooks(), m.node()}
-	for _, n := range spec.Namespaces {
+	for _, n := range m.meshed() {
 		objects = append(objects, namespace(n, "enabled"))
+	}
+	for _, w := range spec.Workloads {
+		if o := m.controller(w); o != nil {
+			objects = append(objects, o)
+		}
 	}
 	for _, o := range objects {
 		if err := m.Kube.Tracker().Add(o); err != nil {
 			return nil, fmt.Errorf("rehearsal: %w", err)
 		}
 	}
-	for range spec.Replicas {
-		if err := m.startIstiod(); err != nil {
-			return nil, err
-		}
-	}
-	for _, n := range spec.Namespaces {
-		for i := range spec.Proxies {
-			if err := m.startProxy(n, fmt.Sprintf("app-%d", i)); err != nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.planes {
+		for range p.Replicas {
+			if err := m.startIstiod(p); err != nil {
 				return nil, err
 			}
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.publish(m.istiods[0])
 	for _, i := range m.istiods {
 		m.patchWebhooks(i)
 	}
+	if err := m.populate(); err != nil {
+		return nil, err
+	}
 	m.shake()
+	m.traffic.settle(clock.Now())
+	go m.schedule.run(ctx, m.idle)
 	return m, nil
+}
+
+// populate starts all proxies.
+func (m *Mesh) populate() error {
+	for _, n := range m.spec.Namespaces {
+		for i := range m.spec.Proxies {
+			if err := m.startProxy(n, fmt.Sprintf("app-%d", i)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range m.spec.Workloads {
+		if err := m.startWorkload(w); err != nil {
+			return err
+		}
+	}
+	for _, name := range m.spec.VMs {
+		if err := m.startVM(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// caSecret is the CA as the mesh's istiods find it.
+func (m *Mesh) caSecret() (*corev1.Secret, error) {
+	spec := m.spec
+	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
+	files, err := spec.CA.Files()
+	if err != nil {
+		return nil, err
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: pluggedSecret, UID: pluggedSecret, ResourceVersion: "1", CreationTimestamp: metav1.NewTime(m.clock.Now().Add(-time.Hour))},
+		Type: corev1.SecretTypeOpaque, Data: map[string][]byte{}}
+	switch spec.Source {
+	case mesh.CASelfSigned:
+		secret.Name, secret.UID, secret.Type = selfSignedSecret, selfSignedSecret, "istio.io/ca-root"
+		secret.Data[pki.CertFile], secret.Data[pki.KeyFile] = roots.Raw, files.CAKey.Data
+		secret.Data[pki.ChainFile], secret.Data[pki.RootFile] = nil, roots.Raw
+	case mesh.CAPluggedTLS:
+		secret.Type = corev1.SecretTypeTLS
+		chain := pki.NewBundle(append([]*pki.Certificate{spec.CA.Cert}, spec.CA.Chain...)...)
+		secret.Data["tls.crt"], secret.Data["tls.key"], secret.Data["ca.crt"] = chain.Raw, files.CAKey.Data, roots.Raw
+	default:
+		files.Root.Data = roots.Raw
+		for _, f := range files.All() {
+			secret.Data[f.Name] = f.Data
+		}
+	}
+	return secret, nil
 }
 
 // Failures are the pairs that have failed so far, and how many were judged.
 func (m *Mesh) Failures() ([]Failure, int) {
+	m.idle()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]Failure(nil), m.failed...), m.judged
+	return slices.Clone(m.truth.failed), m.truth.judged
 }
 
 // Hold keeps an istiod's files as they are, by the position of its pod.
@@ -148,6 +194,24 @@ func (m *Mesh) Thaw(ref string) {
 	delete(m.frozen, ref)
 }
 
+// meshed are the namespaces with injection.
+func (m *Mesh) meshed() []string {
+	all := slices.Clone(m.spec.Namespaces)
+	for _, w := range m.spec.Workloads {
+		if !slices.Contains(all, w.Namespace) && w.Namespace != istioNamespace {
+			all = append(all, w.Namespace)
+		}
+	}
+	return all
+}
+
+// listKinds are the kinds of the mesh that only the dynamic client knows.
+func listKinds() map[schema.GroupVersionResource]string {
+	return map[schema.GroupVersionResource]string{
+		{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}: "WorkloadEntryList",
+	}
+}
+
 func namespace(name, injection string) *corev1.Namespace {
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	if injection != "" {
@@ -158,95 +222,123 @@ func namespace(name, injection string) *corev1.Namespace {
 
 func (m *Mesh) node() *corev1.Node {
 	now := metav1.NewTime(m.clock.Now())
-	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now}}}}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: now}}}}
 }
 
-func (m *Mesh) deployment() *appsv1.Deployment {
-	n := int32(m.spec.Replicas)
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "istiod", Labels: map[string]string{"app": "istiod", "istio.io/rev": "default"}, Generation: 1}}
-	d.Spec.Replicas = &n
-	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"istio": "pilot"}}
-	d.Spec.Template.Labels = map[string]string{"app": "istiod", "istio": "pilot"}
-	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Image: "istio/pilot:" + m.spec.Release, Env: []corev1.EnvVar{{Name: "ISTIO_MULTIROOT_MESH", Value: fmt.Sprint(m.spec.MultiRoot)}}}}
-	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
-	return d
-}
-
-func (m *Mesh) webhooks() *admissionv1.MutatingWebhookConfiguration {
-	return &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istio-sidecar-injector", Labels: map[string]string{"istio.io/rev": "default"}},
-		Webhooks: []admissionv1.MutatingWebhook{{Name: "namespace.sidecar-injector.istio.io", ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: istioNamespace, Name: "istiod"}}}}}
-}
-
-// publish writes the trust ConfigMap of every namespace, as the leader does;
-// one that is immutable stays as it is.
+// publish writes the trust ConfigMap of every namespace, as the leader does; one
+// that is immutable stays as it is. Agents' files follow.
 func (m *Mesh) publish(leader *istiod) {
-	namespaces, err := m.Kube.CoreV1().Namespaces().List(m.ctx, metav1.ListOptions{})
-	if err != nil {
-		return // the mesh is ending
+	for _, n := range append(m.meshed(), istioNamespace) {
+		object, err := m.Kube.Tracker().Get(configMaps(), n, trustConfigMap)
+		cm, _ := object.(*corev1.ConfigMap)
+		switch {
+		case err != nil:
+			cm = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: trustConfigMap, Namespace: n, ResourceVersion: "1", Labels: map[string]string{"istio.io/config": "true"}}, Data: map[string]string{pki.RootFile: string(leader.roots)}}
+			_ = m.Kube.Tracker().Create(configMaps(), cm, n) // the namespace may be gone
+		case cm.Immutable != nil && *cm.Immutable || cm.Data[pki.RootFile] == string(leader.roots):
+			continue
+		default:
+			cm = cm.DeepCopy()
+			cm.Data = map[string]string{pki.RootFile: string(leader.roots)}
+			cm.ResourceVersion = versionOf(cm.ResourceVersion)
+			_ = m.Kube.Tracker().Update(configMaps(), cm, n)
+		}
+		if m.spec.FileLag <= 0 {
+			m.refresh(n)
+			continue
+		}
+		m.after(m.spec.FileLag, func() { m.refresh(n) })
 	}
-	for _, n := range namespaces.Items {
-		if n.Name == "kube-system" {
-			continue
-		}
-		maps := m.Kube.CoreV1().ConfigMaps(n.Name)
-		data := map[string]string{pki.RootFile: string(leader.roots)}
-		cm, err := maps.Get(m.ctx, "istio-ca-root-cert", metav1.GetOptions{})
-		if err != nil {
-			_, _ = maps.Create(m.ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "istio-ca-root-cert", Namespace: n.Name}, Data: data}, metav1.CreateOptions{})
-			continue
-		}
-		if cm.Immutable == nil || !*cm.Immutable {
-			cm.Data = data
-			_, _ = maps.Update(m.ctx, cm, metav1.UpdateOptions{})
+}
+
+// refresh brings a namespace's trust ConfigMap to its agents' files.
+func (m *Mesh) refresh(namespace string) {
+	file := m.trustFile(namespace)
+	for _, p := range m.proxies {
+		if p.namespace == namespace && !p.vm {
+			p.file = file
 		}
 	}
 }
 
+func (m *Mesh) trustFile(namespace string) []*pki.Certificate {
+	object, err := m.Kube.Tracker().Get(configMaps(), namespace, trustConfigMap)
+	if err != nil {
+		return nil // a pod without it does not start
+	}
+	bundle, err := m.parsed(object.(*corev1.ConfigMap).Data[pki.RootFile])
+	if err != nil {
+		return nil
+	}
+	return bundle.Certs
+}
+
+const trustConfigMap = "istio-ca-root-cert"
+
+func configMaps() schema.GroupVersionResource {
+	return corev1.SchemeGroupVersion.WithResource("configmaps")
+}
+
+// patchWebhooks writes this replica's roots into its revision's webhooks.
 func (m *Mesh) patchWebhooks(i *istiod) {
-	hooks := m.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	list, err := hooks.List(m.ctx, metav1.ListOptions{})
+	hooks := admissionv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
+	object, err := m.Kube.Tracker().Get(hooks, "", i.plane.webhook().Name)
 	if err != nil {
-		return
+		return // somebody has deleted it
 	}
-	for _, c := range list.Items {
-		for j := range c.Webhooks {
-			c.Webhooks[j].ClientConfig.CABundle = bytes.Clone(i.roots)
-		}
-		_, _ = hooks.Update(m.ctx, &c, metav1.UpdateOptions{})
+	c := object.(*admissionv1.MutatingWebhookConfiguration).DeepCopy()
+	for j := range c.Webhooks {
+		c.Webhooks[j].ClientConfig.CABundle = bytes.Clone(i.roots)
 	}
+	c.ResourceVersion = versionOf(c.ResourceVersion)
+	_ = m.Kube.Tracker().Update(hooks, c, "")
 }
 
-// shake has every pair of proxies judge each other, by Envoy's rules: the ground
-// truth that no verdict of the product can change.
-func (m *Mesh) shake() {
-	at := m.clock.Now()
-	for _, client := range m.proxies {
-		for _, server := range m.proxies {
-			m.judged++
-			answer := pki.Verify(pki.Question{Judge: pki.Envoy, Roots: server.roots(), Chain: client.chain, At: at, Usage: pki.ClientAuth})
-			if answer.Result == pki.Accepted {
-				answer = pki.Verify(pki.Question{Judge: pki.Envoy, Roots: client.roots(), Chain: server.chain, At: at, Usage: pki.ServerAuth})
-			}
-			if answer.Result != pki.Accepted {
-				m.failed = append(m.failed, Failure{At: at, Client: client.ref(), Server: server.ref(), Reason: answer.Reason})
-			}
-		}
+// random is a share of d, none where nothing is drawn.
+func (m *Mesh) random(d time.Duration) time.Duration {
+	if m.spec.Random == nil || d <= 0 {
+		return 0
 	}
+	return time.Duration(m.spec.Random.Int64N(int64(d)))
 }
 
-// after runs f when d has passed, unless the mesh has ended.
+// after runs f, with the mesh to itself, when d has passed, unless the mesh has
+// ended. Every event is judged by itself, as what happens at one moment here comes
+// one after another in a mesh; in large meshes only what stands at the end of a
+// moment is.
 func (m *Mesh) after(d time.Duration, f func()) {
-	go func() {
-		select {
-		case <-m.ctx.Done():
-		case <-m.clock.After(d):
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if m.ctx.Err() == nil {
-				f()
+	m.schedule.after(d, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.ctx.Err() == nil {
+			f()
+			if len(m.proxies) <= pairwise {
+				m.settle()
 			}
 		}
-	}()
+	})
+}
+
+// idle judges what the last events have changed.
+func (m *Mesh) idle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settle()
+}
+
+func (m *Mesh) settle() {
+	if m.unjudged && m.ctx.Err() == nil {
+		m.traffic.settle(m.clock.Now())
+		m.shake()
+		m.traffic.settle(m.clock.Now())
+		m.forget()
+	}
+}
+
+// change has all pairs judged anew, once what else happens at this moment has.
+func (m *Mesh) change() {
+	m.unjudged = true
+	m.schedule.after(0, func() {})
 }
 
 // versionOf counts an object's changes.

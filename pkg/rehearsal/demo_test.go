@@ -1,0 +1,70 @@
+package rehearsal_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+)
+
+type wall struct{}
+
+func (wall) Now() time.Time                         { return time.Now() }
+func (wall) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Every built-in mesh is whole as one sees it from outside: nothing unread, no pair
+// that fails, every proxy reached as its flags say.
+func TestDemosAreWhole(t *testing.T) {
+	for _, name := range rehearsal.Demos() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				d, err := rehearsal.Demo(ctx, wall{}, name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := d.Mesh.Collector().Collect(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(s.Gaps) > 0 {
+					t.Errorf("gaps: %v", s.Gaps)
+				}
+				if len(s.Proxies) != 40 {
+					t.Errorf("%d proxies", len(s.Proxies))
+				}
+				want := mesh.ReachPush
+				if name == "cold" {
+					want = mesh.ReachRenewal
+				}
+				for _, p := range s.Proxies {
+					if p.Loaded == nil || p.Reach != want {
+						t.Errorf("%s: %s (%s), %s", p.Ref(), p.Reach, p.ReachWhy, p.Error)
+					}
+				}
+				if failed, judged := d.Mesh.Failures(); len(failed) > 0 || judged < 1600 {
+					t.Errorf("%d of %d pairs failed", len(failed), judged)
+				}
+			})
+		})
+	}
+}
+
+func TestScaledClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		clock := rehearsal.Scaled{Base: wall{}, Start: began, Speed: 60}
+		<-clock.After(time.Hour)
+		if real := time.Since(began); real != time.Minute {
+			t.Errorf("an hour took %s", real)
+		}
+		if now := clock.Now(); !now.Equal(began.Add(time.Hour)) {
+			t.Errorf("it is %s", now)
+		}
+	})
+}

@@ -1,0 +1,179 @@
+package scenario_test
+
+import (
+	"context"
+	"crypto/x509/pkix"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+type wall struct{}
+
+func (wall) Now() time.Time                         { return time.Now() }
+func (wall) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+type finding = check.Finding
+
+const ttl = time.Hour
+
+// bench is a mesh, what it is rotated to, and what happened.
+type bench struct {
+	t                *testing.T
+	ctx              context.Context
+	mesh             *rehearsal.Mesh
+	trial            *scenario.Trial
+	oldRoot, newRoot *pki.Authority
+	old, new         *pki.Authority
+	foreign          *pki.Authority
+	held             string
+}
+
+func (b *bench) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) ca(name string) (root, signer *pki.Authority) {
+	b.t.Helper()
+	root, err := pki.NewRoot(pki.Request{Subject: pkix.Name{CommonName: "root " + name}, Now: time.Now(), PathLen: -1})
+	b.must(err)
+	signer, err = root.NewIntermediate(pki.Request{Subject: pkix.Name{CommonName: "intermediate " + name}, Now: time.Now()})
+	b.must(err)
+	return root, signer
+}
+
+// newBench starts the mesh of a row. It is for the inside of a synctest bubble.
+func newBench(t *testing.T, change func(*bench, *rehearsal.Spec)) *bench {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	b := &bench{t: t, ctx: ctx}
+	t.Cleanup(func() {
+		cancel()
+		synctest.Wait() // no goroutine stays
+	})
+	b.oldRoot, b.old = b.ca("A")
+	b.newRoot, b.new = b.ca("B")
+	b.foreign, _ = b.ca("F")
+	spec := rehearsal.Spec{CA: b.old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: ttl, Lag: time.Second}
+	if change != nil {
+		change(b, &spec)
+	}
+	var err error
+	b.mesh, err = rehearsal.New(ctx, wall{}, spec)
+	b.must(err)
+	b.trial = &scenario.Trial{Mesh: b.mesh, Clock: wall{}, Config: rotation.Config{New: b.new, CSRProof: true, TrustFileWait: 30 * time.Second}}
+	return b
+}
+
+func TestScenario(t *testing.T) {
+	for _, r := range table() {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { play(t, r) })
+		})
+	}
+}
+
+func play(t *testing.T, r row) {
+	b := newBench(t, r.spec)
+	if r.cross {
+		cross, err := b.oldRoot.CrossSign(b.newRoot.Cert, time.Now())
+		b.must(err)
+		b.trial.Config.Cross = cross
+	}
+	if r.spoil != nil {
+		r.spoil(b)
+	}
+	if r.by != nil {
+		r.by(b)
+		b.later()
+		if failed := b.failed(); (len(failed) > 0) != r.breaks {
+			t.Errorf("by hand: %d pairs failed: %v", len(failed), failed[:min(1, len(failed))])
+		}
+		return
+	}
+	out := b.trial.Run(b.ctx)
+	b.expect(r, out)
+	if len(b.failed()) > 0 {
+		t.Errorf("while it was at work: %v", b.failed()[0])
+	}
+	if out.Err == nil {
+		if !out.Proof.Open() {
+			t.Errorf("it is done, and not proven: %v", out.Proof.Blockers[0])
+		}
+		b.later()
+		if len(b.failed()) > 0 {
+			t.Errorf("FALSE PASS: it was called done, and later %v", b.failed()[0])
+		}
+	}
+}
+
+// later is what every mesh meets some day: renewals, a new pod, another istiod.
+func (b *bench) later() {
+	b.t.Helper()
+	time.Sleep(2 * ttl)
+	b.restart()
+	time.Sleep(time.Minute)
+	b.must(b.mesh.StartProxy("a", "late"))
+	time.Sleep(2 * ttl)
+}
+
+func (b *bench) failed() []rehearsal.Failure {
+	b.t.Helper()
+	failed, judged := b.mesh.Failures()
+	if judged == 0 {
+		b.t.Fatal("no pair was judged: nothing is shown")
+	}
+	return failed
+}
+
+func (b *bench) expect(r row, out scenario.Outcome) {
+	b.t.Helper()
+	for _, id := range r.finds {
+		if !slices.ContainsFunc(out.Check.Findings, func(f finding) bool { return f.ID == id }) {
+			b.t.Errorf("check does not find %s: %v", id, out.Check.Findings)
+		}
+	}
+	var gate *rotation.GateError
+	switch {
+	case r.refused != "":
+		if out.Plan == nil || !slices.ContainsFunc(out.Plan.Refusals, func(f rotation.Refusal) bool { return f.ID == r.refused && f.Hint != "" }) {
+			b.t.Errorf("it is not refused by %s: %v, %v", r.refused, out.Plan.Refusals, out.Err)
+		}
+		if !errors.Is(out.Err, rotation.ErrRefused) {
+			b.t.Errorf("it ends with %v", out.Err)
+		}
+	case r.closed != "":
+		if !errors.As(out.Err, &gate) || gate.Phase != r.closed || !strings.Contains(out.Err.Error(), r.blocker) {
+			b.t.Errorf("it ends with %v", out.Err)
+		}
+	case r.ends != nil:
+		if out.Err == nil || !r.ends(out.Err) {
+			b.t.Errorf("it ends with %v", out.Err)
+		}
+		// Mended, the same command goes on.
+		b.mesh.Mend()
+		if again := b.trial.Run(b.ctx); again.Err != nil || !again.Proof.Open() {
+			b.t.Errorf("it does not go on: %v", again.Err)
+		}
+	default:
+		if out.Err != nil {
+			b.t.Errorf("it ends with %v", out.Err)
+		}
+		if out.Plan != nil && out.Plan.Strategy != r.strategy {
+			b.t.Errorf("the strategy is %s", out.Plan.Strategy)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+// Package scenario runs the whole product against a mesh in memory: check, plan,
+// rotate and verify, as the commands do.
+package scenario
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// Trial is one mesh and how it is to be rotated.
+type Trial struct {
+	Mesh   *rehearsal.Mesh
+	Clock  rehearsal.Clock
+	Config rotation.Config
+	// Timeout bounds all waits; zero is the plan's longest wait and ten minutes.
+	Timeout time.Duration
+	Accept  map[string]string
+	// Emit is told every Event as it happens; nil where nobody listens.
+	Emit func(rotation.Event)
+	// Holder names the run; "rehearsal" where empty.
+	Holder string
+
+	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
+}
+
+// Outcome is what a Trial came to.
+type Outcome struct {
+	Check  check.Report
+	Plan   *rotation.Plan
+	Events []rotation.Event
+	// Err is the rotation's end, nil where it is done. Proof is what a look at the
+	// mesh afterwards, by the proof of the end, came to.
+	Err   error
+	Proof rotation.Status
+}
+
+// Look reads the whole mesh and asks its istiods.
+func (t *Trial) Look(ctx context.Context) (*mesh.Snapshot, error) {
+	s, err := t.Mesh.Collector().Collect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.trusted = nil
+	for _, n := range s.Namespaces {
+		if n.Trust != nil && slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.Namespace == n.Name }) {
+			t.trusted = append(t.trusted, n.Trust.Bundle.Certs...)
+		}
+	}
+	for _, p := range s.ControlPlanes {
+		t.trusted = append(t.trusted, p.CA.Root.Certs...)
+	}
+	t.Mesh.Prober(t.Config.CSRProof).Probe(ctx, s, t.trusted)
+	return s, nil
+}
+
+// Observe is the engine's look.
+func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snapshot, error) {
+	s, err := t.Mesh.Collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Known: o.Settled})
+	if err != nil {
+		return nil, err
+	}
+	prober := t.Mesh.Prober(t.Config.CSRProof)
+	prober.Strongest = true
+	prober.Probe(ctx, s, slices.Concat(o.Vouching, t.trusted))
+	return s, nil
+}
+
+// Run looks, checks, plans, rotates from wherever the mesh stands, and verifies.
+func (t *Trial) Run(ctx context.Context) (out Outcome) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return Outcome{Err: err}
+	}
+	out.Check = check.Run(s, check.DefaultPolicy())
+	staged, err := rotation.FindStaged(ctx, t.Mesh.Kube, "istio-system")
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	config := t.Config
+	if staged != nil {
+		config.New, config.Cross, config.Strategy = staged.New, staged.Cross, staged.Strategy
+		rotation.Rewind(s, staged)
+	}
+	out.Plan = rotation.NewPlan(s, config)
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: t.Clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
+		Emit: func(e rotation.Event) {
+			out.Events = append(out.Events, e)
+			if t.Emit != nil {
+				t.Emit(e)
+			}
+		}}
+	if t.Holder != "" {
+		engine.Holder = t.Holder
+	}
+	if t.Timeout == 0 {
+		engine.Timeout = out.Plan.Cost.LongestWait + 10*time.Minute
+	}
+	if out.Err = engine.Run(ctx, out.Plan, staged); out.Err != nil {
+		return out
+	}
+	if s, out.Err = t.Look(ctx); out.Err == nil {
+		out.Proof = out.Plan.Target().Judge(s, t.Accept)
+	}
+	return out
+}
