@@ -45,6 +45,8 @@ type Target struct {
 	// Info asks for the proxy's own word on its release too: worth a request where
 	// its image does not name one.
 	Info bool
+	// Bootstrap asks for the proxy's TLS context to the control plane too.
+	Bootstrap bool
 }
 
 // Result is what one target answered; exactly one of Loaded and Err is set.
@@ -105,16 +107,27 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		return nil, nil, err
 	}
 	loaded, err := ParseSecrets(raw, r.Now())
+	if errors.Is(err, ErrNoSecrets) {
+		loaded, err = mounted(ctx, client, r.Now(), err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	// What follows is read over the same connection. It is confirmation: without it
 	// the first stands, and says that it stands alone.
-	if raw, err = get(ctx, client, "/certs"); err == nil {
-		loaded.Contexts, err = ParseCerts(raw)
+	if loaded.Evidence == EvidenceConfigDump {
+		if raw, err = get(ctx, client, "/certs"); err == nil {
+			loaded.Contexts, err = ParseCerts(raw)
+		}
+		if err != nil {
+			loaded.ContextsError = err.Error()
+		}
 	}
-	if err != nil {
-		loaded.ContextsError = err.Error()
+	if target.Bootstrap {
+		// Without an answer it stays unknown how the proxy is secured there.
+		if raw, err = get(ctx, client, "/config_dump?mask=bootstrap"); err == nil {
+			loaded.ControlPlane, _ = ParseBootstrap(raw)
+		}
 	}
 	if target.Info {
 		// Without an answer the release stays unknown, which is what it is.
@@ -132,6 +145,27 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		}
 	}
 	return loaded, upstreams, nil
+}
+
+// mounted reads a proxy whose certificates are files, as on meshes with a Citadel
+// (Istio 1.0 to 1.4): there are no dynamic secrets, and /certs alone tells what the
+// live contexts use. A proxy without any mesh certificate there is what its dump
+// says it is.
+func mounted(ctx context.Context, client *http.Client, at time.Time, none error) (*Loaded, error) {
+	raw, err := get(ctx, client, "/certs")
+	if err != nil {
+		return nil, errors.Join(none, err)
+	}
+	contexts, err := ParseCerts(raw)
+	if err != nil {
+		return nil, errors.Join(none, err)
+	}
+	for _, c := range contexts {
+		if c.SPIFFE != "" {
+			return &Loaded{At: at, Evidence: EvidenceCerts, Contexts: contexts}, nil
+		}
+	}
+	return nil, none
 }
 
 // client speaks HTTP to the target's admin port over one connection.
