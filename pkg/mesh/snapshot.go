@@ -44,6 +44,9 @@ type Snapshot struct {
 	Gaps []Gap `json:"gaps,omitempty"`
 	// LeftoverCASecret is an istio-ca-secret that no istiod signs with.
 	LeftoverCASecret *CASource `json:"leftoverCASecret,omitempty"`
+	// WorkloadSecrets and Components are those of a mesh with a Citadel.
+	WorkloadSecrets []WorkloadSecret `json:"workloadSecrets,omitempty"`
+	Components      []Component      `json:"components,omitempty"`
 }
 
 // Cluster says where the Snapshot was taken.

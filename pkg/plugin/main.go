@@ -88,7 +88,7 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	cluster.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
-		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCACommand(streams), newVersionCommand(streams),
+		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newVersionCommand(streams),
 	)
 	return root
 }
