@@ -88,7 +88,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 		steps = append(steps, g.meshConfig)
 	}
 	if parts.Surroundings {
-		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.citadelMesh)
+		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.citadelMesh, g.policies)
 	}
 	if parts.Proxies {
 		steps = append(steps, func(ctx context.Context) { g.proxies(ctx, parts) })
@@ -99,6 +99,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	}
 	wg.Wait()
 	s.Remotes = append(s.Remotes, g.networks...)
+	s.MTLS.Policies = g.policy
 	g.managed()
 	g.tags()
 	if parts.Surroundings {
@@ -130,6 +131,11 @@ type gatherer struct {
 	partial    bool                   // not every namespace was listed
 	networks   []Remote               // meshNetworks
 	bare       []bare                 // pods without a proxy
+	policy     []MTLSPolicy
+
+	once             sync.Once
+	discoveredGroups map[string][]string // versions by API group
+	discoveryError   error
 }
 
 // gap notes a part that could not be read.

@@ -11,6 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// MutualTLS is the value by which the mesh config of Istio 1.0 to 1.4 turns mutual
+// TLS on (istio 1.4.0 mesh/v1alpha1/config.proto, AuthenticationPolicy).
+const MutualTLS = "MUTUAL_TLS"
+
 // MTLS is what says whether the mesh uses mutual TLS.
 type MTLS struct {
 	// AuthPolicy and ControlPlaneAuthPolicy are those of the mesh config of Istio 1.0

@@ -44,6 +44,8 @@ type Snapshot struct {
 	Gaps []Gap `json:"gaps,omitempty"`
 	// LeftoverCASecret is an istio-ca-secret that no istiod signs with.
 	LeftoverCASecret *CASource `json:"leftoverCASecret,omitempty"`
+	// MTLS is what decides whether mutual TLS is used.
+	MTLS MTLS `json:"mtls,omitzero"`
 	// WorkloadSecrets and Components are those of a mesh with a Citadel.
 	WorkloadSecrets []WorkloadSecret `json:"workloadSecrets,omitempty"`
 	Components      []Component      `json:"components,omitempty"`
