@@ -168,7 +168,7 @@ func (r Rule) unread(s *mesh.Snapshot) (why string, unread bool) {
 
 // Rules are all checks.
 func Rules() []Rule {
-	return slices.Concat(accessRules(), mtlsRules(), citadelRules(), releaseRules(), caRules(), trustRules(), proxyRules(), expiryRules(), reachRules())
+	return slices.Concat(accessRules(), mtlsRules(), citadelRules(), releaseRules(), caRules(), managedRules(), trustRules(), proxyRules(), expiryRules(), reachRules())
 }
 
 // crowd names proxies: one by its name, many by their number and the first.

@@ -137,6 +137,15 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.citadel()
 			w.s.Components[2].Started, w.s.Components[2].Version = clock().Add(-20*day), "1.1.7"
 		}, "citadel-injector", "injector-old-certificate", isError, "1.1.7"},
+		{"S12 issuer of another root", func(w *world) { w.managed().IssuerChain = []*pki.Certificate{w.next.Cert, w.other.Cert} }, "cert-manager-root", "cert-manager-root-changes", isError, "below CN=root B"},
+		{"S12 issuer signs itself", func(w *world) { w.managed().IssuerType = "selfSigned" }, "cert-manager-root", "cert-manager-self-signed", isError, "every renewal"},
+		{"S12 issuer that shows nothing", func(w *world) { m := w.managed(); m.IssuerType, m.IssuerChain = "vault", nil }, "cert-manager-root", "cert-manager-root-unknown", isWarning, "vault"},
+		{"S12 two roots and cert-manager", func(w *world) { w.managed(); w.everywhere(w.root.Cert, w.other.Cert) }, "cert-manager-root", "cert-manager-bundle-shrinks", isError, "2 roots"},
+		{"S16 no CA", func(w *world) { w.managed().IsCA = false }, "cert-manager-policy", "cert-manager-no-ca", isError, ""},
+		{"S16 not ready", func(w *world) { m := w.managed(); m.Ready, m.Why = false, "no issuer" }, "cert-manager-policy", "cert-manager-not-ready", isWarning, "no issuer"},
+		{"S16 renews late", func(w *world) { w.managed().RenewBefore = mesh.Duration(23 * time.Hour) }, "cert-manager-policy", "cert-manager-renews-late", isError, "23h"},
+		{"S16 outlives its issuer", func(w *world) { w.managed().Duration = mesh.Duration(4000 * day) }, "cert-manager-policy", "cert-manager-outlives-issuer", isWarning, "root A"},
+		{"S14 no reload", func(w *world) { w.managed(); w.plane().Flags.AutoReload, w.plane().Version = false, "1.17.0" }, "cert-manager-reload", "cert-manager-not-loaded", isError, "1.17.0"},
 		{"leftover", func(w *world) {
 			w.s.LeftoverCASecret = &mesh.CASource{Namespace: "istio-system", Secret: "istio-ca-secret", Cert: pki.NewBundle(w.other.Cert)}
 		}, "leftover-ca", "leftover-ca", isWarning, "istio-ca-secret"},

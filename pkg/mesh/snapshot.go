@@ -46,6 +46,8 @@ type Snapshot struct {
 	LeftoverCASecret *CASource `json:"leftoverCASecret,omitempty"`
 	// MTLS is what decides whether mutual TLS is used.
 	MTLS MTLS `json:"mtls,omitzero"`
+	// ManagedCAs are cert-manager's Certificates that write a CA Secret.
+	ManagedCAs []ManagedCA `json:"managedCAs,omitempty"`
 	// WorkloadSecrets and Components are those of a mesh with a Citadel.
 	WorkloadSecrets []WorkloadSecret `json:"workloadSecrets,omitempty"`
 	Components      []Component      `json:"components,omitempty"`

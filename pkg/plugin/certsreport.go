@@ -30,13 +30,18 @@ type sharedRoot struct {
 
 // certsCluster is one cluster's inventory.
 type certsCluster struct {
-	Context     string       `json:"context,omitempty"`
-	At          time.Time    `json:"at,omitzero"`
-	TrustDomain string       `json:"trustDomain,omitempty"`
-	CA          []certsCA    `json:"ca"`
-	Planes      []certsPlane `json:"controlPlane"`
-	Items       []certsItem  `json:"items"`
-	Links       []certsLink  `json:"links,omitempty"`
+	Context     string    `json:"context,omitempty"`
+	At          time.Time `json:"at,omitzero"`
+	TrustDomain string    `json:"trustDomain,omitempty"`
+	// MTLS says whether mutual TLS is used, and MTLSWhy by what that is decided.
+	MTLS    check.Use `json:"mtls,omitempty"`
+	MTLSWhy []string  `json:"mtlsWhy,omitempty"`
+	// Managed are cert-manager's Certificates that write the CA.
+	Managed []mesh.ManagedCA `json:"managed,omitempty"`
+	CA      []certsCA        `json:"ca"`
+	Planes  []certsPlane     `json:"controlPlane"`
+	Items   []certsItem      `json:"items"`
+	Links   []certsLink      `json:"links,omitempty"`
 	// Findings are those on lives and ends.
 	Findings []check.Finding `json:"findings,omitempty"`
 	// Error says why the cluster could not be read.
@@ -121,8 +126,10 @@ func newCertsCluster(s *mesh.Snapshot) certsCluster {
 		c.Items = append(c.Items, item)
 	}
 	c.links(s.Proxies)
+	c.MTLS, c.MTLSWhy = check.MTLSUse(s)
+	c.Managed = s.ManagedCAs
 	for _, f := range check.Run(s, check.DefaultPolicy()).Findings {
-		if f.Category == check.Expiry {
+		if f.Category == check.Expiry || strings.HasPrefix(f.ID, "cert-manager-") || strings.HasPrefix(f.ID, "citadel-secret") {
 			c.Findings = append(c.Findings, f)
 		}
 	}
@@ -280,7 +287,15 @@ func (r *certsReport) rows(wide bool) [][]string {
 }
 
 func (c certsCluster) rows(wide bool) [][]string {
-	rows := [][]string{{"trust domain: " + c.TrustDomain}, {"CA", "SUBJECT", "ISSUER", "SERIAL", "FROM", "UNTIL", "DAYS", "SOURCE"}}
+	rows := [][]string{{"trust domain: " + c.TrustDomain}, {"mutual TLS: " + string(c.MTLS) + ": " + strings.Join(c.MTLSWhy, "; ")}}
+	for _, m := range c.Managed {
+		line := fmt.Sprintf("cert-manager: certificate %s/%s by %s (%s), for %s, renewed %s before its end", m.Namespace, m.Name, m.Issuer, cmp.Or(m.IssuerType, "unknown"), time.Duration(m.Duration), time.Duration(m.RenewBefore))
+		if !m.RenewalTime.IsZero() {
+			line += ", next at " + stamp(m.RenewalTime)
+		}
+		rows = append(rows, []string{line})
+	}
+	rows = append(rows, []string{"CA", "SUBJECT", "ISSUER", "SERIAL", "FROM", "UNTIL", "DAYS", "SOURCE"})
 	for _, ca := range c.CA {
 		rows = append(rows, []string{ca.Role, ca.Subject, ca.Issuer, ca.Serial, stamp(ca.NotBefore), stamp(ca.NotAfter), strconv.Itoa(ca.DaysLeft), ca.Source})
 	}
