@@ -177,7 +177,7 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 // above the one before; what stands nowhere in it is left out.
 func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*pki.Certificate, error) {
 	if g.NoSecrets {
-		return nil, errors.New("Secrets were not to be read")
+		return nil, errors.New("it was not to be read")
 	}
 	read := g.secretOf(ctx, namespace, name)
 	if read.err != nil {
@@ -209,19 +209,16 @@ func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*
 // own argument.
 func (g *gatherer) certManagerHome(ctx context.Context) string {
 	list, err := g.Kube.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=cert-manager,app.kubernetes.io/component=controller"})
-	if err != nil {
+	if err != nil || len(list.Items) == 0 {
 		return certManagerHome
 	}
-	for _, d := range list.Items {
-		home := d.Namespace
-		for _, c := range d.Spec.Template.Spec.Containers {
-			for _, arg := range c.Args {
-				if value, ok := strings.CutPrefix(arg, "--cluster-resource-namespace="); ok && !strings.Contains(value, "$(") {
-					home = value
-				}
+	home := list.Items[0].Namespace
+	for _, c := range list.Items[0].Spec.Template.Spec.Containers {
+		for _, arg := range c.Args {
+			if value, ok := strings.CutPrefix(arg, "--cluster-resource-namespace="); ok && !strings.Contains(value, "$(") {
+				home = value
 			}
 		}
-		return home
 	}
-	return certManagerHome
+	return home
 }
