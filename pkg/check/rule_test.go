@@ -146,6 +146,12 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"S16 renews late", func(w *world) { w.managed().RenewBefore = mesh.Duration(23 * time.Hour) }, "cert-manager-policy", "cert-manager-renews-late", isError, "23h"},
 		{"S16 outlives its issuer", func(w *world) { w.managed().Duration = mesh.Duration(4000 * day) }, "cert-manager-policy", "cert-manager-outlives-issuer", isWarning, "root A"},
 		{"S14 no reload", func(w *world) { w.managed(); w.plane().Flags.AutoReload, w.plane().Version = false, "1.17.0" }, "cert-manager-reload", "cert-manager-not-loaded", isError, "1.17.0"},
+		{"G16 files", func(w *world) { first(w).FileMounted = true }, "stragglers", "straggler-file-mounted", isWarning, "a/p1"},
+		{"G16 OUTPUT_CERTS", func(w *world) { first(w).OutputCerts = "/etc/out" }, "stragglers", "straggler-output-certs", isWarning, "Prometheus"},
+		{"G16 paused node", func(w *world) { first(w).Node, w.s.Nodes[0].Ready = "n1", false }, "stragglers", "straggler-paused-node", isWarning, "delete the pod"},
+		{"G16 subPath", func(w *world) {
+			w.s.TrustMounts = []mesh.TrustMount{{Namespace: "a", Pod: "p", Container: "app", Path: "/ca", Fixed: true, Workload: mesh.Workload{Kind: "Deployment", Name: "d"}}}
+		}, "stragglers", "trust-mount-fixed", isWarning, "rollout restart Deployment/d"},
 		{"leftover", func(w *world) {
 			w.s.LeftoverCASecret = &mesh.CASource{Namespace: "istio-system", Secret: "istio-ca-secret", Cert: pki.NewBundle(w.other.Cert)}
 		}, "leftover-ca", "leftover-ca", isWarning, "istio-ca-secret"},
