@@ -49,7 +49,8 @@ func planeObject(plane mesh.ControlPlane) string {
 // optional parts decide about no verdict on trust.
 func optional(resource string) bool {
 	switch resource {
-	case "nodes", "leases", "replicasets", "jobs", "secrets", "services", "workloadentries":
+	case "nodes", "leases", "replicasets", "jobs", "secrets", "services", "workloadentries", "peerauthentications", "destinationrules", "meshpolicies", "policies",
+		"certificates", "issuers", "clusterissuers":
 		return true
 	}
 	return false

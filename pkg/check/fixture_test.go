@@ -109,7 +109,8 @@ func (w *world) signed(ca *pki.Authority, roots ...*pki.Certificate) *proxy.Sign
 func (w *world) proxy(namespace, name string, ca *pki.Authority, roots ...*pki.Certificate) mesh.Proxy {
 	p := mesh.Proxy{
 		Namespace: namespace, Name: name, UID: namespace + name, Kind: mesh.Sidecar, Labels: map[string]string{"app": name}, Version: "1.30.3", VersionFrom: "image tag", Image: "hub/proxyv2:1.30.3",
-		Ready: true, SecretTTL: mesh.Duration(day), GraceRatio: 0.5, XDSAgent: true, Reach: mesh.ReachPush, ReachWhy: "both flags are on",
+		Workload: mesh.Workload{Kind: "Deployment", Name: name},
+		Ready:    true, SecretTTL: mesh.Duration(day), GraceRatio: 0.5, XDSAgent: true, Reach: mesh.ReachPush, ReachWhy: "both flags are on",
 	}
 	w.load(&p, ca, clock().Add(-time.Hour), day, roots...)
 	return p

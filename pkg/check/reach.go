@@ -48,6 +48,7 @@ func reachRules() []Rule {
 			}
 			return all, len(s.Proxies)
 		}},
+		{ID: "stragglers", Category: Reach, About: "nothing is left that istiod does not bring a new root to", Facts: true, Needs: "no proxy was seen", Reads: []string{"pods", "nodes"}, Run: stragglers},
 		{ID: "nodes-ready", Category: Reach, About: "every kubelet refreshes its pods' files", Needs: "no node was seen", Reads: []string{"nodes"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, n := range s.Nodes {
 				if !n.Ready {

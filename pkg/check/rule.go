@@ -21,11 +21,12 @@ const (
 	Proxies Category = "proxies" // what each live proxy has loaded
 	Expiry  Category = "expiry"  // who ends when
 	Reach   Category = "reach"   // how a new root would get everywhere
+	MTLS    Category = "mtls"    // does the mesh depend on its root at all
 )
 
 // Categories are all of them, in the order they are shown.
 func Categories() []Category {
-	return []Category{Access, Release, CA, Trust, Proxies, Expiry, Reach}
+	return []Category{Access, MTLS, Release, CA, Trust, Proxies, Expiry, Reach}
 }
 
 // Finding is one thing that is wrong, or worth knowing, about a mesh.
@@ -187,7 +188,7 @@ func (r Rule) unread(s *mesh.Snapshot) (why string, unread bool) {
 
 // Rules are all checks.
 func Rules() []Rule {
-	return slices.Concat(accessRules(), releaseRules(), caRules(), trustRules(), proxyRules(), expiryRules(), reachRules())
+	return slices.Concat(accessRules(), mtlsRules(), citadelRules(), releaseRules(), caRules(), managedRules(), trustRules(), proxyRules(), expiryRules(), reachRules())
 }
 
 // crowd names proxies: one by its name, many by their number and the first.

@@ -33,6 +33,8 @@ type Collector struct {
 	Timeout     time.Duration
 	// NoSecrets leaves all Secrets unrequested.
 	NoSecrets bool
+	// Bootstraps has every proxy asked how it is secured towards the control plane.
+	Bootstraps bool
 	// Progress is told how many proxies have been read, of how many.
 	Progress func(done, of int)
 	// Where names the cluster: its context and server are kept in the Snapshot.
@@ -86,7 +88,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 		steps = append(steps, g.meshConfig)
 	}
 	if parts.Surroundings {
-		steps = append(steps, g.virtualMachines, g.remotes, g.nodes)
+		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.citadelMesh, g.policies)
 	}
 	if parts.Proxies {
 		steps = append(steps, func(ctx context.Context) { g.proxies(ctx, parts) })
@@ -97,10 +99,12 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	}
 	wg.Wait()
 	s.Remotes = append(s.Remotes, g.networks...)
+	s.MTLS.Policies = g.policy
 	g.managed()
 	g.tags()
 	if parts.Surroundings {
 		g.caSources(ctx)
+		g.managedCAs(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -128,6 +132,11 @@ type gatherer struct {
 	partial    bool                   // not every namespace was listed
 	networks   []Remote               // meshNetworks
 	bare       []bare                 // pods without a proxy
+	policy     []MTLSPolicy
+
+	once             sync.Once
+	discoveredGroups map[string][]string // versions by API group
+	discoveryError   error
 }
 
 // gap notes a part that could not be read.

@@ -109,6 +109,12 @@ func (s *Snapshot) certificates(visit func(**pki.Certificate) error) error {
 			}
 		}
 	}
+	for _, m := range s.ManagedCAs {
+		lists = append(lists, m.IssuerChain)
+	}
+	for _, w := range s.WorkloadSecrets {
+		lists = append(lists, w.Chain, w.Roots)
+	}
 	for _, list := range lists {
 		for i := range list {
 			if err := visit(&list[i]); err != nil {

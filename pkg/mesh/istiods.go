@@ -230,7 +230,7 @@ func (g *gatherer) citadels(ctx context.Context) error {
 		plane := ControlPlane{
 			Namespace: d.Namespace, Name: d.Name, Image: container.Image, Version: versionOfImage(container.Image),
 			Updated: d.Status.UpdatedReplicas, Settled: settled(d), Desired: desired(d), CA: CASource{Kind: CACitadel, Namespace: d.Namespace},
-			citadel: true, selfSigned: slices.Contains(container.Args, "--self-signed-ca=true") || slices.Contains(container.Args, "--self-signed-ca"),
+			Flags: citadelFlags(container.Args), citadel: true, selfSigned: slices.Contains(container.Args, "--self-signed-ca=true") || slices.Contains(container.Args, "--self-signed-ca"),
 		}
 		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 		if err != nil {

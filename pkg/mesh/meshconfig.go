@@ -27,6 +27,11 @@ type meshSettings struct {
 		SPIFFEBundleURL string `json:"spiffeBundleUrl"`
 	} `json:"caCertificates"`
 	DiscoverySelectors []metav1.LabelSelector `json:"discoverySelectors"`
+	AuthPolicy         string                 `json:"authPolicy"`
+	EnableAutoMTLS     *bool                  `json:"enableAutoMtls"`
+	DefaultConfig      struct {
+		ControlPlaneAuthPolicy string `json:"controlPlaneAuthPolicy"`
+	} `json:"defaultConfig"`
 }
 
 // meshConfig reads the ConfigMap istio (istio-REVISION) of every control plane,
@@ -56,6 +61,7 @@ func (g *gatherer) meshConfig(ctx context.Context) {
 			if settings.TrustDomain != "" {
 				domain = settings.TrustDomain
 			}
+			g.mutual(settings)
 			selectors += len(settings.DiscoverySelectors)
 			g.selectors = append(g.selectors, settings.DiscoverySelectors...)
 		}
@@ -121,4 +127,21 @@ func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {
 		g.networks = append(g.networks, Remote{Kind: "mesh-networks", Namespace: cm.Namespace, Name: name})
 	}
 	return settings
+}
+
+// mutual takes what the mesh config says of mutual TLS. Of several control planes
+// the one counts that uses it.
+func (g *gatherer) mutual(settings meshSettings) {
+	m := &g.s.MTLS
+	for _, policy := range []struct {
+		into *string
+		said string
+	}{{&m.AuthPolicy, settings.AuthPolicy}, {&m.ControlPlaneAuthPolicy, settings.DefaultConfig.ControlPlaneAuthPolicy}} {
+		if policy.said != "" && *policy.into != MutualTLS {
+			*policy.into = policy.said
+		}
+	}
+	if on := settings.EnableAutoMTLS; on != nil && (m.AutoMTLS == nil || *on) {
+		m.AutoMTLS = on
+	}
 }

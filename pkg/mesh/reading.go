@@ -10,6 +10,8 @@ import (
 // proxies lists every pod once and reads the proxies among them.
 func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 	var all []Proxy
+	var mounts []TrustMount
+	names := g.trustNames()
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.CoreV1().Pods("").List(ctx, o)
 		if err != nil {
@@ -17,6 +19,9 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 		}
 		for i := range page.Items {
 			pod := &page.Items[i]
+			if !ended(pod) {
+				mounts = append(mounts, trustMountsOf(pod, names)...)
+			}
 			if isZtunnel(pod) && !ended(pod) {
 				all = append(all, ztunnelOf(pod))
 			} else if p, ok := ProxyOf(pod); ok {
@@ -26,12 +31,12 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 			}
 		}
 		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { all, g.bare = nil, nil })
+	}, metav1.ListOptions{}, func() { all, g.bare, mounts = nil, nil, nil })
 	if err != nil {
 		g.gap("pods of all namespaces", "list", "pods", "", err)
 	}
 	g.read(ctx, all, parts)
-	g.s.Proxies = all
+	g.s.Proxies, g.s.TrustMounts = all, mounts
 }
 
 // read fills in what each proxy has loaded, or why that is not known.
@@ -55,7 +60,9 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 	}
 	reader := &proxy.Reader{Dialer: g.Dialer, Now: g.Now, Concurrency: g.Concurrency, Timeout: g.Timeout}
 	done := 0
-	Load(ctx, reader, asked, func(p *Proxy, t *proxy.Target) { t.Counters, t.Info = parts.Counters, p.Version == "" }, func() {
+	Load(ctx, reader, asked, func(p *Proxy, t *proxy.Target) {
+		t.Counters, t.Info, t.Bootstrap = parts.Counters, p.Version == "", g.Bootstraps
+	}, func() {
 		if done++; g.Progress != nil {
 			g.Progress(done, len(asked))
 		}

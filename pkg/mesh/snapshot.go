@@ -44,6 +44,15 @@ type Snapshot struct {
 	Gaps []Gap `json:"gaps,omitempty"`
 	// LeftoverCASecret is an istio-ca-secret that no istiod signs with.
 	LeftoverCASecret *CASource `json:"leftoverCASecret,omitempty"`
+	// TrustMounts are containers that read the trust ConfigMap themselves.
+	TrustMounts []TrustMount `json:"trustMounts,omitempty"`
+	// MTLS is what decides whether mutual TLS is used.
+	MTLS MTLS `json:"mtls,omitzero"`
+	// ManagedCAs are cert-manager's Certificates that write a CA Secret.
+	ManagedCAs []ManagedCA `json:"managedCAs,omitempty"`
+	// WorkloadSecrets and Components are those of a mesh with a Citadel.
+	WorkloadSecrets []WorkloadSecret `json:"workloadSecrets,omitempty"`
+	Components      []Component      `json:"components,omitempty"`
 }
 
 // Cluster says where the Snapshot was taken.

@@ -86,6 +86,9 @@ func (g *gatherer) callsIstiod(config admissionv1.WebhookClientConfig, meta meta
 		if plane.Namespace != config.Service.Namespace {
 			continue
 		}
+		if plane.citadel && config.Service.Name == "istio-sidecar-injector" {
+			return true // the injector of Istio 1.0 to 1.4 is a service of its own
+		}
 		if plane.Name == config.Service.Name || selected && (labelled || strings.HasPrefix(config.Service.Name, "istiod")) {
 			return true
 		}

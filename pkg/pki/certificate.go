@@ -88,3 +88,16 @@ func (c *Certificate) Subject() string {
 	}
 	return "no subject, " + c.fingerprint.Short()
 }
+
+// SPIFFE is the certificate's first SPIFFE ID, "" where it has none.
+func (c *Certificate) SPIFFE() string {
+	if c.X509 == nil {
+		return ""
+	}
+	for _, uri := range c.X509.URIs {
+		if uri.Scheme == "spiffe" {
+			return uri.String()
+		}
+	}
+	return ""
+}

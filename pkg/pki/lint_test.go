@@ -122,7 +122,8 @@ func fileRows(t *testing.T) map[string]fileRow {
 	add("key among the chain", "e:key-in-certificates", func(f *pki.Files) { f.Chain.Data = join(f.Chain.Data, f.CAKey.Data) })
 	add("encrypted key among roots", "e:key-in-certificates", func(f *pki.Files) { f.Root.Data = join(f.Root.Data, odd("ENCRYPTED PRIVATE KEY")) })
 	add("trusted certificate", "e:foreign-block", func(f *pki.Files) { f.Root.Data = odd("TRUSTED CERTIFICATE") })
-	add("request for a certificate", "e:foreign-block", func(f *pki.Files) { f.CACert.Data = odd("CERTIFICATE REQUEST") })
+	// What openssl, step, Vault, cfssl, keytool, shells and kubectl leave.
+	add("request for a certificate", "e:request", func(f *pki.Files) { f.CACert.Data = odd("CERTIFICATE REQUEST") })
 	add("unparsable", "e:unparsable", func(f *pki.Files) { f.Root.Data = join(f.Root.Data, odd("CERTIFICATE")) })
 	add("negative serial", "e:negative-serial", func(f *pki.Files) { f.Root.Data = of(root.Cert, maker(1).Make(&pairs.Cert{DN: "r", Serial: -5})) })
 	add("twice in the chain", "w:duplicate", func(f *pki.Files) { f.Chain.Data = of(two.Cert, one.Cert, one.Cert) })
@@ -136,6 +137,7 @@ func fileRows(t *testing.T) map[string]fileRow {
 	add("chain without the signer", "w:signer-not-in-chain", func(f *pki.Files) { f.Chain.Data = of(one.Cert) })
 	add("chain turned round", "w:chain-order", func(f *pki.Files) { f.Chain.Data = of(one.Cert, two.Cert) })
 	add("chain with a stranger", "w:chain-order", func(f *pki.Files) { f.Chain.Data = of(two.Cert, below(t, other, "stranger", 0).Cert, one.Cert) })
+	forms(t, add, root, one, two)
 	add("the root signs, no chain", "", func(f *pki.Files) { f.CACert.Data, f.Chain.Data = f.Root.Data, nil })
 	add("the root signs, and is the chain", "", func(f *pki.Files) { f.CACert.Data, f.Chain.Data = f.Root.Data, f.Root.Data })
 	return rows

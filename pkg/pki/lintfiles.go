@@ -2,7 +2,6 @@ package pki
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -41,7 +40,7 @@ func (l *linter) content(file File, needed bool) []*Certificate {
 			l.add("key-in-certificates", file.Name, fmt.Sprintf("it holds a %q", block.Type))
 			whole = false
 		case block.Type != "CERTIFICATE":
-			l.add("foreign-block", file.Name, fmt.Sprintf("it holds a %q", block.Type))
+			l.foreign(block.Type, file.Name)
 			whole = false
 		default:
 			c := NewCertificate(block.Bytes)
@@ -71,7 +70,7 @@ func (l *linter) key(file File) {
 	case errors.Is(err, ErrEncryptedKey):
 		l.add("encrypted-key", file.Name, "the key in it is encrypted")
 	case err != nil:
-		l.add("bad-key", file.Name, "it holds no key that can be used: "+err.Error())
+		l.keyForm(file, err)
 	}
 	if block, _ := pem.Decode(file.Data); block != nil && block.Type == "EC PARAMETERS" {
 		l.add("ec-parameters", file.Name, "it begins with EC PARAMETERS")
@@ -96,11 +95,12 @@ func (l *linter) bytes(file File, needed bool) bool {
 		rest = next
 	}
 	if begins == 0 {
-		message := "it is not PEM"
-		if _, err := x509.ParseCertificate(file.Data); err == nil {
-			message = "it is a certificate as DER, not PEM"
-		}
-		l.add("not-pem", file.Name, message)
+		id, message := formOf(file.Data)
+		l.add(id, file.Name, message)
+		return false
+	}
+	if id, message := formOf(file.Data); whole == 0 && id != "not-pem" {
+		l.add(id, file.Name, message)
 		return false
 	}
 	if bytes.HasPrefix(file.Data, []byte("\xef\xbb\xbf")) {
@@ -117,7 +117,11 @@ func (l *linter) bytes(file File, needed bool) bool {
 		return whole > 0
 	}
 	if line := outside(file.Data); line > 0 {
-		l.add("text-outside", file.Name, fmt.Sprintf("line %d is outside its PEM blocks", line))
+		message := fmt.Sprintf("line %d is outside its PEM blocks", line)
+		if bytes.Contains(file.Data, []byte("Bag Attributes")) {
+			message += ": the attributes that openssl pkcs12 writes"
+		}
+		l.add("text-outside", file.Name, message)
 	}
 	return true
 }
@@ -146,6 +150,7 @@ func (l *linter) order(f Files, certs, chain []*Certificate) {
 		return // one of them cannot be read, which is a finding already
 	}
 	signer := certs[0]
+	l.signerFirst(f, certs)
 	if len(certs) > 1 {
 		l.add("extra-certificates", f.CACert.Name, fmt.Sprintf("it holds %d certificates; %s signs", len(certs), signer.Subject()))
 	}

@@ -52,6 +52,16 @@ func newCluster(streams genericiooptions.IOStreams) *cluster {
 	return &cluster{flags: flags, clock: clock}
 }
 
+// in is the cluster of another context of the same kubeconfig. What names a server
+// or a user in particular is the context's own.
+func (c *cluster) in(context string, streams genericiooptions.IOStreams) *cluster {
+	other := newCluster(streams)
+	from, to := c.flags, other.flags
+	to.Context, to.KubeConfig, to.Namespace, to.CacheDir, to.Timeout = &context, from.KubeConfig, from.Namespace, from.CacheDir, from.Timeout
+	to.Impersonate, to.ImpersonateUID, to.ImpersonateGroup = from.Impersonate, from.ImpersonateUID, from.ImpersonateGroup
+	return other
+}
+
 func (c *cluster) addFlags(flags *pflag.FlagSet) {
 	c.flags.AddFlags(flags)
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -96,8 +96,41 @@ func newEnvoyReport(proxies []mesh.Proxy, want pki.Bundle, now time.Time) envoyR
 	return report
 }
 
+// judgeMounted judges an Envoy whose certificates are files (Istio 1.0 to 1.4) by
+// the first CA and the leaf of each live context, which is all that it shows: a
+// bundle of two roots cannot be proven that way.
+func judgeMounted(item envoyItem, contexts []proxy.Context, want pki.Bundle, now time.Time) envoyItem {
+	item.Evidence, item.State = proxy.EvidenceCerts, stateRead
+	if len(want.Certs) > 1 {
+		item.State, item.Reason = stateUnreadable, "its certificates are files: only the first root of a bundle can be seen"
+		return item
+	}
+	for _, c := range contexts {
+		if c.SPIFFE == "" {
+			continue // a gateway's own credential
+		}
+		item.SPIFFE = c.SPIFFE
+		item.Leaf = &certBrief{Serial: c.LeafSerial, NotBefore: c.LeafFrom, NotAfter: c.LeafUntil}
+		if !c.LeafUntil.IsZero() && !now.Before(c.LeafUntil) {
+			item.State, item.Reason = stateExpired, "its certificate ended at "+stamp(c.LeafUntil)
+			return item
+		}
+		for _, root := range briefs(want.Certs) {
+			if c.CASerial != root.Serial || !c.CAFrom.Equal(root.NotBefore) {
+				item.State, item.Reason = stateMissing, fmt.Sprintf("a live context trusts the root valid from %s, and not %s, valid from %s", stamp(c.CAFrom), root.Subject, stamp(root.NotBefore))
+				return item
+			}
+			item.State = stateLoaded
+		}
+	}
+	return item
+}
+
 func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
 	item := envoyItem{Namespace: p.Namespace, Name: p.Name, ProxyKind: p.Kind, Version: p.Version, Upstreams: p.Upstreams}
+	if p.Loaded != nil && p.Loaded.Evidence == proxy.EvidenceCerts && len(p.Loaded.Contexts) > 0 {
+		return judgeMounted(item, p.Loaded.Contexts, want, now)
+	}
 	if p.Loaded == nil || len(p.Loaded.Identities) == 0 || p.Loaded.Identities[0].Leaf() == nil {
 		item.State, item.Reason = stateUnreadable, cmp.Or(p.Error, "it was not read")
 		return item

@@ -23,6 +23,8 @@ type sourceFlags struct {
 	csrProof bool
 	// unread leaves proxies listed and not asked.
 	unread bool
+	// bootstraps asks proxies how they are secured towards the control plane.
+	bootstraps bool
 }
 
 func (f *sourceFlags) addFlags(flags *pflag.FlagSet) {
@@ -51,6 +53,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 	if f.unread {
 		observer.collector.Dialer = nil
 	}
+	observer.collector.Bootstraps = f.bootstraps
 	if isTerminal(streams.ErrOut) {
 		observer.collector.Progress = func(done, of int) {
 			fmt.Fprintf(streams.ErrOut, "\r\x1b[Kreading proxies: %d of %d", done, of)
@@ -187,6 +190,7 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		},
 	}
 	source.addFlags(cmd.Flags())
+	source.bootstraps = true
 	cmd.Flags().BoolVar(&source.unread, "no-proxies", false, "list the proxies, and ask none of them what it has loaded")
 	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or yaml")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this file, which must not be there yet, instead of stdout")

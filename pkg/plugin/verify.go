@@ -33,7 +33,9 @@ type verifyReport struct {
 	Verified   bool            `json:"verified"`
 	Roots      []certBrief     `json:"roots"`
 	Status     rotation.Status `json:"status"`
-	Classes    []check.Class   `json:"classes"`
+	// Secrets are the workload certificates of a Citadel mesh.
+	Secrets rotation.Count `json:"secrets,omitzero"`
+	Classes []check.Class  `json:"classes"`
 	// Refused are the pairs of classes of which one would refuse the other.
 	Refused []check.Pair       `json:"refused,omitempty"`
 	Items   []rotation.Blocker `json:"items"`
@@ -154,6 +156,7 @@ func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verify
 		}
 	}
 	r.NotSeen = check.NotSeen(s)
+	r.secrets(s, want)
 	r.Classes = check.Classes(s)
 	r.pairs = check.Matrix(r.Classes, s.TakenAt)
 	for _, pair := range r.pairs {
@@ -176,6 +179,18 @@ func (r *verifyReport) uncount(ref string) {
 	}
 }
 
+// secrets judges every workload Secret of a Citadel mesh.
+func (r *verifyReport) secrets(s *mesh.Snapshot, want *pki.Bundle) {
+	for _, v := range check.SecretVerdicts(s, want) {
+		r.Secrets.Of++
+		if v.Why == "" {
+			r.Secrets.Ready++
+			continue
+		}
+		r.Items = append(r.Items, rotation.Blocker{Kind: "secret", Object: v.Secret, Why: v.Why, Unknown: v.Unknown})
+	}
+}
+
 // filter drops rows that were not asked for; the verdict is made before.
 func (r *verifyReport) filter(s *mesh.Snapshot, show func(string, map[string]string) bool) {
 	labelled := map[string]map[string]string{}
@@ -185,7 +200,7 @@ func (r *verifyReport) filter(s *mesh.Snapshot, show func(string, map[string]str
 	kept := r.Items[:0]
 	for _, b := range r.Items {
 		namespace, _, ok := strings.Cut(b.Object, "/")
-		if b.Kind != "proxy" || !ok || show(namespace, labelled[b.Object]) {
+		if b.Kind != "proxy" && b.Kind != "secret" || !ok || show(namespace, labelled[b.Object]) {
 			kept = append(kept, b)
 		}
 	}
@@ -233,6 +248,9 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	count("trust ConfigMaps", r.Status.ConfigMaps)
 	count("webhooks", r.Status.Webhooks)
 	count("proxies", r.Status.Proxies)
+	if r.Secrets.Of > 0 {
+		count("workload Secrets", r.Secrets)
+	}
 	for _, root := range r.Roots {
 		rows = append(rows, []string{"root: " + root.Subject + "  " + root.Fingerprint.Short() + "  until " + stamp(root.NotAfter)})
 	}

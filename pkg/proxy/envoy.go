@@ -118,21 +118,9 @@ func ParseSecrets(raw []byte, at time.Time) (*Loaded, error) {
 	case identity.Roots == nil:
 		return nil, fmt.Errorf("secret %q is not active: the proxy has a certificate and no roots", rootSecret)
 	}
-	identity.SPIFFE = spiffeOf(identity.Leaf())
+	identity.SPIFFE = identity.Leaf().SPIFFE()
 	loaded.Identities = []Identity{identity}
 	return loaded, nil
-}
-
-func spiffeOf(leaf *pki.Certificate) string {
-	if leaf.X509 == nil {
-		return ""
-	}
-	for _, uri := range leaf.X509.URIs {
-		if uri.Scheme == "spiffe" {
-			return uri.String()
-		}
-	}
-	return ""
 }
 
 // ParseCerts reads Envoy's /certs. It shows the leaf and the first CA of a

@@ -41,6 +41,9 @@ type Loaded struct {
 	ContextsError string `json:"contextsError,omitempty"`
 	// Info is the proxy's own word on its release, where it was asked for.
 	Info Info `json:"info,omitzero"`
+	// ControlPlane is how its own connection to the control plane is secured, where
+	// that was asked for.
+	ControlPlane *ControlPlaneTLS `json:"controlPlane,omitempty"`
 }
 
 // Identity is one certificate with its key and the roots its peers are judged by.

@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +45,8 @@ type Target struct {
 	// Info asks for the proxy's own word on its release too: worth a request where
 	// its image does not name one.
 	Info bool
+	// Bootstrap asks for the proxy's TLS context to the control plane too.
+	Bootstrap bool
 }
 
 // Result is what one target answered; exactly one of Loaded and Err is set.
@@ -97,37 +101,62 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		return loaded, nil, err
 	}
 	paths := []string{"/config_dump?resource=dynamic_active_secrets", "/certs"}
-	if target.Info {
-		paths = append(paths, "/server_info")
+	more := func(wanted bool, path string) int {
+		if !wanted {
+			return -1
+		}
+		paths = append(paths, path)
+		return len(paths) - 1
 	}
-	if target.Counters {
-		paths = append(paths, clustersPath)
-	}
+	info, bootstrap, clusters := more(target.Info, "/server_info"), more(target.Bootstrap, "/config_dump?mask=bootstrap"), more(target.Counters, clustersPath)
 	answers := r.ask(ctx, target, paths...)
-	if answers[0].err != nil {
-		return nil, nil, answers[0].err
-	}
-	loaded, err := ParseSecrets(answers[0].raw, r.Now())
+	loaded, err := secretsOf(answers[0], answers[1], r.Now())
 	if err != nil {
 		return nil, nil, err
 	}
-	// This is confirmation: without it the first stands, and says that it stands alone.
-	if err = answers[1].err; err == nil {
-		loaded.Contexts, err = ParseCerts(answers[1].raw)
+	// Without an answer it stays unknown how the proxy is secured towards its istiod,
+	// and of which release it is.
+	if bootstrap >= 0 && answers[bootstrap].err == nil {
+		loaded.ControlPlane, _ = ParseBootstrap(answers[bootstrap].raw)
 	}
-	if err != nil {
-		loaded.ContextsError = err.Error()
-	}
-	if target.Info && answers[2].err == nil {
-		// Without an answer the release stays unknown, which is what it is.
-		loaded.Info, _ = ParseInfo(answers[2].raw)
+	if info >= 0 && answers[info].err == nil {
+		loaded.Info, _ = ParseInfo(answers[info].raw)
 	}
 	var upstreams []Upstream
-	if target.Counters {
-		counters := answers[len(answers)-1]
-		if upstreams, err = counters.upstreams, counters.err; err != nil {
+	if clusters >= 0 {
+		if upstreams, err = answers[clusters].upstreams, answers[clusters].err; err != nil {
 			return nil, nil, err // counters were asked for: silence about them is no zero
 		}
 	}
 	return loaded, upstreams, nil
+}
+
+// secretsOf puts a proxy's dump and its /certs together. A proxy whose certificates
+// are files, as on meshes with a Citadel (Istio 1.0 to 1.4), has no dynamic secrets:
+// /certs alone tells what its live contexts use. One without any mesh certificate
+// there either is what its dump says it is.
+func secretsOf(dump, certs answer, at time.Time) (*Loaded, error) {
+	if dump.err != nil {
+		return nil, dump.err
+	}
+	loaded, err := ParseSecrets(dump.raw, at)
+	var contexts []Context
+	without := certs.err
+	if without == nil {
+		contexts, without = ParseCerts(certs.raw)
+	}
+	if errors.Is(err, ErrNoSecrets) {
+		if without == nil && slices.ContainsFunc(contexts, func(c Context) bool { return c.SPIFFE != "" }) {
+			return &Loaded{At: at, Evidence: EvidenceCerts, Contexts: contexts}, nil
+		}
+		return nil, errors.Join(err, without)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Confirmation: without it the first stands, and says that it stands alone.
+	if loaded.Contexts = contexts; without != nil {
+		loaded.ContextsError = without.Error()
+	}
+	return loaded, nil
 }

@@ -1,0 +1,112 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// managedRules are about CA Secrets that cert-manager writes; where it writes none
+// there is nothing that they could find.
+func managedRules() []Rule {
+	const noPlane = "no istiod was seen"
+	reads := istiods("certificates", "issuers", "clusterissuers", "secrets")
+	return []Rule{
+		{ID: "cert-manager-root", Category: CA, About: "cert-manager's next renewal keeps the root", Needs: noPlane, Reads: reads, Run: perManaged(managedRoot)},
+		{ID: "cert-manager-policy", Category: CA, About: "cert-manager renews the CA early enough, and as a CA", Needs: noPlane, Reads: reads, Run: perManaged(managedPolicy)},
+		{ID: "cert-manager-reload", Category: CA, About: "istiod loads what cert-manager renews", Needs: noPlane, Reads: reads, Run: perManaged(managedReload)},
+	}
+}
+
+// perManaged looks at each Certificate with the control plane whose Secret it writes.
+func perManaged(run func(*mesh.Snapshot, mesh.ManagedCA, mesh.ControlPlane) []Finding) func(*mesh.Snapshot, Policy) ([]Finding, int) {
+	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+		for _, m := range s.ManagedCAs {
+			for _, plane := range s.ControlPlanes {
+				if plane.Namespace == m.Namespace {
+					all = append(all, run(s, m, plane)...)
+				}
+			}
+		}
+		return all, len(s.ControlPlanes)
+	}
+}
+
+func managedObject(m mesh.ManagedCA) string { return "certificate " + m.Namespace + "/" + m.Name }
+
+// managedRoot sees a change of the root before it happens: istiod takes no root
+// that does not contain the one before (istio-facts B2, H5.6), logs a warning, and
+// cuts over at its next restart.
+func managedRoot(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
+	object := managedObject(m)
+	when := "at its next renewal"
+	if !m.RenewalTime.IsZero() {
+		when = "at its renewal, " + stamp(m.RenewalTime)
+	}
+	const hint = "do not let it renew: put the old root back behind the issuer, or cross-sign the new one, or hand the CA over to an Opaque Secret of its own first"
+	next := m.NextRoot()
+	switch {
+	case m.IssuerType == "selfSigned":
+		all = append(all, Finding{ID: "cert-manager-self-signed", Severity: pki.SeverityError, Object: object, Message: m.Issuer + " is selfSigned: every renewal is a new root, which istiod refuses until it restarts, and then cuts over (" + when + ")", Hint: "sign it by an issuer of the type ca whose own certificate outlives many renewals"})
+	case next == nil:
+		all = append(all, Finding{ID: "cert-manager-root-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it is not known which root the next renewal brings: " + cmp.Or(m.Error, "an issuer of the type "+cmp.Or(m.IssuerType, "unknown")+" shows nothing beforehand"), Hint: "ask whoever runs " + m.Issuer + " whether its root stays"})
+	case len(plane.CA.Root.Certs) == 0:
+	case !slices.ContainsFunc(plane.CA.Root.Certs, next.Equal):
+		all = append(all, Finding{ID: "cert-manager-root-changes", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("%s is below %s (%s), and the mesh trusts %s (%s): %s istiod gets a root that it refuses, and cuts over when it restarts", m.Issuer, next.Subject(), next.Fingerprint().Short(), plane.CA.Root.Certs[0].Subject(), plane.CA.Root.Certs[0].Fingerprint().Short(), when), Hint: hint})
+	case len(plane.CA.Root.Certs) > 1:
+		all = append(all, Finding{ID: "cert-manager-bundle-shrinks", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one: %s the others are gone", len(plane.CA.Root.Certs), when), Hint: hint})
+	}
+	return all
+}
+
+// managedPolicy holds the lives of Certificate, issuer and leaves against each other.
+func managedPolicy(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
+	object := managedObject(m)
+	add := func(id string, severity pki.Severity, hint, format string, args ...any) {
+		all = append(all, Finding{ID: id, Severity: severity, Object: object, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	if !m.IsCA {
+		add("cert-manager-no-ca", pki.SeverityError, "set isCA: true, and the usage 'cert sign'", "it has not isCA: what it writes cannot sign")
+	}
+	if !m.Ready {
+		add("cert-manager-not-ready", pki.SeverityWarning, "'kubectl describe certificate' tells why", "it is not ready: %s", cmp.Or(m.Why, "nothing says why"))
+	}
+	duration, early := time.Duration(m.Duration), time.Duration(m.RenewBefore)
+	wanted := time.Duration(plane.Flags.DefaultWorkloadTTL)
+	for _, p := range s.Proxies {
+		if serves(s, plane, p) {
+			wanted = max(wanted, time.Duration(p.SecretTTL))
+		}
+	}
+	if early < wanted {
+		add("cert-manager-renews-late", pki.SeverityError, "set renewBefore to twice the life of a leaf or more", "it renews %s before its end, and leaves live %s: those signed last outlive their CA, or are cut short", early, wanted)
+	}
+	for _, above := range m.IssuerChain {
+		if above.X509 == nil {
+			continue
+		}
+		left := above.X509.NotAfter.Sub(s.TakenAt)
+		if left < duration {
+			add("cert-manager-outlives-issuer", pki.SeverityWarning, "renew the issuer first; an issuer's new root is a rotation of the mesh's", "it is issued for %s, and %s above it ends in %s, at %s", duration, above.Subject(), left.Round(time.Hour), stamp(above.X509.NotAfter))
+			break
+		}
+	}
+	return all
+}
+
+// managedReload: a renewal that istiod does not load waits on disk until a restart,
+// while the old intermediate runs out (istio-facts B1).
+func managedReload(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
+	if plane.Flags.AutoReload {
+		return nil
+	}
+	hint := "set AUTO_RELOAD_PLUGIN_CERTS=true on istiod (1.14 to 1.17), or upgrade to 1.18 or later"
+	if mesh.Before(plane.Version, "1.14.0") {
+		hint = "upgrade to 1.18 or later; until then restart istiod after each renewal"
+	}
+	return []Finding{{ID: "cert-manager-not-loaded", Severity: pki.SeverityError, Object: managedObject(m), Message: fmt.Sprintf("istiod %s of %s does not watch its CA files: a renewal is in force only after a restart, and the old certificate ends meanwhile", cmp.Or(plane.Version, "of an unknown release"), plane.Namespace), Hint: hint}}
+}

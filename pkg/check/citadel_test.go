@@ -1,0 +1,99 @@
+package check_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// citadel makes the world a mesh of Istio 1.1 in good order, secured throughout.
+func (w *world) citadel() {
+	plane := w.plane()
+	plane.Name, plane.Version, plane.Image = "istio-citadel", "1.1.8", "hub/citadel:1.1.8"
+	plane.CA.Kind, plane.CA.Secret = mesh.CACitadel, "istio-ca-secret"
+	plane.CA.Cert, plane.CA.Chain = plane.CA.Root, pki.Bundle{}
+	plane.Flags = mesh.Flags{DefaultWorkloadTTL: mesh.Duration(90 * day), MaxWorkloadTTL: mesh.Duration(90 * day)}
+	w.s.MTLS = mesh.MTLS{ControlPlaneAuthPolicy: mesh.MutualTLS}
+	w.s.WorkloadSecrets = []mesh.WorkloadSecret{{Namespace: "a", Name: "istio.default", ServiceAccount: "default", Roots: []*pki.Certificate{w.root.Cert},
+		Chain: []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(-day), 90*day)}}}
+	w.s.Components = nil
+	for _, role := range []string{"pilot", "galley", "sidecar-injector"} {
+		w.s.Components = append(w.s.Components, mesh.Component{Namespace: "istio-system", Pod: role + "-1", Role: role, Sidecar: role == "pilot", Ready: true, Version: "1.1.8", Started: clock().Add(-day)})
+	}
+}
+
+// TestP2_CitadelInGoodOrder: the rules on Citadel meshes find nothing where nothing
+// is wrong, nor on meshes of istiod.
+func TestP2_CitadelInGoodOrder(t *testing.T) {
+	for name, prepare := range map[string]func(*world){
+		"istiod": func(*world) {}, "citadel": (*world).citadel,
+		"Pilot without a sidecar, not secured": func(w *world) {
+			w.citadel()
+			w.s.Components[0].Sidecar, w.s.MTLS = false, mesh.MTLS{}
+		},
+	} {
+		w := newWorld(t)
+		prepare(w)
+		for _, f := range w.run().Findings {
+			if strings.HasPrefix(f.ID, "citadel-") || strings.HasPrefix(f.ID, "pilot-") || strings.HasPrefix(f.ID, "galley-") || strings.HasPrefix(f.ID, "injector-") {
+				t.Errorf("%s: %s: %s", name, f.ID, f.Message)
+			}
+		}
+	}
+}
+
+// TestS3_MTLSUse: "not used" exists on Citadel meshes alone, without any policy
+// that accepts mutual TLS, with the control plane not secured, and all of it read.
+func TestS3_MTLSUse(t *testing.T) {
+	yes := true
+	policies := func(modes ...string) func(*mesh.Snapshot) {
+		return func(s *mesh.Snapshot) {
+			for _, mode := range modes {
+				kind := "MeshPolicy"
+				if strings.HasSuffix(mode, "MUTUAL") || mode == "SIMPLE" {
+					kind = "DestinationRule"
+				}
+				s.MTLS.Policies = append(s.MTLS.Policies, mesh.MTLSPolicy{Kind: kind, Name: "default", Mode: mode})
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		istiod bool
+		with   func(*mesh.Snapshot)
+		want   check.Use
+		why    string
+	}{
+		"istiod, nothing asked":   {true, func(*mesh.Snapshot) {}, check.Used, "agents"},
+		"istiod, all disabled":    {true, policies("DISABLE"), check.Used, "DISABLE: MeshPolicy default"},
+		"no policy at all":        {false, func(*mesh.Snapshot) {}, check.NotUsed, "no policy"},
+		"all disabled":            {false, policies("DISABLE", "SIMPLE"), check.NotUsed, ""},
+		"S26 authPolicy":          {false, func(s *mesh.Snapshot) { s.MTLS.AuthPolicy = mesh.MutualTLS }, check.Used, "authPolicy"},
+		"S26 control plane":       {false, func(s *mesh.Snapshot) { s.MTLS.ControlPlaneAuthPolicy = mesh.MutualTLS }, check.Used, "controlPlaneAuthPolicy"},
+		"strict":                  {false, policies("STRICT"), check.Used, "STRICT: MeshPolicy default"},
+		"permissive":              {false, policies("PERMISSIVE"), check.MayBeUsed, "no client"},
+		"permissive and a client": {false, policies("PERMISSIVE", "ISTIO_MUTUAL"), check.Used, "DestinationRule"},
+		"a client with files":     {false, policies("MUTUAL"), check.Used, ""},
+		"permissive, clients send it by themselves": {false, func(s *mesh.Snapshot) { policies("PERMISSIVE")(s); s.MTLS.AutoMTLS = &yes }, check.Used, "enableAutoMtls"},
+		"enableAutoMtls alone":                      {false, func(s *mesh.Snapshot) { s.MTLS.AutoMTLS = &yes }, check.NotUsed, ""},
+		"policies unread":                           {false, func(s *mesh.Snapshot) { s.Gaps = []mesh.Gap{{Part: "rules", Resource: "destinationrules"}} }, check.UseUnknown, "not read: rules"},
+		"mesh config unread":                        {false, func(s *mesh.Snapshot) { s.Gaps = []mesh.Gap{{Part: "mesh config x", Resource: "configmaps"}} }, check.UseUnknown, ""},
+		"policies unread, and used all the same": {false, func(s *mesh.Snapshot) {
+			s.Gaps = []mesh.Gap{{Part: "rules", Resource: "destinationrules"}}
+			policies("STRICT")(s)
+		}, check.Used, ""},
+		"no control plane": {false, func(s *mesh.Snapshot) { s.ControlPlanes = nil }, check.UseUnknown, ""},
+	} {
+		s := &mesh.Snapshot{ControlPlanes: []mesh.ControlPlane{{CA: mesh.CASource{Kind: mesh.CACitadel}}}}
+		if test.istiod {
+			s.ControlPlanes[0].CA.Kind = mesh.CASelfSigned
+		}
+		test.with(s)
+		use, why := check.MTLSUse(s)
+		if use != test.want || !strings.Contains(strings.Join(why, "; "), test.why) {
+			t.Errorf("%s: %s, %q", name, use, why)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package check
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// stragglers names what a new root does not reach by istiod's own means, with what
+// each needs (istio-facts D1, D3, H1). Virtual machines, pods without a proxy and
+// nodes have rules of their own.
+func stragglers(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	var kinds crowds[string]
+	paused := map[string]bool{}
+	for _, n := range s.Nodes {
+		paused[n.Name] = !n.Ready
+	}
+	for _, p := range s.Proxies {
+		for _, kind := range straggling(p, paused) {
+			kinds.add(kind, p.Ref())
+		}
+	}
+	for _, kind := range kinds.order {
+		f := Finding{ID: "straggler-" + kind, Severity: pki.SeverityInfo, Object: crowd(kinds.refs[kind]), proxies: kinds.refs[kind]}
+		f.Message, f.Hint = needs(kind)
+		if kind == "paused-node" || kind == "output-certs" || kind == "file-mounted" {
+			f.Severity = pki.SeverityWarning
+		}
+		all = append(all, f)
+	}
+	for _, m := range s.TrustMounts {
+		f := Finding{ID: "trust-mount", Severity: pki.SeverityInfo, Object: "container " + m.Namespace + "/" + m.Pod + "/" + m.Container, Message: "it reads the mesh's roots from " + m.Path, Hint: "the file follows its ConfigMap within kubelet's refresh; see whether the application reads it again"}
+		if m.Fixed {
+			f.ID, f.Severity = "trust-mount-fixed", pki.SeverityWarning
+			f.Message += ", mounted by subPath: kubelet never refreshes it"
+			f.Hint = "restart it between trusting the new root and signing with it: " + restartOf(m)
+		}
+		all = append(all, f)
+	}
+	return all, len(s.Proxies) + len(s.TrustMounts)
+}
+
+// straggling says in which ways a proxy is off istiod's path, or may miss it.
+func straggling(p mesh.Proxy, paused map[string]bool) (kinds []string) {
+	add := func(kind string, is bool) {
+		if is && !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	add("spire", p.SPIRE)
+	add("file-mounted", p.FileMounted && !p.SPIRE)
+	add("grpc", p.GRPCAgent)
+	add("output-certs", p.OutputCerts != "" && !p.GRPCAgent)
+	add("prov-cert", p.ProvCert != "")
+	add("job", p.Workload.Kind == "Job")
+	add("bare-pod", cmp.Or(p.Workload.Kind, p.Workload.Name) == "")
+	add("paused-node", p.Node != "" && paused[p.Node])
+	return kinds
+}
+
+func needs(kind string) (message, hint string) {
+	switch kind {
+	case "spire":
+		return "gets its certificate and roots from a SPIRE agent", "federate the new root in SPIRE first; istiod's rotation does not reach it"
+	case "file-mounted":
+		return "uses a certificate from mounted files, which istiod does not write", "have whoever writes the files bring the new root before istiod signs with it"
+	case "grpc":
+		return "is proxyless gRPC: the application reads what the agent writes", "it reads its files again every refresh_interval (900 s by default): wait that long at each step"
+	case "output-certs":
+		return "writes its certificates to files for others to read (OUTPUT_CERTS)", "see that these readers, such as a Prometheus, read them again; restart those that do not"
+	case "prov-cert":
+		return "authenticates to istiod with a certificate (PROV_CERT)", "restart istiod between trusting the new root and signing with it: it judges by the roots of its own start"
+	case "job":
+		return "is of a Job: it is never restarted", "let it end, or start it after the rotation; one that lives through it renews as others do"
+	case "bare-pod":
+		return "has no controller: nothing makes it anew", "where it needs a restart, that is yours to do"
+	}
+	return "runs on a node that is not ready: it may come back with the old root", "bring the node back, or delete the pod, before the old root is distrusted"
+}
+
+func restartOf(m mesh.TrustMount) string {
+	switch m.Workload.Kind {
+	case "Deployment", "StatefulSet", "DaemonSet":
+		return "kubectl -n " + m.Namespace + " rollout restart " + m.Workload.Kind + "/" + m.Workload.Name
+	}
+	return "kubectl -n " + m.Namespace + " delete pod " + m.Pod
+}

@@ -1,0 +1,224 @@
+package mesh
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+const (
+	certManagerGroup = "cert-manager.io"
+	// certManagerHome is where a ClusterIssuer's Secrets are, unless the controller is
+	// told otherwise (cert-manager --cluster-resource-namespace, by default its own).
+	certManagerHome = "cert-manager"
+	// certManagerLife is a Certificate's duration where it names none
+	// (cert-manager pkg/apis/certmanager/v1/const.go, DefaultCertificateDuration).
+	certManagerLife = 90 * 24 * time.Hour
+)
+
+// ManagedCA is a cert-manager Certificate that writes a control plane's CA Secret,
+// with the issuer behind it.
+type ManagedCA struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Secret    string `json:"secret"`
+	IsCA      bool   `json:"isCA"`
+	// Duration and RenewBefore are the effective ones, with cert-manager's defaults.
+	Duration    Duration `json:"duration"`
+	RenewBefore Duration `json:"renewBefore"`
+	// Ready and Why are its condition; Issuing is true while a renewal is under way.
+	Ready   bool   `json:"ready"`
+	Why     string `json:"why,omitempty"`
+	Issuing bool   `json:"issuing,omitempty"`
+	// RenewalTime is when cert-manager will renew it, zero where it does not say.
+	RenewalTime time.Time `json:"renewalTime,omitzero"`
+	// Issuer is KIND NAME, IssuerType ca, selfSigned, vault, acme, venafi or external.
+	Issuer      string `json:"issuer"`
+	IssuerType  string `json:"issuerType,omitempty"`
+	IssuerReady bool   `json:"issuerReady"`
+	// IssuerChain is what a ca issuer signs with and what stands above it; the last is
+	// what its next certificate brings as ca.crt. Empty where it cannot be known.
+	IssuerChain []*pki.Certificate `json:"issuerChain,omitempty"`
+	// Error says why issuer or chain could not be read.
+	Error string `json:"error,omitempty"`
+}
+
+// NextRoot is the root that the next renewal brings; nil where it is not known
+// (cert-manager pkg/util/pki/parse_certificate_chain.go: the highest of the chain).
+func (m ManagedCA) NextRoot() *pki.Certificate {
+	if len(m.IssuerChain) == 0 {
+		return nil
+	}
+	return m.IssuerChain[len(m.IssuerChain)-1]
+}
+
+// managedCAs reads the Certificates that write a CA Secret of a control plane.
+func (g *gatherer) managedCAs(ctx context.Context) {
+	const part, kind = "cert-manager's Certificates", "certificates"
+	resource, ok, err := g.served(certManagerGroup, kind)
+	if err != nil {
+		g.gap(part, "list", kind, "", err)
+	}
+	if !ok {
+		return
+	}
+	for _, namespace := range g.homes() {
+		if g.Dynamic == nil {
+			g.gap(part+" in "+namespace, "list", kind, namespace, errors.New("they were not read"))
+			continue
+		}
+		found, err := g.objects(ctx, resource, namespace)
+		if err != nil {
+			g.gap(part+" in "+namespace, "list", kind, namespace, err)
+			continue
+		}
+		for i := range found {
+			name, _, _ := unstructured.NestedString(found[i].Object, "spec", "secretName")
+			if name != pluggedSecret && !slices.ContainsFunc(g.s.ControlPlanes, func(p ControlPlane) bool { return p.Namespace == namespace && p.CA.Secret == name && name != "" }) {
+				continue
+			}
+			m := managedOf(&found[i])
+			g.issuer(ctx, &m, &found[i])
+			g.s.ManagedCAs = append(g.s.ManagedCAs, m)
+		}
+	}
+}
+
+func managedOf(o *unstructured.Unstructured) ManagedCA {
+	text := func(path ...string) string { s, _, _ := unstructured.NestedString(o.Object, path...); return s }
+	m := ManagedCA{Namespace: o.GetNamespace(), Name: o.GetName(), Secret: text("spec", "secretName"), Duration: Duration(certManagerLife)}
+	m.IsCA, _, _ = unstructured.NestedBool(o.Object, "spec", "isCA")
+	if d, err := time.ParseDuration(text("spec", "duration")); err == nil && d > 0 {
+		m.Duration = Duration(d)
+	}
+	// Without a word of it cert-manager renews when a third of the life is left.
+	m.RenewBefore = m.Duration / 3
+	if d, err := time.ParseDuration(text("spec", "renewBefore")); err == nil && d > 0 && Duration(d) < m.Duration {
+		m.RenewBefore = Duration(d)
+	} else if percent, ok, _ := unstructured.NestedInt64(o.Object, "spec", "renewBeforePercentage"); ok && percent > 0 && percent < 100 {
+		m.RenewBefore = m.Duration * Duration(percent) / 100
+	}
+	m.Issuer = cmp.Or(text("spec", "issuerRef", "kind"), "Issuer") + " " + text("spec", "issuerRef", "name")
+	m.RenewalTime, _ = time.Parse(time.RFC3339, text("status", "renewalTime"))
+	m.Ready, m.Why = condition(o, "Ready")
+	m.Issuing, _ = condition(o, "Issuing")
+	return m
+}
+
+// condition is an object's condition, and its message where it is not true.
+func condition(o *unstructured.Unstructured, kind string) (on bool, why string) {
+	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	for _, entry := range all {
+		c, _ := entry.(map[string]any)
+		if c["type"] != kind {
+			continue
+		}
+		if on = c["status"] == "True"; !on {
+			why, _ = c["message"].(string)
+		}
+		return on, why
+	}
+	return false, "it has no condition " + kind
+}
+
+// issuer reads what signs the Certificate, and for a ca issuer its chain, without
+// its key.
+func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstructured.Unstructured) {
+	kind, name, _ := strings.Cut(m.Issuer, " ")
+	group, _, _ := unstructured.NestedString(certificate.Object, "spec", "issuerRef", "group")
+	if group != "" && group != certManagerGroup {
+		m.IssuerType, m.Error = "external", "the issuer is of "+group+": what it signs with is not known here"
+		return
+	}
+	plural, namespace, secrets := "issuers", m.Namespace, m.Namespace
+	if kind == "ClusterIssuer" {
+		plural, namespace, secrets = "clusterissuers", "", g.certManagerHome(ctx)
+	}
+	resource, ok, err := g.served(certManagerGroup, plural)
+	if err == nil && !ok {
+		err = fmt.Errorf("the API server has no %s", plural)
+	}
+	var o *unstructured.Unstructured
+	if err == nil {
+		o, err = g.Dynamic.Resource(resource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	}
+	if err != nil {
+		m.Error = m.Issuer + ": " + err.Error()
+		if refused(err) {
+			g.gap("cert-manager's "+m.Issuer, "get", plural, namespace, err)
+		}
+		return
+	}
+	m.IssuerReady, _ = condition(o, "Ready")
+	spec, _, _ := unstructured.NestedMap(o.Object, "spec")
+	for _, known := range []string{"ca", "selfSigned", "vault", "acme", "venafi"} {
+		if _, ok := spec[known]; ok {
+			m.IssuerType = known
+		}
+	}
+	if m.IssuerType != "ca" {
+		return
+	}
+	secret, _, _ := unstructured.NestedString(o.Object, "spec", "ca", "secretName")
+	if m.IssuerChain, err = g.issuerChain(ctx, secrets, secret); err != nil {
+		m.Error = fmt.Sprintf("secret %s/%s of %s: %v", secrets, secret, m.Issuer, err)
+	}
+}
+
+// issuerChain is tls.crt and ca.crt of a Secret in the order in which each stands
+// above the one before; what stands nowhere in it is left out.
+func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*pki.Certificate, error) {
+	if g.NoSecrets {
+		return nil, errors.New("it was not to be read")
+	}
+	read := g.secretOf(ctx, namespace, name)
+	if read.err != nil {
+		return nil, read.err
+	}
+	if read.secret == nil {
+		return nil, errors.New("there is none")
+	}
+	bundle, err := pki.ParseBundle(read.secret.Data["tls.crt"])
+	if err != nil {
+		return nil, fmt.Errorf("tls.crt: %w", err)
+	}
+	left := bundle.Certs[1:]
+	if more, err := pki.ParseBundle(read.secret.Data["ca.crt"]); err == nil {
+		left = append(slices.Clone(left), more.Certs...)
+	}
+	chain := bundle.Certs[:1:1]
+	for {
+		last := chain[len(chain)-1]
+		next := slices.IndexFunc(left, func(c *pki.Certificate) bool { return !c.Equal(last) && last.SignedBy(c) })
+		if next < 0 || len(chain) > len(left) {
+			return chain, nil
+		}
+		chain = append(chain, left[next])
+	}
+}
+
+// certManagerHome is where ClusterIssuers keep their Secrets, by the controller's
+// own argument.
+func (g *gatherer) certManagerHome(ctx context.Context) string {
+	list, err := g.Kube.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=cert-manager,app.kubernetes.io/component=controller"})
+	if err != nil || len(list.Items) == 0 {
+		return certManagerHome
+	}
+	home := list.Items[0].Namespace
+	for _, c := range list.Items[0].Spec.Template.Spec.Containers {
+		for _, arg := range c.Args {
+			if value, ok := strings.CutPrefix(arg, "--cluster-resource-namespace="); ok && !strings.Contains(value, "$(") {
+				home = value
+			}
+		}
+	}
+	return home
+}

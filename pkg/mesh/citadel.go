@@ -1,0 +1,182 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+)
+
+// What a Citadel (Istio 1.0 to 1.5) leaves in every namespace (istio 1.1.8
+// security/pkg/k8s/controller/workloadsecret.go:55-62).
+const (
+	workloadSecretType   = "istio.io/key-and-cert"
+	workloadSecretPrefix = "istio."
+	workloadAccount      = "istio.io/service-account.name"
+	workloadChainEntry   = "cert-chain.pem"
+)
+
+// citadelTTL is the life of a Citadel's leaves where no argument says otherwise,
+// and the longest one (istio 1.1.8 security/cmd/istio_ca/main.go).
+const citadelTTL = 90 * 24 * time.Hour
+
+// WorkloadSecret is a Citadel's Secret istio.SERVICEACCOUNT, without its key.
+type WorkloadSecret struct {
+	Namespace      string    `json:"namespace"`
+	Name           string    `json:"name"`
+	ServiceAccount string    `json:"serviceAccount"`
+	Created        time.Time `json:"created,omitzero"`
+	// Chain is cert-chain.pem, leaf first; Roots is root-cert.pem.
+	Chain []*pki.Certificate `json:"chain,omitempty"`
+	Roots []*pki.Certificate `json:"roots,omitempty"`
+	// Error says what of it could not be parsed.
+	Error string `json:"error,omitempty"`
+}
+
+// Ref is namespace/name.
+func (w WorkloadSecret) Ref() string { return w.Namespace + "/" + w.Name }
+
+// Matches reports whether its roots are those given, by DER and as sets.
+func (w WorkloadSecret) Matches(roots []*pki.Certificate) bool {
+	return len(roots) > 0 && pki.NewSet(w.Roots...).Equal(pki.NewSet(roots...))
+}
+
+// Component is a pod of Pilot, Galley or the sidecar injector on a Citadel mesh:
+// they mount certificates, and load new ones by their own rules.
+type Component struct {
+	Namespace string `json:"namespace"`
+	Pod       string `json:"pod"`
+	// Role is pilot, galley or sidecar-injector, the value of its label istio.
+	Role string `json:"role"`
+	// Sidecar is true where an Envoy stands in front of it.
+	Sidecar bool      `json:"sidecar"`
+	Ready   bool      `json:"ready"`
+	Version string    `json:"version,omitempty"`
+	Started time.Time `json:"started,omitzero"`
+}
+
+// citadelFlags are the lives that a Citadel is told to grant.
+func citadelFlags(args []string) Flags {
+	f := Flags{DefaultWorkloadTTL: Duration(citadelTTL), MaxWorkloadTTL: Duration(citadelTTL)}
+	for i, arg := range args {
+		name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 {
+			continue
+		}
+		switch name {
+		case "workload-cert-ttl":
+			f.DefaultWorkloadTTL = Duration(d)
+		case "max-workload-cert-ttl":
+			f.MaxWorkloadTTL = Duration(d)
+		}
+	}
+	return f
+}
+
+// citadelMesh reads what only a Citadel mesh has.
+func (g *gatherer) citadelMesh(ctx context.Context) {
+	homes := map[string]bool{}
+	for _, plane := range g.s.ControlPlanes {
+		if plane.citadel && !homes[plane.Namespace] {
+			homes[plane.Namespace] = true
+			g.components(ctx, plane.Namespace)
+		}
+	}
+	if len(homes) > 0 {
+		g.workloadSecrets(ctx)
+	}
+}
+
+// workloadSecrets reads the certificates of every namespace, and lets go of the
+// keys beside them before the next page.
+func (g *gatherer) workloadSecrets(ctx context.Context) {
+	const part = "workload certificates (secrets of type " + workloadSecretType + ")"
+	if g.NoSecrets {
+		g.gap(part, "list", "secrets", "", errors.New("they were not to be read"))
+		return
+	}
+	var all []WorkloadSecret
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.CoreV1().Secrets("").List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Items {
+			if secret := &page.Items[i]; secret.Type == workloadSecretType { // the fake client knows no field selector
+				all = append(all, workloadSecretOf(secret))
+			}
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("type", workloadSecretType).String()}, func() { all = nil })
+	if err != nil {
+		g.gap(part, "list", "secrets", "", err)
+	}
+	slices.SortFunc(all, func(a, b WorkloadSecret) int { return strings.Compare(a.Ref(), b.Ref()) })
+	g.s.WorkloadSecrets = all
+}
+
+func workloadSecretOf(secret *corev1.Secret) WorkloadSecret {
+	w := WorkloadSecret{Namespace: secret.Namespace, Name: secret.Name, ServiceAccount: secret.Annotations[workloadAccount], Created: secret.CreationTimestamp.Time}
+	if w.ServiceAccount == "" {
+		w.ServiceAccount = strings.TrimPrefix(secret.Name, workloadSecretPrefix)
+	}
+	var faults []error
+	for _, entry := range []struct {
+		name string
+		into *[]*pki.Certificate
+	}{{workloadChainEntry, &w.Chain}, {rootEntry, &w.Roots}} {
+		bundle, err := pki.ParseBundle(secret.Data[entry.name])
+		if err != nil {
+			faults = append(faults, errors.New(entry.name+": "+err.Error()))
+			continue
+		}
+		*entry.into = bundle.Certs
+	}
+	if err := errors.Join(faults...); err != nil {
+		w.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return w
+}
+
+func (g *gatherer) components(ctx context.Context, namespace string) {
+	const selector = "istio in (pilot,galley,sidecar-injector)"
+	pods, err := g.pods(ctx, namespace, selector)
+	if err != nil {
+		g.gap("pods of Pilot, Galley and the injector in "+namespace, "list", "pods", namespace, err)
+		return
+	}
+	for i := range pods {
+		pod := &pods[i]
+		if ended(pod) || pod.Labels["app"] == "istiod" {
+			continue
+		}
+		c := Component{Namespace: namespace, Pod: pod.Name, Role: pod.Labels["istio"]}
+		for _, container := range pod.Spec.Containers {
+			if container.Name == "istio-proxy" {
+				c.Sidecar = true
+			} else if c.Version == "" {
+				c.Version = versionOfImage(container.Image)
+			}
+		}
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodReady {
+				c.Ready = condition.Status == corev1.ConditionTrue
+			}
+		}
+		if pod.Status.StartTime != nil {
+			c.Started = pod.Status.StartTime.Time
+		}
+		g.s.Components = append(g.s.Components, c)
+	}
+	slices.SortFunc(g.s.Components, func(a, b Component) int { return strings.Compare(a.Pod, b.Pod) })
+}

@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+const certsExample = `  # who is who: every service account, its SPIFFE ID and the certificates its pods use
+  kubectl meshca certs
+
+  # one namespace, certificate by certificate, with the pods that share each
+  kubectl meshca certs -n payments -o wide
+
+  # the CAs and identities of two clusters, and which roots they share
+  kubectl meshca certs --contexts east,west -o yaml`
+
+type certsOptions struct {
+	sourceFlags
+	contexts []string
+	output   string
+	selector string
+	all      bool
+}
+
+func newCertsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o certsOptions
+	cmd := &cobra.Command{
+		Use:   "certs",
+		Short: "List the mesh's identities and certificates, its CA's and its control plane's",
+		Long: "Lists every service account with its SPIFFE ID and the certificates that stand for it\n" +
+			"now, by what live proxies hold and, on meshes with a Citadel, by its Secrets; the CA with\n" +
+			"its chain; what istiods serve; and how proxies are secured towards the control plane.\n" +
+			"Lives are held against what istiod grants and what is left of the CA. -n and -l filter\n" +
+			"the rows, never the verdict.\n\n" +
+			"Exit codes: 0 all of it was read and holds, 2 something has ended, is made out to another\n" +
+			"or could not be read, 1 it could not be done, 64 bad usage.",
+		Example: certsExample,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) },
+	}
+	o.addFlags(cmd.Flags())
+	o.bootstraps = true
+	outputFlag(cmd, &o.output)
+	filterFlags(cmd, &o.selector, &o.all)
+	cmd.Flags().StringSliceVar(&o.contexts, "contexts", nil, "contexts of the kubeconfig, one for each cluster, instead of the current one")
+	return cmd
+}
+
+func (o *certsOptions) validate() error {
+	if err := o.sourceFlags.validate(); err != nil {
+		return err
+	}
+	if err := validOutput(o.output); err != nil {
+		return err
+	}
+	if len(o.contexts) > 0 && o.from != "" {
+		return usage(errors.New("--contexts and --from-snapshot exclude each other"), "a saved snapshot is of one cluster")
+	}
+	for i, name := range o.contexts {
+		if strings.TrimSpace(name) == "" || slices.Contains(o.contexts[:i], name) {
+			return usage(fmt.Errorf("--contexts %s: %q is empty or stands twice", strings.Join(o.contexts, ","), name), "name each cluster once")
+		}
+	}
+	return nil
+}
+
+func (o *certsOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	show, err := c.filter(o.selector, o.all)
+	if err != nil {
+		return err
+	}
+	report := &certsReport{APIVersion: mesh.APIVersion, Kind: "CertificateInventory"}
+	if len(o.contexts) == 0 {
+		s, err := o.snapshot(ctx, c, streams)
+		if err != nil {
+			return err
+		}
+		report.add(newCertsCluster(s), s, show)
+	}
+	// One cluster that does not answer is a fact beside the others, not their end.
+	var unreachable error
+	for _, name := range o.contexts {
+		s, err := o.snapshot(ctx, c.in(name, streams), streams)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			report.Clusters = append(report.Clusters, certsCluster{Context: name, Error: err.Error()})
+			unreachable = errors.Join(unreachable, fmt.Errorf("context %s: %w", name, err))
+			continue
+		}
+		item := newCertsCluster(s)
+		item.Context = name
+		report.add(item, s, show)
+	}
+	report.share()
+	if err := printResult(streams.Out, o.output, report); err != nil {
+		return err
+	}
+	if unreachable != nil {
+		_, hint := codeOf(unreachable)
+		return failed(unreachable, hint)
+	}
+	return report.failure()
+}
