@@ -77,7 +77,12 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if onTerminal(streams) {
+				return runWizard(cmd.Context(), newWizardBackend(cluster, defaultOptions()), streams, false)
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
@@ -89,6 +94,7 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	root.AddCommand(
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCACommand(streams), newDemoCommand(streams), newVersionCommand(streams),
+		newWizardCommand(cluster, streams),
 	)
 	return root
 }

@@ -70,7 +70,7 @@ type lookMsg struct {
 // progressMsg tells how many proxies are read.
 type progressMsg struct{ done, of int }
 
-func (w *wizard) Init() tea.Cmd { return w.look() }
+func (w *wizard) Init() tea.Cmd { return tea.Batch(w.look(), w.listen()) }
 
 func (w *wizard) look() tea.Cmd {
 	if w.looking {
@@ -78,7 +78,7 @@ func (w *wizard) look() tea.Cmd {
 	}
 	w.looking, w.err, w.done, w.of = true, nil, 0, 0
 	ctx, backend, progress := w.ctx, w.backend, w.progress
-	read := func() tea.Msg {
+	return func() tea.Msg {
 		look, err := backend.Look(ctx, func(done, of int) {
 			select { // the newest count; whoever reads proxies never waits
 			case progress <- [2]int{done, of}:
@@ -87,8 +87,10 @@ func (w *wizard) look() tea.Cmd {
 		})
 		return lookMsg{look, err}
 	}
-	return tea.Batch(read, w.listen())
 }
+
+// listen waits for the next count; there is one who listens, for as long as the
+// wizard lives.
 
 func (w *wizard) listen() tea.Cmd {
 	ctx, progress := w.ctx, w.progress
