@@ -84,7 +84,11 @@ func onTerminal(streams genericiooptions.IOStreams) bool {
 }
 
 func runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
-	options := tui.Options{Backend: b, In: streams.In, Out: streams.Out, Now: time.Now}
+	return wizardOn(ctx, b, time.Now, streams, lines)
+}
+
+func wizardOn(ctx context.Context, b tui.Backend, now func() time.Time, streams genericiooptions.IOStreams, lines bool) error {
+	options := tui.Options{Backend: b, In: streams.In, Out: streams.Out, Now: now}
 	run := tui.Run
 	if lines {
 		run = tui.RunPlain

@@ -101,13 +101,13 @@ func (p *envoyPage) update(m tea.Msg) tea.Cmd {
 
 func (p *envoyPage) view(width, height int) string {
 	wide := width >= 120
-	name := max(20, (width-46)/2)
+	name := max(20, (width-42)*2/3)
 	if wide {
-		name = 36
+		name = 40
 	}
 	rest := max(8, width-4-name-1-10-1-8-1-16-1)
 	row := func(ref, state, serial, from, issuer, evidence, updated string) string {
-		line := fit(ref, name) + " " + fit(state, 10) + " " + fit(serial, 8) + " " + fit(from, 16)
+		line := middle(ref, name) + " " + fit(state, 10) + " " + fit(serial, 8) + " " + fit(from, 16)
 		if wide {
 			return line + " " + fit(issuer, max(8, rest-33)) + " " + fit(evidence, 20) + " " + fit(updated, 11)
 		}
@@ -115,7 +115,6 @@ func (p *envoyPage) view(width, height int) string {
 	}
 	header := row("proxy", "state", "serial", "not before (UTC)", "issuer", "evidence", "updated")
 	lines := []string{p.styles.faint.Render("    " + header)}
-	bottom := p.bottom(width)
 	var pane []string
 	if p.open && p.cursor < len(p.shown) {
 		pane = p.details(p.all[p.shown[p.cursor]], width, max(4, height*2/3))
@@ -132,13 +131,13 @@ func (p *envoyPage) view(width, height int) string {
 		if !e.NotBefore.IsZero() {
 			before = e.NotBefore.UTC().Format("2006-01-02 15:04")
 		}
-		text := row(e.Namespace+"/"+e.Name, e.State, serial, before, e.Issuer, e.Evidence, ago(e.LeafUpdated, p.at))
+		text := row(e.Namespace+"/"+e.Name, e.State, serial, before, commonName(e.Issuer), e.Evidence, ago(e.LeafUpdated, p.at))
 		lines = append(lines, p.line(item{symbol: mark(e.State), text: text}, i == p.cursor, width))
 	}
 	for len(lines) < height-len(pane)-1 {
 		lines = append(lines, "")
 	}
-	return strings.Join(append(append(lines, bottom), pane...), "\n")
+	return strings.Join(append(append(lines, p.bottom(width)), pane...), "\n")
 }
 
 // bottom is the filter and where one is.
@@ -219,5 +218,5 @@ func (p *envoyPage) keys() []key.Binding {
 	if p.typing() {
 		return []key.Binding{named(k.Enter, "done"), named(k.Back, "done")}
 	}
-	return []key.Binding{k.Up, k.Enter, k.Filter, k.Sort, k.PrevStep, k.Again}
+	return []key.Binding{k.Up, k.Enter, k.Filter, k.Sort, k.Again}
 }

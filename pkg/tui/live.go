@@ -74,7 +74,10 @@ const (
 
 func (l *live) facts() []fact {
 	at, of := l.position()
-	now := fmt.Sprintf("Phase %d of %d, %s: %s.", at, of, l.phase, strings.TrimRight(cmp.Or(l.about, "getting ready"), ".?"))
+	now := fmt.Sprintf("Phase %d of %d, %s: %s", at, of, l.phase, cmp.Or(l.about, "getting ready"))
+	if !strings.HasSuffix(now, "?") {
+		now += "."
+	}
 	if l.paused {
 		now = fmt.Sprintf("Paused in phase %d of %d, %s. p goes on from what is true then.", at, of, l.phase)
 	}
@@ -147,7 +150,10 @@ func (l *live) counts(width int) string {
 	s := l.status
 	part := func(what string, c rotation.Count) string {
 		symbol := symbolAhead
-		if c.Of > 0 && c.Ready == c.Of {
+		switch {
+		case c.Of == 0: // not asked in this gate, or not yet
+			return l.styles.paint(symbol, symbol+" "+what+" -")
+		case c.Ready == c.Of:
 			symbol = symbolGood
 		}
 		return l.styles.paint(symbol, symbol+" "+what+fmt.Sprintf(" %d/%d", c.Ready, c.Of))

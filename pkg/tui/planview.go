@@ -100,7 +100,7 @@ func (v *planView) draw() {
 	}
 	brief := func(what string, b rotation.Brief) {
 		if b.Subject != "" {
-			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-12s %s, until %s", what, b.Subject, day(b.NotAfter)), detail: []string{"sha256  " + b.Fingerprint.String()}})
+			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-12s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
 		}
 	}
 	brief("old root", p.OldRoot)

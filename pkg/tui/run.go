@@ -40,7 +40,7 @@ type Outcome struct {
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := newWizard(inner, newCommon(o.Out, o.Now), o.Backend)
+	w := New(inner, o)
 	program := tea.NewProgram(w, tea.WithContext(inner), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithFPS(framesPerSecond),
 		tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithoutSignalHandler())
 	_, err := program.Run()
@@ -52,6 +52,12 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	return w.outcome(ctx), err
 }
 
+// New is the wizard as a model, for who runs it by other means than Run; the
+// renderer of o.Out decides about colour.
+func New(ctx context.Context, o Options) *Wizard {
+	return newWizard(ctx, newCommon(o.Out, o.Now), o.Backend)
+}
+
 func newCommon(out io.Writer, now func() time.Time) common {
 	r := lipgloss.NewRenderer(out)
 	if r.ColorProfile() < termenv.ANSI { // TrueColor and ANSI256 sort before it
@@ -60,7 +66,7 @@ func newCommon(out io.Writer, now func() time.Time) common {
 	return common{keys: newKeyMap(), styles: newStyles(r), now: now}
 }
 
-func (w *wizard) outcome(ctx context.Context) Outcome {
+func (w *Wizard) outcome(ctx context.Context) Outcome {
 	t := w.transition
 	o := Outcome{Interrupted: w.interrupted || ctx.Err() != nil}
 	if t.live == nil || t.finished {

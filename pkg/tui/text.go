@@ -23,6 +23,28 @@ func fit(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))
 }
 
+// middle is fit that leaves out of the middle: names of pods differ at their ends.
+func middle(s string, width int) string {
+	s = plain.Line(s)
+	size := ansi.StringWidth(s)
+	if size <= width || width < 8 {
+		return fit(s, width)
+	}
+	last := width * 2 / 5
+	return fit(ansi.Truncate(s, width-last-1, "")+"…"+ansi.TruncateLeft(s, size-last, ""), width)
+}
+
+// commonName is what people call a certificate by, the whole name where it has
+// none.
+func commonName(name string) string {
+	_, after, ok := strings.Cut(name, "CN=")
+	if !ok {
+		return name
+	}
+	cn, _, _ := strings.Cut(after, ",")
+	return cn
+}
+
 // right is fit with the padding before.
 func right(s string, width int) string {
 	s = cut(s, width)

@@ -136,8 +136,10 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 			p.confirm.SetValue("")
 			p.confirm.Focus()
 			p.err = nil
+		case key.Matches(m, k.Details):
+			p.plan.open = !p.plan.open
 		default:
-			p.plan.items.update(m)
+			p.plan.move(m, k)
 		}
 	case confirming:
 		switch {
@@ -406,13 +408,13 @@ func (p *transition) keys() []key.Binding {
 	case choosing:
 		if p.seen != nil && p.seen.Underway != nil {
 			if p.resumes() {
-				return []key.Binding{named(k.Enter, "plan and go on"), k.NextStep, k.PrevStep}
+				return []key.Binding{named(k.Enter, "plan and go on"), k.NextStep}
 			}
-			return []key.Binding{k.NextStep, k.PrevStep, k.Again}
+			return []key.Binding{k.NextStep, k.Again}
 		}
-		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep, k.PrevStep}
+		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep}
 	case planned:
-		keys := []key.Binding{k.Up, k.Back}
+		keys := []key.Binding{k.Up, k.Details, k.Back}
 		if _, ok := p.plan.another(); ok {
 			keys = append(keys, named(k.Strategy, "other strategy"))
 		}

@@ -171,5 +171,5 @@ func (p *verifyPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil }
 func (p *verifyPage) typing() bool             { return false }
 func (p *verifyPage) keys() []key.Binding {
 	k := p.common.keys
-	return []key.Binding{k.Up, k.Enter, k.NextStep, k.PrevStep, k.Again}
+	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
 }

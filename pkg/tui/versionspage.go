@@ -115,5 +115,5 @@ func (p *versionsPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil
 func (p *versionsPage) typing() bool             { return false }
 func (p *versionsPage) keys() []key.Binding {
 	k := p.common.keys
-	return []key.Binding{k.Up, k.Enter, k.NextStep, k.PrevStep, k.Again}
+	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
 }

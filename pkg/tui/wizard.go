@@ -30,9 +30,9 @@ const (
 
 func stepNames() []string { return []string{"Check", "Versions", "Transition", "Verify", "Envoy"} }
 
-// wizard is the whole program: it composes what its pages draw, and alone decides
+// Wizard is the whole program: it composes what its pages draw, and alone decides
 // about looking, leaving and going from step to step.
-type wizard struct {
+type Wizard struct {
 	common
 	ctx        context.Context
 	backend    Backend
@@ -54,8 +54,8 @@ type wizard struct {
 	interrupted bool
 }
 
-func newWizard(ctx context.Context, c common, b Backend) *wizard {
-	w := &wizard{common: c, ctx: ctx, backend: b, wg: &sync.WaitGroup{}, width: leastWidth, height: leastHeight, progress: make(chan [2]int, 1)}
+func newWizard(ctx context.Context, c common, b Backend) *Wizard {
+	w := &Wizard{common: c, ctx: ctx, backend: b, wg: &sync.WaitGroup{}, width: leastWidth, height: leastHeight, progress: make(chan [2]int, 1)}
 	w.transition = newTransition(ctx, c, b, w.wg)
 	w.pages = []page{newCheckPage(c), newVersionsPage(c), w.transition, newVerifyPage(c), newEnvoyPage(c)}
 	return w
@@ -70,9 +70,9 @@ type lookMsg struct {
 // progressMsg tells how many proxies are read.
 type progressMsg struct{ done, of int }
 
-func (w *wizard) Init() tea.Cmd { return tea.Batch(w.look(), w.listen()) }
+func (w *Wizard) Init() tea.Cmd { return tea.Batch(w.look(), w.listen()) }
 
-func (w *wizard) look() tea.Cmd {
+func (w *Wizard) look() tea.Cmd {
 	if w.looking {
 		return nil
 	}
@@ -92,7 +92,7 @@ func (w *wizard) look() tea.Cmd {
 // listen waits for the next count; there is one who listens, for as long as the
 // wizard lives.
 
-func (w *wizard) listen() tea.Cmd {
+func (w *Wizard) listen() tea.Cmd {
 	ctx, progress := w.ctx, w.progress
 	return func() tea.Msg {
 		select {
@@ -104,7 +104,7 @@ func (w *wizard) listen() tea.Cmd {
 	}
 }
 
-func (w *wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
+func (w *Wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := m.(type) {
 	case tea.WindowSizeMsg:
 		w.width, w.height = m.Width, m.Height
@@ -130,7 +130,7 @@ func (w *wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	return w, nil
 }
 
-func (w *wizard) took(m lookMsg) tea.Cmd {
+func (w *Wizard) took(m lookMsg) tea.Cmd {
 	w.looking, w.err = false, m.err
 	if m.err != nil {
 		return nil
@@ -146,9 +146,9 @@ func (w *wizard) took(m lookMsg) tea.Cmd {
 	return nil
 }
 
-func (w *wizard) page() page { return w.pages[w.at] }
+func (w *Wizard) page() page { return w.pages[w.at] }
 
-func (w *wizard) key(m tea.KeyMsg) tea.Cmd {
+func (w *Wizard) key(m tea.KeyMsg) tea.Cmd {
 	k := w.keys
 	if key.Matches(m, k.Interrupt) {
 		if w.asking || w.stopping {
@@ -198,7 +198,7 @@ func (w *wizard) key(m tea.KeyMsg) tea.Cmd {
 type quitMsg struct{}
 
 // stop ends at once; a rotation that runs is cancelled, and lets go of its Lease.
-func (w *wizard) stop() tea.Cmd {
+func (w *Wizard) stop() tea.Cmd {
 	w.asking = false
 	if !w.transition.running() || w.stopping {
 		w.interrupted = true
@@ -209,7 +209,7 @@ func (w *wizard) stop() tea.Cmd {
 	return nil
 }
 
-func (w *wizard) View() string {
+func (w *Wizard) View() string {
 	width, height := max(20, w.width), max(8, w.height)
 	top := []string{w.head(width), w.steps(width), w.styles.faint.Render(strings.Repeat("─", width))}
 	top = append(top, w.notice(width)...)
@@ -231,7 +231,7 @@ func (w *wizard) View() string {
 	return frame(strings.Join(append(lines, foot...), "\n"), width, height)
 }
 
-func (w *wizard) head(width int) string {
+func (w *Wizard) head(width int) string {
 	name, end := "", ""
 	if w.seen != nil {
 		name = plain.Line(w.seen.Cluster + " / " + w.seen.Namespace)
@@ -245,7 +245,7 @@ func (w *wizard) head(width int) string {
 	return ends(" "+w.styles.title.Render("meshca")+"  "+name, end, width)
 }
 
-func (w *wizard) steps(width int) string {
+func (w *Wizard) steps(width int) string {
 	var parts []string
 	for i, name := range stepNames() {
 		symbol := cmp.Or(w.pages[i].mark(), symbolAhead)
@@ -259,7 +259,7 @@ func (w *wizard) steps(width int) string {
 }
 
 // notice is what stands above everything: a question, a failure, a look at work.
-func (w *wizard) notice(width int) []string {
+func (w *Wizard) notice(width int) []string {
 	var lines []string
 	say := func(style func(...string) string, text string) {
 		for _, line := range wrap(text, width-2, 4) {
@@ -287,26 +287,34 @@ func (w *wizard) notice(width int) []string {
 }
 
 // foot is the help bar: the page's keys, then the wizard's own.
-func (w *wizard) foot(width int) []string {
-	keys := append(w.page().keys(), w.keys.Help, w.keys.Quit)
+func (w *Wizard) foot(width int) []string {
+	last := []key.Binding{w.keys.Help, w.keys.Quit}
 	if w.page().typing() {
-		keys = append(w.page().keys(), w.keys.Interrupt)
+		last = []key.Binding{w.keys.Interrupt}
 	}
-	var parts []string
-	used := 1
-	for _, b := range keys {
-		text := b.Help().Key + " " + b.Help().Desc
-		if used+ansi.StringWidth(text)+3 > width && len(parts) > 0 {
-			break
+	size := func(b key.Binding) int { return ansi.StringWidth(b.Help().Key+" "+b.Help().Desc) + 2 }
+	room := width - 1
+	for _, b := range last {
+		room -= size(b)
+	}
+	var shown []string
+	show := func(b key.Binding) {
+		shown = append(shown, w.styles.title.Render(b.Help().Key)+" "+w.styles.faint.Render(b.Help().Desc))
+	}
+	for _, b := range w.page().keys() {
+		if room -= size(b); room < 0 {
+			break // ? has all of them
 		}
-		used += ansi.StringWidth(text) + 3
-		parts = append(parts, w.styles.title.Render(b.Help().Key)+" "+w.styles.faint.Render(b.Help().Desc))
+		show(b)
 	}
-	return []string{"", " " + strings.Join(parts, "   ")}
+	for _, b := range last {
+		show(b)
+	}
+	return []string{"", " " + strings.Join(shown, "  ")}
 }
 
 // allKeys is the page that ? shows.
-func (w *wizard) allKeys(int) string {
+func (w *Wizard) allKeys(int) string {
 	k := w.keys
 	var lines []string
 	all := append(w.page().keys(), k.PageUp, k.PageDown, k.Home, k.End, k.NextStep, k.PrevStep, k.Jump, k.Again, k.Quit, k.Interrupt)
