@@ -69,7 +69,7 @@ func (p *envoyPage) update(m tea.Msg) tea.Cmd {
 	case tea.MouseMsg:
 		p.scroll(m)
 	case tea.KeyMsg:
-		k := p.common.keys
+		k := p.bound
 		if p.filter.Focused() {
 			if key.Matches(m, k.Enter, k.Back) {
 				p.filter.Blur()
@@ -214,7 +214,7 @@ func (p *envoyPage) mark() string {
 
 func (p *envoyPage) typing() bool { return p.filter.Focused() }
 func (p *envoyPage) keys() []key.Binding {
-	k := p.common.keys
+	k := p.bound
 	if p.typing() {
 		return []key.Binding{named(k.Enter, "done"), named(k.Back, "done")}
 	}

@@ -103,7 +103,7 @@ func (f *form) focus() {
 
 // update reports whether the plan was asked for.
 func (f *form) update(m tea.KeyMsg) (asked bool) {
-	q, k := f.current(), f.common.keys
+	q, k := f.current(), f.bound
 	switch {
 	case m.Type == tea.KeyUp:
 		f.at--

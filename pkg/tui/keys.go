@@ -22,7 +22,7 @@ func newKeyMap() keyMap {
 		PageUp: bind("pgup", "page up", "pgup"), PageDown: bind("pgdn", "page down", "pgdown", " "),
 		Home: bind("home", "first", "home", "g"), End: bind("end", "last", "end", "G"),
 		Enter: bind("enter", "details", "enter"), Back: bind("esc", "back", "esc"), Change: bind("←→", "change", "left", "right", " "),
-		Details: bind("d", "details", "d"),
+		Details:  bind("d", "details", "d"),
 		NextStep: bind("tab", "next", "tab"), PrevStep: bind("shift+tab", "step before", "shift+tab"), Jump: bind("1-5", "step", "1", "2", "3", "4", "5"),
 		Again: bind("r", "look again", "r"), Filter: bind("/", "filter", "/"), Sort: bind("s", "sort", "s"), Save: bind("w", "save", "w"),
 		Pause: bind("p", "pause", "p"), Accept: bind("a", "accept", "a"), RollBack: bind("b", "roll back", "b"), Strategy: bind("s", "strategy", "s"),

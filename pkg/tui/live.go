@@ -95,7 +95,7 @@ func (l *live) position() (at, of int) {
 }
 
 func (l *live) time() string {
-	now := l.common.now()
+	now := l.now()
 	text := clock(now.Sub(l.began)) + " so far, " + clock(now.Sub(l.entered)) + " in this phase"
 	if eta, ok := l.eta(now); ok {
 		return text + "; about " + clock(eta) + " to this gate"
@@ -172,7 +172,7 @@ func (l *live) bars(width, most int) []string {
 	})
 	name := min(24, max(12, width/4))
 	room := max(10, min(40, width-name-36))
-	lines := []string{"", l.styles.faint.Render(" " + fit("namespace", name) + right("proxies", 8) + "  " + fit(aim(l.plan.Strategy, l.phase), room+8) + " " + right("unreadable", 10))}
+	lines := []string{"", l.styles.faint.Render(" " + fit("namespace", name) + right("proxies", 8) + "  " + fit(aim(l.phase), room+8) + " " + right("unreadable", 10))}
 	for i, n := range all {
 		if i == most && len(all) > most+1 {
 			done := 0

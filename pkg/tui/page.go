@@ -11,7 +11,7 @@ import (
 
 // common is what every page draws with.
 type common struct {
-	keys   keyMap
+	bound  keyMap
 	styles styles
 	now    func() time.Time
 }
@@ -79,12 +79,12 @@ func (c *items) update(m tea.Msg) {
 	switch m := m.(type) {
 	case tea.KeyMsg:
 		switch {
-		case key.Matches(m, c.common.keys.Enter):
+		case key.Matches(m, c.bound.Enter):
 			c.open = !c.open
-		case key.Matches(m, c.common.keys.Back):
+		case key.Matches(m, c.bound.Back):
 			c.open = false
 		default:
-			c.move(m, c.common.keys)
+			c.move(m, c.bound)
 		}
 	case tea.MouseMsg:
 		c.scroll(m)

@@ -38,7 +38,7 @@ type talk struct {
 func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 	r := lipgloss.NewRenderer(o.Out)
 	r.SetColorProfile(termenv.Ascii)
-	t := &talk{common: common{keys: newKeyMap(), styles: newStyles(r), now: o.Now}, ctx: ctx, backend: o.Backend, in: o.In, lines: bufio.NewReader(o.In), out: o.Out}
+	t := &talk{common: common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}, ctx: ctx, backend: o.Backend, in: o.In, lines: bufio.NewReader(o.In), out: o.Out}
 	err := t.all()
 	if errors.Is(err, io.EOF) || errors.Is(err, errLeft) {
 		err = nil

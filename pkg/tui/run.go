@@ -63,7 +63,7 @@ func newCommon(out io.Writer, now func() time.Time) common {
 	if r.ColorProfile() < termenv.ANSI { // TrueColor and ANSI256 sort before it
 		r.SetColorProfile(termenv.ANSI)
 	}
-	return common{keys: newKeyMap(), styles: newStyles(r), now: now}
+	return common{bound: newKeyMap(), styles: newStyles(r), now: now}
 }
 
 func (w *Wizard) outcome(ctx context.Context) Outcome {

@@ -24,15 +24,15 @@ func stopMeans(s rotation.Strategy, p rotation.Phase) string {
 }
 
 // aim is what a proxy's being ready means in a phase: the head of its bar.
-func aim(s rotation.Strategy, p rotation.Phase) string {
-	switch {
-	case p == rotation.TrustNew:
+func aim(p rotation.Phase) string {
+	switch p {
+	case rotation.TrustNew:
 		return "trusts both roots"
-	case p == rotation.SignNew:
+	case rotation.SignNew:
 		return "signed by the new CA"
-	case p == rotation.SwapTrust || p == rotation.DistrustOld:
+	case rotation.SwapTrust, rotation.DistrustOld:
 		return "trusts the new root"
-	case p == rotation.DropCross || p == rotation.Done:
+	case rotation.DropCross, rotation.Done:
 		return "new root, new CA"
 	}
 	return "as it should be"

@@ -107,7 +107,7 @@ func (p *transition) update(m tea.Msg) tea.Cmd {
 	case tea.MouseMsg:
 		switch p.stage {
 		case planned:
-			p.plan.items.update(m)
+			p.plan.update(m)
 		case ended:
 			p.result.update(m)
 		}
@@ -118,7 +118,7 @@ func (p *transition) update(m tea.Msg) tea.Cmd {
 }
 
 func (p *transition) key(m tea.KeyMsg) tea.Cmd {
-	k := p.common.keys
+	k := p.bound
 	switch p.stage {
 	case choosing:
 		return p.chooseKey(m)
@@ -160,7 +160,7 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	case ended:
 		switch {
 		case key.Matches(m, k.Save):
-			name, text := "meshca-report-"+p.common.now().UTC().Format("20060102-150405")+".md", p.text
+			name, text := "meshca-report-"+p.now().UTC().Format("20060102-150405")+".md", p.text
 			return func() tea.Msg {
 				path, err := p.backend.Save(name, text)
 				return savedMsg{path, err}
@@ -185,7 +185,7 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 		return nil
 	}
 	if p.seen.Underway != nil {
-		if key.Matches(m, p.common.keys.Enter) && p.resumes() {
+		if key.Matches(m, p.bound.Enter) && p.resumes() {
 			return p.ask(Choice{Resume: true, Strategy: p.seen.Underway.Strategy})
 		}
 		return nil
@@ -283,7 +283,7 @@ func (p *transition) take(m eventsMsg) tea.Cmd {
 	p.cancel()
 	p.stage, p.err = ended, m.err
 	p.finished = m.err == nil
-	p.text = ticket(p.seen, p.choice, p.live, m.err, p.backend.Command(p.after()), p.common.now())
+	p.text = ticket(p.seen, p.choice, p.live, m.err, p.backend.Command(p.after()), p.now())
 	var all []item
 	for _, line := range strings.Split(strings.TrimRight(p.text, "\n"), "\n") {
 		all = append(all, item{symbol: " ", text: line})
@@ -321,7 +321,7 @@ func (p *transition) changed() bool {
 }
 
 func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
-	k, l := p.common.keys, p.live
+	k, l := p.bound, p.live
 	if l.typing() {
 		switch {
 		case key.Matches(m, k.Back):
@@ -397,7 +397,7 @@ func (p *transition) mark() string {
 }
 
 func (p *transition) keys() []key.Binding {
-	k := p.common.keys
+	k := p.bound
 	able := func(b key.Binding, a Act) key.Binding {
 		if p.backend.Unable(a) != "" {
 			b.SetHelp(b.Help().Key, "("+b.Help().Desc+")")
@@ -531,7 +531,7 @@ func (p *transition) view(width, height int) string {
 		}
 		return p.form.view(width, height)
 	case planned:
-		return p.plan.items.view(width, height)
+		return p.plan.view(width, height)
 	case confirming:
 		lines := []string{"", "  Type the cluster's name, " + p.styles.title.Render(cut(p.seen.Cluster, width-30)) + ", and press enter to begin:", ""}
 		p.confirm.Width = max(10, width-6)

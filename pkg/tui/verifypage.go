@@ -170,6 +170,6 @@ func (p *verifyPage) mark() string {
 func (p *verifyPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil }
 func (p *verifyPage) typing() bool             { return false }
 func (p *verifyPage) keys() []key.Binding {
-	k := p.common.keys
+	k := p.bound
 	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
 }

@@ -114,6 +114,6 @@ func (p *versionsPage) mark() string {
 func (p *versionsPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil }
 func (p *versionsPage) typing() bool             { return false }
 func (p *versionsPage) keys() []key.Binding {
-	k := p.common.keys
+	k := p.bound
 	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
 }

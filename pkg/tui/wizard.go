@@ -149,7 +149,7 @@ func (w *Wizard) took(m lookMsg) tea.Cmd {
 func (w *Wizard) page() page { return w.pages[w.at] }
 
 func (w *Wizard) key(m tea.KeyMsg) tea.Cmd {
-	k := w.keys
+	k := w.bound
 	if key.Matches(m, k.Interrupt) {
 		if w.asking || w.stopping {
 			return w.stop()
@@ -288,9 +288,9 @@ func (w *Wizard) notice(width int) []string {
 
 // foot is the help bar: the page's keys, then the wizard's own.
 func (w *Wizard) foot(width int) []string {
-	last := []key.Binding{w.keys.Help, w.keys.Quit}
+	last := []key.Binding{w.bound.Help, w.bound.Quit}
 	if w.page().typing() {
-		last = []key.Binding{w.keys.Interrupt}
+		last = []key.Binding{w.bound.Interrupt}
 	}
 	size := func(b key.Binding) int { return ansi.StringWidth(b.Help().Key+" "+b.Help().Desc) + 2 }
 	room := width - 1
@@ -315,7 +315,7 @@ func (w *Wizard) foot(width int) []string {
 
 // allKeys is the page that ? shows.
 func (w *Wizard) allKeys(int) string {
-	k := w.keys
+	k := w.bound
 	var lines []string
 	all := append(w.page().keys(), k.PageUp, k.PageDown, k.Home, k.End, k.NextStep, k.PrevStep, k.Jump, k.Again, k.Quit, k.Interrupt)
 	seen := map[string]bool{}
