@@ -101,7 +101,7 @@ func (l *live) time() string {
 		return text + "; about " + clock(eta) + " to this gate"
 	}
 	if most := l.plan.Cost.LongestWait + l.plan.Cost.FileWaits; most > 0 {
-		return text + fmt.Sprintf("; waits in all up to %s", most)
+		return text + "; waits in all up to " + span(most)
 	}
 	return text
 }

@@ -54,16 +54,19 @@ func costOf(p *rotation.Plan) string {
 	if p.AlreadyDone {
 		return "None: nothing is written."
 	}
-	text := fmt.Sprintf("%d writes; %d certificate requests at once, %d times; %s restarted, no workload restarted",
-		len(p.Steps), p.Cost.CSRs, p.Cost.Bursts, plural(p.Cost.IstiodRestarts, "istiod"))
+	text := plural(len(p.Steps), "write")
+	if p.Cost.CSRs > 0 {
+		text += fmt.Sprintf("; %s at once, %s", plural(p.Cost.CSRs, "certificate request"), plural(p.Cost.Bursts, "time"))
+	}
+	text += fmt.Sprintf("; %s restarted, no workload restarted", plural(p.Cost.IstiodRestarts, "istiod"))
 	if p.Cost.WorkloadRestarts > 0 {
 		text = strings.Replace(text, "no workload restarted", plural(p.Cost.WorkloadRestarts, "workload")+" restarted", 1)
 	}
 	if p.Cost.LongestWait > 0 {
-		text += fmt.Sprintf("; renewals take up to %s", p.Cost.LongestWait)
+		text += "; renewals take up to " + span(p.Cost.LongestWait)
 	}
 	if p.Cost.FileWaits > 0 {
-		text += fmt.Sprintf("; waits for files %s", p.Cost.FileWaits)
+		text += "; waits for files " + span(p.Cost.FileWaits)
 	}
 	return text + "."
 }
@@ -78,11 +81,11 @@ func (v *planView) draw() {
 		all = append(all, item{symbol: symbolWarn, text: r.Object + ": " + r.Why, detail: []string{"hint    " + r.Hint}})
 	}
 	for _, o := range p.Options {
-		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-12s %s", o.Strategy, o.Why)}
+		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-14s %s", o.Strategy, o.Why)}
 		other, priced := v.plans[o.Strategy]
 		switch {
 		case !o.Possible:
-			i.symbol, i.text = symbolBad, fmt.Sprintf("%-12s not possible: %s", o.Strategy, o.Why)
+			i.symbol, i.text = symbolBad, fmt.Sprintf("%-14s not possible: %s", o.Strategy, o.Why)
 		case o.Strategy == p.Strategy:
 			i.symbol = symbolHere
 		}
@@ -100,7 +103,7 @@ func (v *planView) draw() {
 	}
 	brief := func(what string, b rotation.Brief) {
 		if b.Subject != "" {
-			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-12s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
+			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-14s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
 		}
 	}
 	brief("old root", p.OldRoot)
@@ -110,7 +113,7 @@ func (v *planView) draw() {
 		brief("kept root", k)
 	}
 	if len(p.Cost.Lagging) > 0 {
-		all = append(all, item{symbol: symbolNote, text: "last to come  " + strings.Join(p.Cost.Lagging, ", ")})
+		all = append(all, item{symbol: symbolNote, text: "last to come   " + strings.Join(p.Cost.Lagging, ", ")})
 	}
 	v.set(all)
 }

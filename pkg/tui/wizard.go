@@ -214,7 +214,7 @@ func (w *Wizard) View() string {
 	top := []string{w.head(width), w.steps(width), w.styles.faint.Render(strings.Repeat("─", width))}
 	top = append(top, w.notice(width)...)
 	page := w.page()
-	if w.err == nil && (w.seen != nil || w.at == stepCheck) {
+	if w.err == nil && !w.help && (w.seen != nil || w.at == stepCheck) {
 		top = append(top, w.factLines(page.facts(), width)...)
 	}
 	top = append(top, "")
@@ -327,5 +327,5 @@ func (w *Wizard) allKeys(int) string {
 		seen[h.Key] = true
 	}
 	legend := strings.Join([]string{symbolGood + " good", symbolBad + " wrong", symbolWarn + " attention", symbolUnknown + " unknown", symbolHere + " now", symbolAhead + " ahead"}, "   ")
-	return strings.Join(append(lines, "", "  "+legend), "\n")
+	return strings.Join(append([]string{"  " + legend, ""}, lines...), "\n")
 }
