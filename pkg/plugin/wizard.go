@@ -42,7 +42,7 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Example: wizardExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !isTerminal(streams.In) || !lines && !isTerminal(streams.Out) {
+			if !hasTerminal(streams, lines) {
 				fmt.Fprintln(streams.ErrOut, "without a terminal, these commands do the same:\n"+wizardCommands)
 				return usage(errors.New("the wizard needs a terminal"), "use the commands above")
 			}
@@ -76,6 +76,12 @@ func newWizardBackend(c *cluster, o rotateOptions) *wizardBackend {
 // defaultOptions are those of a command line that says nothing.
 func defaultOptions() rotateOptions {
 	return rotateOptions{meshFlags: meshFlags{concurrency: proxy.DefaultConcurrency, proxyTimeout: proxy.DefaultTimeout}, trustFileWait: defaultTrustFileWait}
+}
+
+// hasTerminal reports whether the wizard can be answered, and drawn where it is not
+// of plain lines.
+func hasTerminal(streams genericiooptions.IOStreams, lines bool) bool {
+	return isTerminal(streams.In) && (lines || isTerminal(streams.Out))
 }
 
 // onTerminal reports whether the bare command can show the wizard.
