@@ -4,10 +4,12 @@ package main
 import (
 	"os"
 
+	"github.com/meshca/kubectl-meshca/internal/termguard"
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 func main() {
+	termguard.Restore()
 	os.Exit(plugin.Main(os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 }

@@ -3,6 +3,7 @@ package plugin
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,8 @@ type demoOptions struct {
 	scenario string
 	speed    float64
 	list     bool
+	wizard   bool
+	plain    bool
 	output   string
 }
 
@@ -41,14 +44,17 @@ func newDemoCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Watch a rotation on a built-in mesh: no cluster is needed or touched",
 		Long: "Rotates the root CA of a mesh in memory: 40 proxies in 6 namespaces, two istiods, a\n" +
 			"gateway. Its certificates and judges are real, its clock runs faster. The counters are\n" +
-			"those of every pair of proxies, which know nothing of the rotation.",
-		Example: "  kubectl meshca demo\n  kubectl meshca demo --list\n  kubectl meshca demo --scenario cold --speed 60",
+			"those of every pair of proxies, which know nothing of the rotation. With --wizard the\n" +
+			"wizard guides through it, as it would on a cluster.",
+		Example: "  kubectl meshca demo\n  kubectl meshca demo --list\n  kubectl meshca demo --scenario cold --speed 60\n  kubectl meshca demo --wizard",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), streams) },
 	}
 	cmd.Flags().StringVar(&o.scenario, "scenario", rehearsal.Demos()[0], "the mesh to rotate; --list names them")
 	cmd.Flags().Float64Var(&o.speed, "speed", 0, "how many times as fast as a real mesh (default: what can be watched)")
 	cmd.Flags().BoolVar(&o.list, "list", false, "list the scenarios")
+	cmd.Flags().BoolVar(&o.wizard, "wizard", false, "be guided through it on a terminal")
+	cmd.Flags().BoolVar(&o.plain, "plain", false, "with --wizard: plain lines instead of a screen")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	completions(cmd, "scenario", rehearsal.Demos()...)
 	completions(cmd, "output", "table", "json")
@@ -78,6 +84,9 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if o.wizard && !hasTerminal(streams, o.plain) {
+		return usage(errors.New("the wizard needs a terminal"), "leave --wizard out")
+	}
 	if o.speed == 0 {
 		o.speed = rehearsal.DemoSpeed(o.scenario)
 	}
@@ -87,6 +96,9 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 	d, err := rehearsal.Demo(ctx, clock, o.scenario)
 	if err != nil {
 		return failed(fmt.Errorf("starting the mesh in memory: %w", err), "")
+	}
+	if o.wizard {
+		return runDemoWizard(ctx, d, streams, o.plain)
 	}
 	fmt.Fprintf(streams.ErrOut, "A mesh in memory: %s.\nIts clock runs %g times as fast as yours.\n\n", d.About, o.speed)
 	show := &demonstration{Demonstration: d, streams: streams, printer: newEventPrinter(streams, o.output)}

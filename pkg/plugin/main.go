@@ -80,7 +80,12 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if onTerminal(streams) {
+				return runWizard(cmd.Context(), newWizardBackend(cluster, defaultOptions()), streams, false)
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
@@ -93,6 +98,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
 		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newDemoCommand(streams), newVersionCommand(streams),
+		newWizardCommand(cluster, streams),
 	)
 	return root
 }

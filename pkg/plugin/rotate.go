@@ -92,12 +92,17 @@ func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 	o.meshFlags.addFlags(cmd.Flags())
 	o.caFlags.addFlags(cmd)
 	cmd.Flags().StringVar(&o.strategy, "strategy", "", "hot-bundle or cross-sign (default: the best that is possible)")
+	o.proofFlags(cmd)
+	completions(cmd, "strategy", string(rotation.HotBundle), string(rotation.CrossSign))
+	completions(cmd, "key", keySpecNames()...)
+}
+
+// proofFlags are those that say what is proof enough, whatever the plan.
+func (o *rotateOptions) proofFlags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
 	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
 	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
-	completions(cmd, "strategy", string(rotation.HotBundle), string(rotation.CrossSign))
-	completions(cmd, "key", keySpecNames()...)
 }
 
 func (o *rotateOptions) validate() error {

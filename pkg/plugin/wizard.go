@@ -1,0 +1,122 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/tui"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+const wizardExample = `  # on a terminal: check, audit, rotate, verify and confirm, step by step
+  kubectl meshca wizard
+
+  # the same as plain lines, for a screen reader
+  kubectl meshca wizard --plain`
+
+// wizardCommands are what does without a terminal what the wizard does on one.
+const wizardCommands = `  kubectl meshca check
+  kubectl meshca versions
+  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem
+  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem --yes
+  kubectl meshca verify
+  kubectl meshca envoy`
+
+func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
+	var o rotateOptions
+	var lines bool
+	cmd := &cobra.Command{
+		Use:   "wizard",
+		Short: "Be guided through check, versions, rotation, verification and load confirmation",
+		Long: "Guides through five steps on a terminal: check, versions, transition, verify, envoy.\n" +
+			"Nothing is changed before the cluster's name has been typed. It can be left at any\n" +
+			"moment, and finds what is under way when it is started again.\n\n" +
+			"Exit codes: 0 left in order, 2 a rotation was begun and is not finished, 130 left by\n" +
+			"Ctrl-C, 129 the terminal was lost, 64 there is no terminal, 1 it could not be done.",
+		Example: wizardExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !hasTerminal(streams, lines) {
+				fmt.Fprintln(streams.ErrOut, "without a terminal, these commands do the same:\n"+wizardCommands)
+				return usage(errors.New("the wizard needs a terminal"), "use the commands above")
+			}
+			if err := o.meshFlags.validate(); err != nil {
+				return err
+			}
+			return runWizard(cmd.Context(), newWizardBackend(c, o), streams, lines)
+		},
+	}
+	o.meshFlags.addFlags(cmd.Flags())
+	o.proofFlags(cmd)
+	cmd.Flags().BoolVar(&lines, "plain", false, "plain lines and questions instead of a screen: for screen readers and logs")
+	return cmd
+}
+
+func newWizardBackend(c *cluster, o rotateOptions) *wizardBackend {
+	where := c.where()
+	b := &wizardBackend{connect: func() (*observer, error) { return o.observer(c, false) }, clock: wallClock{}, options: o, cluster: where.Context}
+	if b.cluster == "" {
+		b.cluster = where.Server
+	}
+	if context := c.flags.Context; context != nil && *context != "" {
+		b.flags = append(b.flags, "--context", quoted(*context))
+	}
+	if o.istioNamespace != "" {
+		b.flags = append(b.flags, "--istio-namespace", quoted(o.istioNamespace))
+	}
+	return b
+}
+
+// defaultOptions are those of a command line that says nothing.
+func defaultOptions() rotateOptions {
+	return rotateOptions{meshFlags: meshFlags{concurrency: proxy.DefaultConcurrency, proxyTimeout: proxy.DefaultTimeout}, trustFileWait: defaultTrustFileWait}
+}
+
+// hasTerminal reports whether the wizard can be answered, and drawn where it is not
+// of plain lines.
+func hasTerminal(streams genericiooptions.IOStreams, lines bool) bool {
+	return isTerminal(streams.In) && (lines || isTerminal(streams.Out))
+}
+
+// onTerminal reports whether the bare command can show the wizard.
+func onTerminal(streams genericiooptions.IOStreams) bool {
+	return isTerminal(streams.In) && isTerminal(streams.Out) && os.Getenv("CI") == ""
+}
+
+func runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
+	return wizardOn(ctx, b, time.Now, streams, lines)
+}
+
+func wizardOn(ctx context.Context, b tui.Backend, now func() time.Time, streams genericiooptions.IOStreams, lines bool) error {
+	options := tui.Options{Backend: b, In: streams.In, Out: streams.Out, Now: now}
+	run := tui.Run
+	if lines {
+		run = tui.RunPlain
+	}
+	left, err := run(ctx, options)
+	if err != nil {
+		return failed(fmt.Errorf("the wizard: %w", err), "'kubectl meshca check' needs no terminal")
+	}
+	if left.Means != "" {
+		fmt.Fprintln(streams.ErrOut, "stopped. "+plain(strings.TrimSpace(left.Means)))
+	}
+	if left.Resume != "" {
+		fmt.Fprintln(streams.ErrOut, "go on with: "+plain(left.Resume))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case left.Interrupted:
+		return &Failure{Err: errors.New("stopped by interrupt"), Code: ExitInterrupted}
+	case left.Err != nil:
+		_, hint := codeOf(left.Err)
+		return found(left.Err, hint)
+	}
+	return nil
+}

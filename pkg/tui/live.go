@@ -1,0 +1,273 @@
+package tui
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/bubbles/textinput"
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/meshca/kubectl-meshca/internal/plain"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// live is a rotation as it runs: an observer of its Events.
+type live struct {
+	common
+	list
+	plan   *rotation.Plan
+	events []rotation.Event // all but the looks at closed gates
+	status *rotation.Status
+	phase  rotation.Phase
+	step   string
+	about  string
+	// began, entered and ended are by the Events' own clock.
+	began, entered, last time.Time
+	waiting              string
+	paused               bool
+	reason               textinput.Model
+	accepting            string
+	note                 string
+}
+
+func newLive(c common, plan *rotation.Plan) *live {
+	return &live{common: c, plan: plan, began: c.now(), entered: c.now(), phase: rotation.Prepare, reason: c.input("")}
+}
+
+func (l *live) take(e rotation.Event) {
+	if l.last.IsZero() {
+		l.began = e.Time
+	}
+	l.last = e.Time
+	if e.Phase != "" && (e.Phase != l.phase || e.Step != l.step && e.Step != "") {
+		l.phase, l.step, l.entered, l.waiting = e.Phase, e.Step, e.Time, ""
+	}
+	if e.Gate != nil {
+		l.status = e.Gate
+		l.resize(len(e.Gate.Blockers), l.height)
+	}
+	switch e.Kind {
+	case rotation.EventGate:
+		return
+	case rotation.EventPhase:
+		l.about, l.entered, l.status, l.waiting = e.Message, e.Time, nil, ""
+	case rotation.EventWait:
+		l.waiting = e.Message
+	case kindPaused:
+		l.paused = true
+	case kindResumed:
+		l.paused = false
+	}
+	if e.Kind != rotation.EventPlan {
+		l.events = append(l.events, e)
+	}
+}
+
+// What the wizard's own orders add to the stream.
+const (
+	kindPaused   rotation.EventKind = "paused"
+	kindResumed  rotation.EventKind = "resumed"
+	kindAccepted rotation.EventKind = "accepted"
+)
+
+func (l *live) facts() []fact {
+	at, of := l.position()
+	now := fmt.Sprintf("Phase %d of %d, %s: %s", at, of, l.phase, cmp.Or(l.about, "getting ready"))
+	if !strings.HasSuffix(now, "?") {
+		now += "."
+	}
+	if l.paused {
+		now = fmt.Sprintf("Paused in phase %d of %d, %s. p goes on from what is true then.", at, of, l.phase)
+	}
+	if l.waiting != "" {
+		now += " Waiting " + l.waiting + "."
+	}
+	return []fact{{"Now", now}, {"Stop", stopMeans(l.plan.Strategy, l.phase)}, {"Time", l.time()}}
+}
+
+// position is the phase's number; prepare and done are counted too, as one can stop
+// in either.
+func (l *live) position() (at, of int) {
+	phases := l.plan.Strategy.Phases()
+	return slices.Index(phases, l.phase) + 1, len(phases)
+}
+
+func (l *live) time() string {
+	now := l.now()
+	text := clock(now.Sub(l.began)) + " so far, " + clock(now.Sub(l.entered)) + " in this phase"
+	if eta, ok := l.eta(now); ok {
+		return text + "; about " + clock(eta) + " to this gate"
+	}
+	if most := l.plan.Cost.LongestWait + l.plan.Cost.FileWaits; most > 0 {
+		return text + "; waits in all up to " + span(most)
+	}
+	return text
+}
+
+// eta goes on at the pace so far.
+func (l *live) eta(now time.Time) (time.Duration, bool) {
+	if l.status == nil || l.status.Proxies.Ready == 0 || l.status.Proxies.Ready >= l.status.Proxies.Of {
+		return 0, false
+	}
+	spent := now.Sub(l.entered)
+	if spent < 2*time.Second {
+		return 0, false
+	}
+	return time.Duration(float64(spent) / float64(l.status.Proxies.Ready) * float64(l.status.Proxies.Of-l.status.Proxies.Ready)), true
+}
+
+func (l *live) view(width, height int) string {
+	var lines []string
+	if l.status != nil {
+		lines = append(lines, l.counts(width))
+		lines = append(lines, l.bars(width, max(1, height/3))...)
+		lines = append(lines, l.blockers(width, max(1, height/4))...)
+	}
+	var foot []string
+	switch {
+	case l.accepting != "":
+		l.reason.Width = max(10, width-4)
+		foot = append(wrap(" Accept "+l.accepting+" as unknown? Your reason goes into the journal:", width-2, 2), " > "+l.reason.View())
+	case l.note != "":
+		for _, line := range wrap(l.note, width-2, 2) {
+			foot = append(foot, " "+l.styles.warn.Render(line))
+		}
+	}
+	room := height - len(lines) - len(foot) - 1
+	if room > 0 && len(lines) > 0 {
+		lines = append(lines, "")
+	}
+	lines = append(lines, l.timeline(width, room)...)
+	for len(lines)+len(foot) < height {
+		lines = append(lines, "")
+	}
+	return strings.Join(append(lines, foot...), "\n")
+}
+
+func (l *live) counts(width int) string {
+	s := l.status
+	part := func(what string, c rotation.Count) string {
+		symbol := symbolAhead
+		switch {
+		case c.Of == 0: // not asked in this gate, or not yet
+			return l.styles.paint(symbol, symbol+" "+what+" -")
+		case c.Ready == c.Of:
+			symbol = symbolGood
+		}
+		return l.styles.paint(symbol, symbol+" "+what+fmt.Sprintf(" %d/%d", c.Ready, c.Of))
+	}
+	return " " + strings.Join([]string{part("istiods", s.Replicas), part("ConfigMaps", s.ConfigMaps), part("webhooks", s.Webhooks), part("proxies", s.Proxies)}, "   ")
+}
+
+// bars show the namespaces that are not done, and then those that are.
+func (l *live) bars(width, most int) []string {
+	all := slices.Clone(l.status.Namespaces)
+	if len(all) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(all, func(a, b rotation.Progress) int {
+		return cmp.Compare(min(a.Proxies-a.Ready, 1), min(b.Proxies-b.Ready, 1)) * -1
+	})
+	name := min(24, max(12, width/4))
+	room := max(10, min(40, width-name-36))
+	lines := []string{"", l.styles.faint.Render(" " + fit("namespace", name) + right("proxies", 8) + "  " + fit(aim(l.phase), room+8) + " " + right("unreadable", 10))}
+	for i, n := range all {
+		if i == most && len(all) > most+1 {
+			done := 0
+			for _, rest := range all[i:] {
+				if rest.Ready == rest.Proxies {
+					done++
+				}
+			}
+			lines = append(lines, l.styles.faint.Render(fmt.Sprintf(" (%d more, %d of them done)", len(all)-i, done)))
+			break
+		}
+		symbol := " "
+		switch {
+		case n.Ready == n.Proxies:
+			symbol = symbolGood
+		case n.Unreadable > 0:
+			symbol = symbolUnknown
+		}
+		line := " " + fit(n.Namespace, name) + right(fmt.Sprint(n.Proxies), 8) + "  " + bar(n.Ready, n.Proxies, room) + right(fmt.Sprint(n.Ready), 6) + "  " + symbol + right(fmt.Sprint(n.Unreadable), 10)
+		lines = append(lines, l.styles.paint(symbol, line))
+	}
+	return lines
+}
+
+func (l *live) blockers(width, most int) []string {
+	all := l.status.Blockers
+	if len(all) == 0 {
+		return nil
+	}
+	l.resize(len(all), most)
+	lines := []string{"", l.styles.faint.Render(ends(fmt.Sprintf(" in the way: %d", len(all)), l.place()+" ", width))}
+	from, to := l.visible()
+	for i := from; i < to; i++ {
+		lines = append(lines, l.line(blockerItem(all[i]), i == l.cursor, width))
+	}
+	if l.selected() != nil && l.selected().Unknown {
+		lines = append(lines, "    "+l.styles.faint.Render(cut("Unknown is never yes: mend it, or accept it by name with a.", width-5)))
+	}
+	return lines
+}
+
+func (l *live) selected() *rotation.Blocker {
+	if l.status == nil || l.cursor >= len(l.status.Blockers) {
+		return nil
+	}
+	return &l.status.Blockers[l.cursor]
+}
+
+// timeline are the last things that happened.
+func (l *live) timeline(width, most int) []string {
+	if most <= 0 {
+		return nil
+	}
+	var lines []string
+	for _, e := range l.events[max(0, len(l.events)-most):] {
+		lines = append(lines, " "+l.styles.faint.Render(e.Time.Format(time.TimeOnly))+" "+l.event(e, width-11))
+	}
+	return lines
+}
+
+func (l *live) event(e rotation.Event, width int) string {
+	symbol, text := symbolNote, plain.Line(e.Message)
+	switch e.Kind {
+	case rotation.EventPhase:
+		symbol, text = symbolHere, string(e.Phase)+": "+text
+	case rotation.EventPassed, rotation.EventDone, rotation.EventStopped:
+		symbol = symbolGood
+	case rotation.EventWrite, rotation.EventRestart:
+		text = e.Object + ": " + text
+	case rotation.EventWarning, kindPaused, kindAccepted:
+		symbol = symbolWarn
+	case rotation.EventFailed:
+		symbol = symbolBad
+	}
+	return l.styles.paint(symbol, symbol+" "+cut(text, width-2))
+}
+
+// typing while a reason is asked for.
+func (l *live) typing() bool { return l.accepting != "" }
+
+// askReason begins to accept the selected object, where it can be accepted.
+func (l *live) askReason() {
+	b := l.selected()
+	switch {
+	case b == nil:
+		l.note = "Nothing is in the way: there is nothing to accept."
+	case !b.Unknown:
+		l.note = b.Object + " was seen to be wrong: only what is unknown can be accepted."
+	default:
+		l.accepting = b.Object
+		l.reason.SetValue("")
+		l.reason.Focus()
+	}
+}
+
+func (l *live) typeReason(m tea.KeyMsg) {
+	l.reason, _ = l.reason.Update(m)
+}

@@ -1,0 +1,83 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+	"github.com/muesli/termenv"
+)
+
+// framesPerSecond bounds what goes over a slow line.
+const framesPerSecond = 10
+
+// Options are what the wizard runs on.
+type Options struct {
+	Backend Backend
+	In      io.Reader
+	// Out is the terminal it draws on.
+	Out io.Writer
+	Now func() time.Time
+}
+
+// Outcome is how the wizard was left.
+type Outcome struct {
+	// Interrupted is true where it was left by Ctrl-C, or its context has ended.
+	Interrupted bool
+	// Resume is the command that carries on what was begun, "" where nothing was.
+	Resume string
+	// Means says what the stop means for the mesh.
+	Means string
+	// Err is what a rotation ended with before its proof.
+	Err error
+}
+
+// Run shows the wizard until it is left. Where ctx ends it is left at once; in
+// every case the rotation has let go before Run returns.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := New(inner, o)
+	program := tea.NewProgram(w, tea.WithContext(inner), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithFPS(framesPerSecond),
+		tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithoutSignalHandler())
+	_, err := program.Run()
+	cancel()
+	w.wg.Wait()
+	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
+		err = nil
+	}
+	return w.outcome(ctx), err
+}
+
+// New is the wizard as a model, for who runs it by other means than Run; the
+// renderer of o.Out decides about colour.
+func New(ctx context.Context, o Options) *Wizard {
+	return newWizard(ctx, newCommon(o.Out, o.Now), o.Backend)
+}
+
+func newCommon(out io.Writer, now func() time.Time) common {
+	r := lipgloss.NewRenderer(out)
+	if r.ColorProfile() < termenv.ANSI { // TrueColor and ANSI256 sort before it
+		r.SetColorProfile(termenv.ANSI)
+	}
+	return common{bound: newKeyMap(), styles: newStyles(r), now: now}
+}
+
+func (w *Wizard) outcome(ctx context.Context) Outcome {
+	t := w.transition
+	o := Outcome{Interrupted: w.interrupted || ctx.Err() != nil}
+	if t.live == nil || t.finished {
+		return o
+	}
+	o.Means = stopMeans(t.live.plan.Strategy, t.live.phase)
+	if t.changed() {
+		o.Resume = w.backend.Command(t.after())
+	}
+	if t.stage == ended {
+		o.Err = t.err
+	}
+	return o
+}

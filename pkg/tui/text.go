@@ -1,0 +1,163 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/meshca/kubectl-meshca/internal/plain"
+)
+
+// cut makes text of the cluster safe and no wider than width.
+func cut(s string, width int) string {
+	if width <= 0 {
+		return ""
+	}
+	return ansi.Truncate(plain.Line(s), width, "…")
+}
+
+// fit is cut and padded to width.
+func fit(s string, width int) string {
+	s = cut(s, width)
+	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))
+}
+
+// middle is fit that leaves out of the middle: names of pods differ at their ends.
+func middle(s string, width int) string {
+	s = plain.Line(s)
+	size := ansi.StringWidth(s)
+	if size <= width || width < 8 {
+		return fit(s, width)
+	}
+	last := width * 2 / 5
+	return fit(ansi.Truncate(s, width-last-1, "")+"…"+ansi.TruncateLeft(s, size-last, ""), width)
+}
+
+// commonName is what people call a certificate by, the whole name where it has
+// none.
+func commonName(name string) string {
+	_, after, ok := strings.Cut(name, "CN=")
+	if !ok {
+		return name
+	}
+	cn, _, _ := strings.Cut(after, ",")
+	return cn
+}
+
+// right is fit with the padding before.
+func right(s string, width int) string {
+	s = cut(s, width)
+	return strings.Repeat(" ", max(0, width-ansi.StringWidth(s))) + s
+}
+
+// wrap breaks text into lines no wider than width, at most most of them; the last
+// says where something is left out.
+func wrap(s string, width, most int) []string {
+	if width <= 0 || most <= 0 {
+		return nil
+	}
+	lines := strings.Split(ansi.Wrap(plain.Line(s), width, ""), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	if len(lines) > most {
+		lines = lines[:most]
+		lines[most-1] = ansi.Truncate(lines[most-1], width-1, "") + "…"
+	}
+	return lines
+}
+
+// ends puts two texts at the ends of one line; the left one gives way.
+func ends(left, last string, width int) string {
+	room := width - ansi.StringWidth(last)
+	left = ansi.Truncate(left, max(0, room-1), "…")
+	return left + strings.Repeat(" ", max(0, room-ansi.StringWidth(left))) + last
+}
+
+// frame cuts and fills a view to exactly width times height: a child that drew too
+// much can never push the keys off the screen.
+func frame(view string, width, height int) string {
+	lines := strings.Split(view, "\n")
+	for i, line := range lines {
+		lines[i] = ansi.Truncate(line, width, "")
+	}
+	for len(lines) < height {
+		lines = append(lines, "")
+	}
+	return strings.Join(lines[:height], "\n")
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "xy"); ok {
+		return fmt.Sprintf("%d %sxies", n, stem)
+	}
+	if strings.HasSuffix(noun, "s") {
+		return fmt.Sprintf("%d %ses", n, noun)
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// clock is a duration as a stopwatch shows it.
+func clock(d time.Duration) string {
+	d = max(0, d).Round(time.Second)
+	if d >= time.Hour {
+		return fmt.Sprintf("%d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// span is a duration in its largest units: 24h, 4m, 12h30m.
+func span(d time.Duration) string {
+	s := d.Round(time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	return t.UTC().Format(time.DateOnly)
+}
+
+// ago is how long before at something was, in the largest unit that says it.
+func ago(t, at time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	switch d := at.Sub(t); {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds ago", max(0, int(d.Seconds())))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	default:
+		return fmt.Sprintf("%dd ago", int(d.Hours()/24))
+	}
+}
+
+// bar is a share of width cells.
+func bar(ready, of, width int) string {
+	full := 0
+	if of > 0 {
+		full = ready * width / of
+	}
+	return strings.Repeat("█", full) + strings.Repeat("░", max(0, width-full))
+}

@@ -1,0 +1,549 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/bubbles/key"
+	"github.com/charmbracelet/bubbles/textinput"
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/meshca/kubectl-meshca/internal/plain"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// stage is where in the transition one is.
+type stage int
+
+const (
+	choosing   stage = iota // the form, or the rotation found under way
+	planning                // the plan is being made
+	planned                 // it is shown
+	confirming              // the cluster's name is asked for
+	running
+	ended
+)
+
+// transition is the step that changes something: a form, the plan, the typed
+// confirmation, the rotation live, its result.
+type transition struct {
+	common
+	ctx     context.Context
+	backend Backend
+	wg      *sync.WaitGroup
+
+	stage    stage
+	seen     *Look
+	form     *form
+	choice   Choice
+	plan     *planView
+	confirm  textinput.Model
+	err      error
+	live     *live
+	feed     *feed
+	cancel   context.CancelFunc
+	result   items
+	text     string
+	saved    string
+	finished bool // the proof stands
+}
+
+func newTransition(ctx context.Context, c common, b Backend, wg *sync.WaitGroup) *transition {
+	return &transition{common: c, ctx: ctx, backend: b, wg: wg, confirm: c.input("> "), result: items{common: c}}
+}
+
+func (p *transition) look(l *Look) {
+	p.seen = l
+	if p.form == nil {
+		p.form = newForm(p.common, l.Cluster, l.At)
+	}
+}
+
+// resumes reports whether what comes next carries on a rotation.
+func (p *transition) resumes() bool {
+	return p.seen != nil && p.seen.Underway != nil && p.seen.Underway.Phase != rotation.Done
+}
+
+// planMsg is the plan of a choice, or why there is none.
+type planMsg struct {
+	choice Choice
+	plan   *rotation.Plan
+	err    error
+}
+
+// steeredMsg is what became of an order.
+type steeredMsg struct {
+	order Order
+	err   error
+}
+
+// tickMsg moves the clock of a rotation that runs; without one nothing ticks.
+type tickMsg struct{}
+
+func tick() tea.Cmd { return tea.Tick(time.Second, func(time.Time) tea.Msg { return tickMsg{} }) }
+
+func (p *transition) update(m tea.Msg) tea.Cmd {
+	switch m := m.(type) {
+	case planMsg:
+		return p.takePlan(m)
+	case eventsMsg:
+		return p.take(m)
+	case steeredMsg:
+		p.live.note = ""
+		if m.err != nil {
+			p.live.note = string(m.order.Act) + ": " + m.err.Error()
+		}
+	case tickMsg:
+		if p.stage == running {
+			return tick()
+		}
+	case savedMsg:
+		if p.saved = "Saved as " + m.path + "."; m.err != nil {
+			p.saved = m.err.Error()
+		}
+	case tea.MouseMsg:
+		switch p.stage {
+		case planned:
+			p.plan.update(m)
+		case ended:
+			p.result.update(m)
+		}
+	case tea.KeyMsg:
+		return p.key(m)
+	}
+	return nil
+}
+
+func (p *transition) key(m tea.KeyMsg) tea.Cmd {
+	k := p.bound
+	switch p.stage {
+	case choosing:
+		return p.chooseKey(m)
+	case planned:
+		switch {
+		case key.Matches(m, k.Back):
+			p.stage = choosing
+		case key.Matches(m, k.Strategy):
+			if next, ok := p.plan.another(); ok {
+				p.choice.Strategy = next
+				p.plan.show(next)
+			}
+		case key.Matches(m, k.Enter) && p.plan.runnable():
+			p.stage = confirming
+			p.confirm.SetValue("")
+			p.confirm.Focus()
+			p.err = nil
+		case key.Matches(m, k.Details):
+			p.plan.open = !p.plan.open
+		default:
+			p.plan.move(m, k)
+		}
+	case confirming:
+		switch {
+		case key.Matches(m, k.Back):
+			p.stage = planned
+		case key.Matches(m, k.Enter):
+			if strings.TrimSpace(p.confirm.Value()) != p.seen.Cluster {
+				p.err = errors.New("that is not the cluster's name: nothing was changed")
+				return nil
+			}
+			return p.start()
+		default:
+			p.err = nil
+			p.confirm, _ = p.confirm.Update(m)
+		}
+	case running:
+		return p.runKey(m)
+	case ended:
+		switch {
+		case key.Matches(m, k.Save):
+			name, text := "meshca-report-"+p.now().UTC().Format("20060102-150405")+".md", p.text
+			return func() tea.Msg {
+				path, err := p.backend.Save(name, text)
+				return savedMsg{path, err}
+			}
+		case key.Matches(m, k.Enter) && !p.finished:
+			return p.again()
+		default:
+			p.result.update(m)
+		}
+	}
+	return nil
+}
+
+// savedMsg is where a result was kept.
+type savedMsg struct {
+	path string
+	err  error
+}
+
+func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
+	if p.seen == nil {
+		return nil
+	}
+	if p.seen.Underway != nil {
+		if key.Matches(m, p.bound.Enter) && p.resumes() {
+			return p.ask(Choice{Resume: true, Strategy: p.seen.Underway.Strategy})
+		}
+		return nil
+	}
+	if !p.form.update(m) {
+		return nil
+	}
+	choice, err := p.form.choice()
+	if p.form.err = err; err != nil {
+		return nil
+	}
+	return p.ask(choice)
+}
+
+// ask has a plan made; it only reads.
+func (p *transition) ask(c Choice) tea.Cmd {
+	p.stage, p.choice, p.err = planning, c, nil
+	p.plan = newPlanView(p.common)
+	return p.planCmd(c)
+}
+
+func (p *transition) planCmd(c Choice) tea.Cmd {
+	ctx, backend := p.ctx, p.backend
+	return func() tea.Msg {
+		plan, err := backend.Plan(ctx, c)
+		return planMsg{c, plan, err}
+	}
+}
+
+func (p *transition) takePlan(m planMsg) tea.Cmd {
+	if p.stage != planning && p.stage != planned {
+		return nil
+	}
+	if m.err != nil {
+		if p.stage == planning {
+			p.stage, p.err = choosing, m.err
+			if p.form != nil {
+				p.form.err = m.err
+			}
+		}
+		return nil
+	}
+	first := p.stage == planning
+	p.stage = planned
+	p.plan.add(m.plan, first)
+	if !first || m.choice.Resume {
+		return nil
+	}
+	p.choice.Strategy = m.plan.Strategy
+	// What the others would cost, to choose by.
+	var more []tea.Cmd
+	for _, o := range m.plan.Options {
+		if o.Possible && o.Strategy != m.plan.Strategy {
+			c := m.choice
+			c.Strategy = o.Strategy
+			more = append(more, p.planCmd(c))
+		}
+	}
+	return tea.Batch(more...)
+}
+
+// again carries on a rotation that has ended before its proof.
+func (p *transition) again() tea.Cmd {
+	c := p.choice
+	p.stage = running
+	p.live.paused = false
+	return p.run(c)
+}
+
+func (p *transition) start() tea.Cmd {
+	p.stage = running
+	p.live = newLive(p.common, p.plan.shown)
+	return p.run(p.choice)
+}
+
+func (p *transition) run(c Choice) tea.Cmd {
+	ctx, cancel := context.WithCancel(p.ctx)
+	f := newFeed()
+	p.feed, p.cancel = f, cancel
+	backend := p.backend
+	p.wg.Go(func() { f.end(backend.Rotate(ctx, c, f.emit)) })
+	return tea.Batch(f.next(p.ctx), tick())
+}
+
+func (p *transition) take(m eventsMsg) tea.Cmd {
+	for _, e := range m.events {
+		p.live.take(e)
+		if e.Kind == rotation.EventDone {
+			p.finished = true
+		}
+	}
+	if !m.ended {
+		return p.feed.next(p.ctx)
+	}
+	p.cancel()
+	p.stage, p.err = ended, m.err
+	p.finished = m.err == nil
+	p.text = ticket(p.seen, p.choice, p.live, m.err, p.backend.Command(p.after()), p.now())
+	var all []item
+	for _, line := range strings.Split(strings.TrimRight(p.text, "\n"), "\n") {
+		all = append(all, item{symbol: " ", text: line})
+	}
+	p.result.set(all)
+	return func() tea.Msg { return endedMsg{} }
+}
+
+// endedMsg asks for another look, now that the mesh has changed.
+type endedMsg struct{}
+
+// after is the choice that carries this one on from outside the wizard.
+func (p *transition) after() Choice {
+	c := p.choice
+	if p.changed() {
+		c = Choice{Resume: true, Reason: c.Reason}
+	}
+	return c
+}
+
+// changed reports whether the rotation has kept its CAs in the cluster already.
+func (p *transition) changed() bool {
+	if p.choice.Resume {
+		return true
+	}
+	if p.live == nil {
+		return false
+	}
+	for _, e := range p.live.events {
+		if e.Kind == rotation.EventWrite && strings.HasPrefix(e.Object, "secret ") {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
+	k, l := p.bound, p.live
+	if l.typing() {
+		switch {
+		case key.Matches(m, k.Back):
+			l.accepting = ""
+		case key.Matches(m, k.Enter):
+			object, reason := l.accepting, strings.TrimSpace(l.reason.Value())
+			if reason == "" {
+				return nil
+			}
+			l.accepting = ""
+			return p.order(Order{Act: Accept, Object: object, Reason: plain.Line(reason)})
+		default:
+			l.typeReason(m)
+		}
+		return nil
+	}
+	l.note = ""
+	switch {
+	case key.Matches(m, k.Pause) && l.paused:
+		return p.order(Order{Act: Resume})
+	case key.Matches(m, k.Pause):
+		return p.order(Order{Act: Pause})
+	case key.Matches(m, k.RollBack):
+		return p.order(Order{Act: RollBack})
+	case key.Matches(m, k.Accept):
+		if why := p.backend.Unable(Accept); why != "" {
+			l.note = "accept: " + why
+			return nil
+		}
+		l.askReason()
+	default:
+		l.move(m, k)
+	}
+	return nil
+}
+
+// order sends what the backend is able to.
+func (p *transition) order(o Order) tea.Cmd {
+	if why := p.backend.Unable(o.Act); why != "" {
+		p.live.note = string(o.Act) + ": " + why
+		return nil
+	}
+	ctx, backend := p.ctx, p.backend
+	return func() tea.Msg { return steeredMsg{o, backend.Steer(ctx, o)} }
+}
+
+func (p *transition) typing() bool {
+	switch p.stage {
+	case choosing:
+		return p.form != nil && p.seen.Underway == nil && p.form.typing()
+	case confirming:
+		return true
+	case running:
+		return p.live.typing()
+	}
+	return false
+}
+
+func (p *transition) mark() string {
+	switch {
+	case p.stage == running:
+		return symbolHere
+	case p.stage == ended && p.finished:
+		return symbolGood
+	case p.stage == ended:
+		return symbolWarn
+	case p.resumes():
+		return symbolWarn
+	case p.seen != nil && p.seen.Underway != nil:
+		return symbolGood
+	}
+	return ""
+}
+
+func (p *transition) keys() []key.Binding {
+	k := p.bound
+	able := func(b key.Binding, a Act) key.Binding {
+		if p.backend.Unable(a) != "" {
+			b.SetHelp(b.Help().Key, "("+b.Help().Desc+")")
+		}
+		return b
+	}
+	switch p.stage {
+	case choosing:
+		if p.seen != nil && p.seen.Underway != nil {
+			if p.resumes() {
+				return []key.Binding{named(k.Enter, "plan and go on"), k.NextStep}
+			}
+			return []key.Binding{k.NextStep, k.Again}
+		}
+		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep}
+	case planned:
+		keys := []key.Binding{k.Up, k.Details, k.Back}
+		if _, ok := p.plan.another(); ok {
+			keys = append(keys, named(k.Strategy, "other strategy"))
+		}
+		if p.plan.runnable() {
+			keys = append(keys, named(k.Enter, "begin"))
+		}
+		return keys
+	case confirming:
+		return []key.Binding{named(k.Enter, "begin"), k.Back}
+	case running:
+		if p.live.typing() {
+			return []key.Binding{named(k.Enter, "accept"), k.Back}
+		}
+		pause := able(k.Pause, Pause)
+		if p.live.paused {
+			pause = named(k.Pause, "go on")
+		}
+		return []key.Binding{k.Up, pause, able(k.Accept, Accept), able(k.RollBack, RollBack), k.NextStep}
+	case ended:
+		keys := []key.Binding{k.Up, named(k.Save, "save this"), k.NextStep}
+		if !p.finished {
+			keys = append(keys, named(k.Enter, "go on"))
+		}
+		return keys
+	}
+	return nil
+}
+
+// running reports whether a rotation is at work.
+func (p *transition) running() bool { return p.stage == running }
+
+// stopText is what a stop here means.
+func (p *transition) stopText() string {
+	if !p.running() {
+		return "No rotation is running: nothing is changed by leaving."
+	}
+	text := stopMeans(p.live.plan.Strategy, p.live.phase)
+	if p.changed() {
+		text += " It is carried on with: " + p.backend.Command(p.after())
+	}
+	return text
+}
+
+func (p *transition) facts() []fact {
+	switch {
+	case p.seen == nil:
+		return []fact{{"Now", "Reading the mesh. Nothing is changed."}}
+	case p.stage == choosing && p.resumes():
+		u := p.seen.Underway
+		return []fact{
+			{"Found", fmt.Sprintf("Rotation %s to %s is under way: %s, phase %s, last run by %s.", u.ID, u.NewRoot, u.Strategy, u.Phase, u.Holder)},
+			{"Next", "enter plans it anew from what is true now and shows the rest of the way."},
+			{"Cost", "Planning only reads."}, {"Stop", stopMeans(u.Strategy, u.Phase)},
+		}
+	case p.stage == choosing && p.seen.Underway != nil:
+		u := p.seen.Underway
+		return []fact{
+			{"Found", fmt.Sprintf("Rotation %s to %s is done. The old CA is still kept, as the way back.", u.ID, u.NewRoot)},
+			{"Next", "When nobody will go back: 'kubectl meshca retire' destroys that copy; then another rotation can begin."}, {"Stop", "Nothing is under way."},
+		}
+	case p.stage == choosing:
+		return []fact{
+			{"Found", p.firstEnd()},
+			{"Next", "Say which CA comes. The plan follows, and nothing is changed before you have typed the cluster's name."},
+			{"Stop", "Nothing has been changed."},
+		}
+	case p.stage == planning:
+		return []fact{{"Now", "Planning: looking at the mesh once more. Nothing is changed."}}
+	case p.stage == planned:
+		return p.plan.facts()
+	case p.stage == confirming:
+		return []fact{{"Next", p.plan.shown.Summary()}, {"Cost", costOf(p.plan.shown)}, {"Stop", "Nothing has been changed. Once it runs, it can be stopped and carried on at any moment."}}
+	case p.stage == running:
+		return p.live.facts()
+	}
+	return p.endFacts()
+}
+
+func (p *transition) firstEnd() string {
+	if len(p.seen.Check.Ends) == 0 {
+		return "When the mesh's root ends is not known."
+	}
+	e := p.seen.Check.Ends[0]
+	return fmt.Sprintf("The %s %s ends in %s, on %s.", e.Role, e.Subject, plural(e.Days, "day"), day(e.NotAfter))
+}
+
+func (p *transition) endFacts() []fact {
+	next := "Press w to save what stands below for your ticket; tab shows the proof."
+	if p.saved != "" {
+		next = p.saved
+	}
+	if p.finished {
+		return []fact{{"Found", lastMessage(p.live)}, {"Next", next}, {"Stop", "Nothing is under way. 'kubectl meshca retire' destroys the old CA's copy when nobody will go back."}}
+	}
+	found := "It was stopped."
+	if p.err != nil {
+		found = p.err.Error()
+	}
+	facts := []fact{{"Found", found}}
+	if hint := hintOf(p.err); hint != "" {
+		facts = append(facts, fact{"Hint", hint})
+	}
+	return append(facts, fact{"Next", "enter goes on from what is true then. " + p.saved}, fact{"Stop", stopMeans(p.live.plan.Strategy, p.live.phase)})
+}
+
+func (p *transition) view(width, height int) string {
+	switch p.stage {
+	case choosing:
+		if p.seen == nil || p.seen.Underway != nil {
+			if p.err != nil {
+				return "  " + strings.Join(wrap(symbolBad+" "+p.err.Error()+" "+hintOf(p.err), width-4, 4), "\n  ")
+			}
+			return ""
+		}
+		return p.form.view(width, height)
+	case planned:
+		return p.plan.view(width, height)
+	case confirming:
+		lines := []string{"", "  Type the cluster's name, " + p.styles.title.Render(cut(p.seen.Cluster, width-30)) + ", and press enter to begin:", ""}
+		p.confirm.Width = max(10, width-6)
+		lines = append(lines, "  "+p.confirm.View(), "")
+		if p.err != nil {
+			lines = append(lines, "  "+p.styles.bad.Render(cut(symbolBad+" "+p.err.Error(), width-3)))
+		}
+		return strings.Join(lines, "\n")
+	case running:
+		return p.live.view(width, height)
+	case ended:
+		return p.result.view(width, height)
+	}
+	return ""
+}
