@@ -89,6 +89,8 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	root.AddCommand(
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCACommand(streams), newVersionCommand(streams),
+		newCompletionCommand(streams),
 	)
+	cluster.completeLive(root)
 	return root
 }
