@@ -89,7 +89,7 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	root.AddCommand(
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCACommand(streams), newVersionCommand(streams),
-		newCompletionCommand(streams),
+		newCompletionCommand(streams), newRBACCommand(streams),
 	)
 	cluster.completeLive(root)
 	return root
