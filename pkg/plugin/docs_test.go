@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -105,16 +107,32 @@ func reference(t *testing.T, into map[string][]byte) {
 // documents are all that a command writes as JSON, by kind.
 func documents() map[string]any {
 	return map[string]any{
-		"Snapshot": &mesh.Snapshot{}, "CheckReport": &checkReport{}, "VersionList": &versionReport{}, "Plan": &planReport{}, "Event": &eventLine{},
+		mesh.Kind: &snapshotDocument{}, "CheckReport": &checkReport{}, "VersionList": &versionReport{}, "Plan": &planReport{}, "Event": &eventLine{},
 		"Verification": &verifyReport{}, "EnvoyList": &envoyReport{}, "Version": &versionInfo{}, "CertificateList": &caInspectReport{},
 		"CertificateAuthorityLint": &caLintReport{}, "NewCertificateAuthority": &caNewReport{}, "ChainVerdict": &caVerifyReport{},
 	}
+}
+
+// snapshotDocument is a Snapshot as mesh.WriteJSON lays it out.
+type snapshotDocument struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Certificates are DER by fingerprint; the rest refers to them.
+	Certificates map[string][]byte `json:"certificates"`
+	*mesh.Snapshot
 }
 
 // schemaOf is the schema of a document. A reader must bear fields that are new; a
 // test of what is written does not.
 func schemaOf(kind string, document any, strict bool) ([]byte, error) {
 	reflector := jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: !strict}
+	reflector.Mapper = func(of reflect.Type) *jsonschema.Schema {
+		text := reflect.TypeFor[encoding.TextMarshaler]()
+		if of != reflect.TypeFor[time.Time]() && (of.Implements(text) || reflect.PointerTo(of).Implements(text)) {
+			return &jsonschema.Schema{Type: "string"}
+		}
+		return nil
+	}
 	s := reflector.Reflect(document)
 	s.Title = kind
 	raw, err := json.MarshalIndent(s, "", "  ")
@@ -152,7 +170,7 @@ func eventsPage(t *testing.T) []byte {
 	for _, c := range constants(t, "../rotation/event.go", "Event") {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", c.value, cell(c.about))
 	}
-	b.WriteString("\n| phase | is |\n|---|---|\n")
+	b.WriteString("\n| strategy or phase | is |\n|---|---|\n")
 	for _, c := range constants(t, "../rotation/phase.go", "") {
 		if c.about != "" {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", c.value, cell(c.about))

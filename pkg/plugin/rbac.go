@@ -109,4 +109,3 @@ func (n permission) allows(verb, group, resource, namespace, name, istiod string
 	in := n.scope == everywhere || n.scope == atIstiod && namespace == istiod || string(n.scope) == namespace
 	return in && n.group == group && n.resource == resource && slices.Contains(n.verbs, verb) && (len(n.names) == 0 || slices.Contains(n.names, name))
 }
-

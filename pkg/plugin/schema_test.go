@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
@@ -71,7 +72,7 @@ func TestOutputsFitTheirSchemas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	valid(t, "Snapshot", saved)
+	valid(t, mesh.Kind, saved)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
