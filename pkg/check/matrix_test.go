@@ -225,14 +225,9 @@ func TestClassesAnswerForEveryPair(t *testing.T) {
 func benchMesh(b testing.TB, proxies int) *mesh.Snapshot {
 	w := newWorld(b)
 	w.s.Proxies = nil
-	var leaves []mesh.Proxy
-	for i, roots := range [][]*pki.Certificate{{w.root.Cert}, {w.root.Cert, w.other.Cert}, {w.root.Cert, w.other.Cert}} {
-		leaves = append(leaves, w.proxy("n", fmt.Sprint(i), []*pki.Authority{w.ca, w.ca, w.next}[i], roots...))
-	}
-	for i := range proxies {
-		p := leaves[i%len(leaves)]
-		p.Name = fmt.Sprint("p", i)
-		w.s.Proxies = append(w.s.Proxies, p)
+	bundles := [][]*pki.Certificate{{w.root.Cert}, {w.root.Cert, w.other.Cert}, {w.root.Cert, w.other.Cert}}
+	for i := range proxies { // each with a leaf of its own, as in a mesh
+		w.s.Proxies = append(w.s.Proxies, w.proxy("n", fmt.Sprint("p", i), []*pki.Authority{w.ca, w.ca, w.next}[i%3], bundles[i%3]...))
 	}
 	return w.s
 }

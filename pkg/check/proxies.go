@@ -16,8 +16,8 @@ func proxyRules() []Rule {
 			}
 			return all, 1
 		}},
-		{ID: "one-class", Category: Proxies, About: "all proxies are in one class of chain and roots", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-			classes := Classes(s)
+		{ID: "one-class", Category: Proxies, About: "all proxies are in one class of chain and roots", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
+			classes := p.classes(s)
 			if len(classes) > 1 {
 				for _, c := range classes {
 					all = append(all, Finding{ID: "class", Severity: pki.SeverityInfo, Object: "class " + c.Name + ": " + c.describe(), Message: "signed by " + c.Signer + ", trusts " + strings.Join(c.Trusts, "; "), Hint: "a change of the CA is under way, or was not completed; or their kinds or releases differ", proxies: c.Proxies})

@@ -53,6 +53,25 @@ type Policy struct {
 	// CSRProof asks for every replica's answer to a certificate request: without
 	// one the replica is unknown.
 	CSRProof bool
+
+	once *once
+}
+
+// once is what several rules of one run make of its Snapshot.
+type once struct {
+	snapshot *mesh.Snapshot
+	classes  []Class
+}
+
+// classes are those of the Snapshot, made once in a run.
+func (p Policy) classes(s *mesh.Snapshot) []Class {
+	if p.once == nil || p.once.snapshot != s {
+		return Classes(s)
+	}
+	if p.once.classes == nil {
+		p.once.classes = Classes(s)
+	}
+	return p.once.classes
 }
 
 // DefaultPolicy warns 60 days and fails 30 days before a CA ends.
@@ -116,6 +135,7 @@ func rank(s pki.Severity) int {
 // Run applies every rule.
 func Run(s *mesh.Snapshot, p Policy) Report {
 	report := Report{Findings: []Finding{}, Passed: []string{}, Ends: Ends(s)}
+	p.once = &once{snapshot: s}
 	for _, rule := range Rules() {
 		findings, looked := rule.Run(s, p)
 		for i := range findings {

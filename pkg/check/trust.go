@@ -40,8 +40,8 @@ func trustRules() []Rule {
 		{ID: "served-chains", Category: Trust, About: "the chain that every istiod serves verifies for agents", Needs: "no chain of an istiod was read, or no roots to hold it against", Reads: istiods(), Run: servedChains},
 		{ID: "webhook-chains", Category: Trust, About: "the API server accepts istiod behind every webhook", Needs: "no webhook with a service, or no chain of an istiod was read", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookChains},
 		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have one signer and hand out one set of roots", Needs: "fewer than two replicas of istiod could be compared", Reads: istiods(), Run: replicasAlike},
-		{ID: "handshakes", Category: Trust, About: "every class of live proxies accepts every other", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-			classes := Classes(s)
+		{ID: "handshakes", Category: Trust, About: "every class of live proxies accepts every other", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
+			classes := p.classes(s)
 			byName := map[string]Class{}
 			for _, c := range classes {
 				byName[c.Name] = c
@@ -58,8 +58,8 @@ func trustRules() []Rule {
 			return all, len(classes)
 		}},
 		{ID: "roots-apart", Category: Trust, About: "no two CAs of the mesh are mistaken for each other", Needs: "no certificate of a CA was read", Run: rootsApart},
-		{ID: "roots-needed", Category: Trust, About: "the mesh trusts one root alone", Needs: "no proxy's roots were read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-			classes := Classes(s)
+		{ID: "roots-needed", Category: Trust, About: "the mesh trusts one root alone", Needs: "no proxy's roots were read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
+			classes := p.classes(s)
 			roots := pki.Set{}
 			var order []*pki.Certificate
 			for _, c := range classes {

@@ -83,7 +83,7 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 	pod := proxy.Pod{Namespace: plane.Namespace, Name: replica.Pod}
 	signed := func() {
 		if refused != nil {
-			replica.SignedError = refused.Error()
+			replica.SignedError, replica.ProofForbidden = refused.Error(), apierrors.IsForbidden(refused)
 			return
 		}
 		var err error

@@ -88,7 +88,9 @@ func TestSettings(t *testing.T) {
 		"defaults": {nil, nil, func(p mesh.Proxy) bool {
 			return p.SecretTTL == mesh.Duration(24*3600e9) && p.GraceRatio == 0.5 && !p.XDSAgent && p.StatusPort == 15020
 		}},
-		"TTL and ratio":           {env("SECRET_TTL", "1h", "SECRET_GRACE_PERIOD_RATIO", "0.2"), nil, func(p mesh.Proxy) bool { return p.SecretTTL == mesh.Duration(3600e9) && p.GraceRatio == 0.2 }},
+		"TTL and ratio": {env("SECRET_TTL", "1h", "SECRET_GRACE_PERIOD_RATIO", "0.2", "SECRET_GRACE_PERIOD_RATIO_JITTER", "0.05"), nil, func(p mesh.Proxy) bool {
+			return p.SecretTTL == mesh.Duration(3600e9) && p.GraceRatio == 0.2 && p.GraceJitter == 0.05
+		}},
 		"nonsense is the default": {env("SECRET_TTL", "-1h", "SECRET_GRACE_PERIOD_RATIO", "7"), nil, func(p mesh.Proxy) bool { return p.SecretTTL == mesh.Duration(24*3600e9) && p.GraceRatio == 0.5 }},
 		"XDS by value":            {env("PROXY_CONFIG_XDS_AGENT", "1"), nil, func(p mesh.Proxy) bool { return p.XDSAgent }},
 		"XDS by name only":        {env("PROXY_CONFIG_XDS_AGENT", "enabled"), nil, func(p mesh.Proxy) bool { return !p.XDSAgent }},

@@ -60,12 +60,15 @@ func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
 }
 
 func (s settings) apply(p *Proxy) {
-	p.SecretTTL, p.GraceRatio = Duration(defaultSecretTTL), defaultGraceRatio
+	p.SecretTTL, p.GraceRatio, p.GraceJitter = Duration(defaultSecretTTL), defaultGraceRatio, graceJitter
 	if d, err := time.ParseDuration(s.values["SECRET_TTL"]); err == nil && d > 0 {
 		p.SecretTTL = Duration(d)
 	}
 	if r, err := strconv.ParseFloat(s.values["SECRET_GRACE_PERIOD_RATIO"], 64); err == nil && r >= 0 && r <= 1 {
 		p.GraceRatio = r
+	}
+	if r, err := strconv.ParseFloat(s.values["SECRET_GRACE_PERIOD_RATIO_JITTER"], 64); err == nil && r >= 0 && r <= 1 {
+		p.GraceJitter = r
 	}
 	on := func(name string) bool { b, _ := strconv.ParseBool(s.values[name]); return b }
 	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], s.values["CA_ADDR"]

@@ -132,6 +132,8 @@ type Istiod struct {
 	ServedError string        `json:"servedError,omitempty"`
 	Signed      *proxy.Signed `json:"signed,omitempty"`
 	SignedError string        `json:"signedError,omitempty"`
+	// ProofForbidden is true where no request could be made for want of permission.
+	ProofForbidden bool `json:"proofForbidden,omitempty"`
 }
 
 // CAKind is where a control plane's CA comes from.
@@ -281,11 +283,13 @@ type Proxy struct {
 	Created  time.Time `json:"created,omitzero"`
 	Started  time.Time `json:"started,omitzero"`
 	// SecretTTL is the lifetime its leaf is asked for; GraceRatio the share of it
-	// that is left when it renews (SECRET_GRACE_PERIOD_RATIO).
-	SecretTTL  Duration `json:"secretTTL,omitempty"`
-	GraceRatio float64  `json:"graceRatio,omitempty"`
-	AdminPort  int      `json:"adminPort,omitempty"`
-	StatusPort int      `json:"statusPort,omitempty"`
+	// that is left when it renews (SECRET_GRACE_PERIOD_RATIO), GraceJitter by how much
+	// more or less of it at random (SECRET_GRACE_PERIOD_RATIO_JITTER).
+	SecretTTL   Duration `json:"secretTTL,omitempty"`
+	GraceRatio  float64  `json:"graceRatio,omitempty"`
+	GraceJitter float64  `json:"graceJitter,omitempty"`
+	AdminPort   int      `json:"adminPort,omitempty"`
+	StatusPort  int      `json:"statusPort,omitempty"`
 	// XDSAgent is PROXY_CONFIG_XDS_AGENT by value; CAProvider, CAAddr, OutputCerts
 	// and FileMounted are what takes the proxy off istiod's CSR path.
 	XDSAgent    bool   `json:"xdsAgent,omitempty"`

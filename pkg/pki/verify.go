@@ -56,6 +56,8 @@ type Question struct {
 	DNS    string
 	// EnvoyMinor is N of Envoy 1.N, 0 where it is not known to be older than 1.36.
 	EnvoyMinor int
+
+	memo *Memo
 }
 
 // Answer is what the judge says, and why.

@@ -20,29 +20,36 @@ func asEnvoy(p pairs.Pair) pki.Question {
 	return pki.Question{Judge: pki.Envoy, Roots: p.Bundle, Chain: p.Chain, At: clock, Usage: pki.ClientAuth}
 }
 
-// What two real Envoys said of each pair is on record: test/envoys asks them again.
-func TestEnvoyTable(t *testing.T) {
-	said, err := pairs.Answers()
-	if err != nil {
-		t.Fatal(err)
-	}
+// What two real Envoys and the real rustls-webpki said of each pair is on record:
+// test/envoys asks them again.
+func TestTable(t *testing.T) {
 	table := maker(1).Table()
 	if len(table) < 105 {
 		t.Fatalf("%d pairs are too few", len(table))
+	}
+	for _, judge := range []pki.Judge{pki.Envoy, pki.Webpki} {
+		t.Run(string(judge), func(t *testing.T) { holdTo(t, judge, table) })
+	}
+}
+
+func holdTo(t *testing.T, judge pki.Judge, table []pairs.Pair) {
+	said, err := pairs.Answers(judge)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, p := range table {
 		t.Run(p.Name, func(t *testing.T) {
 			for _, usage := range pairs.Sides() {
 				want, ok := said[p.Name][usage]
 				if !ok {
-					t.Fatalf("no Envoy was asked about this pair of a %s", usage)
+					t.Fatalf("nobody was asked about this pair of a %s", usage)
 				}
-				got := pki.Verify(p.Question(pki.Envoy, usage, clock))
+				got := pki.Verify(p.Question(judge, usage, clock))
 				switch {
 				case got.Result == pki.Accepted && !want.All:
-					t.Errorf("a %s is accepted (%s), and an Envoy refused it", usage, got.Reason)
+					t.Errorf("a %s is accepted (%s), and a real one refused it", usage, got.Reason)
 				case got.Result == pki.Refused && want.All:
-					t.Errorf("a %s is refused (%s), and all Envoys accepted it", usage, got.Reason)
+					t.Errorf("a %s is refused (%s), and all real ones accepted it", usage, got.Reason)
 				case got.Result != want.Want:
 					t.Errorf("a %s: %s (%s), on record is %s", usage, got.Result, got.Reason, want.Want)
 				}

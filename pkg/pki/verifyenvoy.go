@@ -36,7 +36,7 @@ type envoyPath struct {
 }
 
 func envoyVerify(q Question) Answer {
-	trusted, chain := fieldsOf(distinct(q.Roots)), fieldsOf(q.Chain)
+	trusted, chain := q.fieldsOf(distinct(q.Roots)), q.fieldsOf(q.Chain)
 	if answer, ok := readable(trusted, chain); !ok {
 		return answer
 	}

@@ -49,6 +49,8 @@ type fields struct {
 	hasNames             bool
 	permitted, forbidden []subtree
 	constrained          bool
+
+	memo *Memo // of whose signatures are known, nil for a leaf
 }
 
 // authority is an authority key identifier.

@@ -67,6 +67,19 @@ func signatureHolds(c, issuer *Certificate) (Answer, bool) {
 }
 
 func (f *fields) signedBy(issuer *fields) (Answer, bool) {
+	if f.memo == nil {
+		return f.checkSignedBy(issuer)
+	}
+	pair := [2]Fingerprint{f.Fingerprint(), issuer.Fingerprint()}
+	known, ok := f.memo.signed[pair]
+	if !ok {
+		known.answer, known.holds = f.checkSignedBy(issuer)
+		f.memo.signed[pair] = known
+	}
+	return known.answer, known.holds
+}
+
+func (f *fields) checkSignedBy(issuer *fields) (Answer, bool) {
 	bad := refused("%s is not signed by the key of %s", f.Subject(), issuer.Subject())
 	if !bytes.Equal(f.algorithm, f.inner) {
 		return refused("%s names two signature algorithms", f.Subject()), false

@@ -19,12 +19,12 @@ const maxWebpkiDepth = 6
 // back and tries every path. Of an anchor only subject, key and name constraints
 // count. Where the two releases differ it depends.
 func webpkiVerify(q Question) Answer {
-	chain := fieldsOf(q.Chain)
+	chain := q.fieldsOf(q.Chain)
 	leaf := chain[0]
 	if leaf.broken != nil || leaf.odd != nil {
 		return depends("%s cannot be judged here: %v", leaf.Subject(), cmpErr(leaf))
 	}
-	w := webpki{q: q, anchors: fieldsOf(q.Roots), presented: chain[1:], why: refused("no issuer of %s is trusted or presented", leaf.Subject())}
+	w := webpki{q: q, anchors: q.fieldsOf(q.Roots), presented: chain[1:], why: refused("no issuer of %s is trusted or presented", leaf.Subject())}
 	if answer, ok := w.usable(leaf, true, 0); !ok {
 		return answer
 	}
@@ -65,6 +65,13 @@ func (w *webpki) climb(path []*fields) Answer {
 			continue
 		}
 		if !bytes.Equal(anchor.subject, current.issuer) {
+			continue
+		}
+		if anchor.version != 1 && !bytes.Equal(anchor.algorithm, anchor.inner) {
+			// It does not parse (src/cert.rs, SignatureAlgorithmMismatch), and ztunnel leaves it
+			// out of its roots (ztunnel src/tls/certificate.rs, add_parsable_certificates). Of
+			// version 1 the algorithm is skipped.
+			w.note(refused("%s names two signature algorithms: ztunnel leaves it out of its roots", anchor.Subject()))
 			continue
 		}
 		if answer, ok := w.signed(current, anchor); !ok {

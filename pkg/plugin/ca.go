@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -201,6 +202,10 @@ func (o opener) identities(in *input) ([]age.Identity, error) {
 }
 
 func (o opener) passphrase(in *input) (string, error) {
+	// A pipe, such as a shell's <(...), has no mode that others could use.
+	if info, err := os.Stat(o.passphraseFile); o.passphraseFile != "-" && err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+		return "", failed(fmt.Errorf("reading --passphrase-file %s: others may read it (mode %04o)", o.passphraseFile, info.Mode().Perm()), "chmod 600 "+o.passphraseFile)
+	}
 	raw, err := in.read("--passphrase-file", o.passphraseFile)
 	if err != nil {
 		return "", err
@@ -209,12 +214,12 @@ func (o opener) passphrase(in *input) (string, error) {
 	return strings.TrimSuffix(line, "\r"), nil
 }
 
-// ask reads a passphrase from the terminal, twice. It ends with the context, and
-// leaves the terminal as it was.
-func ask(ctx context.Context, streams genericiooptions.IOStreams) (string, error) {
+// ask reads a passphrase from the terminal, once for each prompt. It ends with the
+// context, and leaves the terminal as it was.
+func ask(ctx context.Context, streams genericiooptions.IOStreams, what string, prompts ...string) (string, error) {
 	file, ok := streams.In.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return "", usage(errors.New("--seal-to passphrase: there is nobody to ask"), "give --passphrase-file FILE, or an age recipient")
+		return "", usage(fmt.Errorf("%s: there is nobody to ask", what), "give --passphrase-file FILE, or an age recipient")
 	}
 	state, err := term.GetState(int(file.Fd()))
 	if err != nil {
@@ -224,8 +229,8 @@ func ask(ctx context.Context, streams genericiooptions.IOStreams) (string, error
 		word string
 		err  error
 	}
-	var words [2]string
-	for i, prompt := range []string{"Passphrase: ", "Once more: "} {
+	words := make([]string, len(prompts))
+	for i, prompt := range prompts {
 		fmt.Fprint(streams.ErrOut, prompt)
 		answers := make(chan answer, 1)
 		go func() {
@@ -243,7 +248,7 @@ func ask(ctx context.Context, streams genericiooptions.IOStreams) (string, error
 			words[i] = a.word
 		}
 	}
-	if words[0] != words[1] {
+	if words[0] != words[len(words)-1] {
 		return "", failed(errors.New("the two passphrases differ"), "")
 	}
 	return words[0], nil

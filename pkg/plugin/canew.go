@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/spf13/cobra"
@@ -31,11 +30,8 @@ const caNewExample = `  # a root and an intermediate in ./ca; the root's key is 
   # another intermediate under a root of before
   kubectl meshca ca new --out ca2 --by ca/root-cert.pem --by-key root-key.age --identity key.txt`
 
-// passphraseWord seals to a passphrase instead of an age recipient.
-const passphraseWord = "passphrase"
-
 type caNewOptions struct {
-	opener
+	sealFlags
 	out                string
 	name, trustDomain  string
 	root, intermediate string
@@ -43,8 +39,6 @@ type caNewOptions struct {
 	rootLifetime       days
 	lifetime           days
 	dnsNames           []string
-	sealTo             []string
-	sealedFile         string
 	by, byKey          string
 	output             string
 	rootFlags          []string // those that were given and are for a new root
@@ -87,14 +81,11 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.Var(&o.rootLifetime, "root-lifetime", "how long the root lives")
 	flags.Var(&o.lifetime, "lifetime", "how long the intermediate lives; it ends with its root at the latest")
 	flags.StringSliceVar(&o.dnsNames, "dns-name", nil, "DNS names of the intermediate (Istio's own samples give istiod.istio-system.svc)")
-	flags.StringArrayVar(&o.sealTo, "seal-to", nil, "age recipient that the root's key is sealed to (may be repeated), or the word passphrase")
-	flags.StringVar(&o.sealedFile, "sealed-file", "", "where the sealed root key is written")
+	o.addSealFlags(cmd, "the root's key")
 	flags.StringVar(&o.by, "by", "", "PEM file of a root of before, to make an intermediate under")
 	flags.StringVar(&o.byKey, "by-key", "", "PEM file of its key, in clear or sealed")
-	o.addFlags(flags)
 	outputFlag(cmd, &o.output)
 	completions(cmd, "key", keySpecNames()...)
-	completions(cmd, "seal-to", passphraseWord)
 	return cmd
 }
 
@@ -119,12 +110,8 @@ func (o *caNewOptions) validate() error {
 	case len(o.sealTo) == 0 || o.sealedFile == "":
 		return usage(errors.New("--seal-to and --sealed-file are needed: the root's key must be kept somewhere, and never in clear"),
 			"make a recipient with 'age-keygen -o key.txt', or use --seal-to passphrase")
-	case slices.Contains(o.sealTo, passphraseWord) && len(o.sealTo) > 1:
-		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "")
-	case o.passphraseFile != "" && !slices.Contains(o.sealTo, passphraseWord):
-		return usage(errors.New("--passphrase-file is for --seal-to passphrase"), "")
 	}
-	return nil
+	return o.validateSeal()
 }
 
 func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStreams) (err error) {
@@ -139,7 +126,7 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 		return err
 	}
 	in := &input{stdin: streams.In}
-	var seal sealing
+	var seal *sealing
 	if o.by == "" {
 		if seal, err = o.sealing(ctx, in, streams); err != nil {
 			return err
@@ -162,7 +149,7 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	if err := printResult(streams.Out, o.output, report); err != nil {
 		return err
 	}
-	if seal.file != "" && len(seal.trial) == 0 {
+	if seal != nil && len(seal.trial) == 0 {
 		fmt.Fprintln(streams.ErrOut, "warning: "+plain(seal.file)+" was not opened again: without --identity nobody knows that it can be")
 	}
 	return nil
@@ -282,42 +269,6 @@ func (o *caNewOptions) free() error {
 	return nil
 }
 
-func (o *caNewOptions) sealing(ctx context.Context, in *input, streams genericiooptions.IOStreams) (sealing, error) {
-	s := sealing{file: o.sealedFile}
-	if o.sealTo[0] != passphraseWord {
-		for _, text := range o.sealTo {
-			recipient, err := pki.ParseRecipient(text)
-			if err != nil {
-				return s, usage(fmt.Errorf("--seal-to: %w", err), "a recipient begins with age1; 'age-keygen' makes one")
-			}
-			s.recipients = append(s.recipients, recipient)
-		}
-		var err error
-		s.trial, err = o.identities(in)
-		return s, err
-	}
-	var word string
-	var err error
-	if o.passphraseFile != "" {
-		word, err = o.passphrase(in)
-	} else {
-		word, err = ask(ctx, streams)
-	}
-	if err != nil {
-		return s, err
-	}
-	recipient, err := pki.PassphraseRecipient(word)
-	if err != nil {
-		return s, failed(fmt.Errorf("--seal-to passphrase: %w", err), "")
-	}
-	identity, err := pki.PassphraseIdentity(word)
-	if err != nil {
-		return s, failed(fmt.Errorf("--seal-to passphrase: %w", err), "")
-	}
-	s.recipients, s.trial = []age.Recipient{recipient}, []age.Identity{identity}
-	return s, nil
-}
-
 // make makes the CA, and judges it before anything is written.
 func (o *caNewOptions) make(in *input, root, intermediate pkix.Name, now time.Time) (newCA, error) {
 	spec, err := pki.ParseKeySpec(o.key)
@@ -352,7 +303,7 @@ func (o *caNewOptions) make(in *input, root, intermediate pkix.Name, now time.Ti
 }
 
 // write writes the sealed key before the rest: without it the CA is not to be.
-func (o *caNewOptions) write(made *created, ca newCA, seal sealing) (*caNewReport, error) {
+func (o *caNewOptions) write(made *created, ca newCA, seal *sealing) (*caNewReport, error) {
 	files, err := ca.authority.Files()
 	if err != nil {
 		return nil, failed(err, "")

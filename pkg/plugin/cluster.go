@@ -29,6 +29,15 @@ const (
 type cluster struct {
 	flags *genericclioptions.ConfigFlags
 	clock *serverClock
+	// rehearsed is a mesh in memory instead of what the flags name.
+	rehearsed *clients
+}
+
+// clients are the ways out of the program.
+type clients struct {
+	kube    kubernetes.Interface
+	dynamic dynamic.Interface
+	dialer  proxy.Dialer
 }
 
 func newCluster(streams genericiooptions.IOStreams) *cluster {
@@ -56,6 +65,9 @@ func (c *cluster) addFlags(flags *pflag.FlagSet) {
 
 // connect opens both ways out: the API server, and the pods behind it.
 func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
+	if c.rehearsed != nil {
+		return c.rehearsed.kube, c.rehearsed.dialer, nil
+	}
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
@@ -73,6 +85,9 @@ func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 
 // dynamic opens the client for kinds that have no types here.
 func (c *cluster) dynamic() (dynamic.Interface, error) {
+	if c.rehearsed != nil {
+		return c.rehearsed.dynamic, nil
+	}
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {
 		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")

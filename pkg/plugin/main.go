@@ -60,7 +60,10 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 
 // NewRoot is the whole command tree over the streams given.
 func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
-	cluster := newCluster(streams)
+	return newRoot(newCluster(streams), streams)
+}
+
+func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kubectl-meshca",
 		Short: "Prove and rotate the root CA of an Istio mesh",
@@ -88,6 +91,7 @@ func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	cluster.addFlags(root.PersistentFlags())
 	root.AddCommand(
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
+		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCACommand(streams), newVersionCommand(streams),
 		newCompletionCommand(streams), newRBACCommand(streams),
 	)

@@ -7,23 +7,22 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 )
 
 // caFlags name the new CA: the user's files, or one that is made here.
 type caFlags struct {
+	sealFlags
 	root, cert, key, chain string
 	make                   bool
 	keySpec                string
 	oldRootKey, cross      string
-	sealTo, sealedFile     string
-	identity               string
 }
 
-func (f *caFlags) addFlags(flags *pflag.FlagSet) {
+func (f *caFlags) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&f.root, "root", "", "PEM file of the new root")
 	flags.StringVar(&f.cert, "ca-cert", "", "PEM file of the new certificate that signs (the intermediate)")
 	flags.StringVar(&f.key, "ca-key", "", "PEM file of its key")
@@ -32,9 +31,8 @@ func (f *caFlags) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.keySpec, "key", string(pki.ECDSAP256), "with --new-ca: kind of the keys")
 	flags.StringVar(&f.oldRootKey, "old-root-key", "", "PEM file of the old root's key, to cross-sign the new root")
 	flags.StringVar(&f.cross, "cross-cert", "", "PEM file of the new root as signed by the old one, made offline")
-	flags.StringVar(&f.sealTo, "seal-to", "", "age recipient that the copy of old and new CA is sealed to")
-	flags.StringVar(&f.sealedFile, "sealed-file", "", "where the sealed copy is written")
-	flags.StringVar(&f.identity, "identity", "", "file of the age identity that opens the sealed copy: it is tried at once")
+	f.addSealFlags(cmd, "the copy of old and new CA")
+	f.addTrialFlag(cmd)
 }
 
 // given reports whether the flags name a new CA at all.
@@ -50,8 +48,8 @@ func (f *caFlags) validate() error {
 				return usage(fmt.Errorf("--new-ca and %s exclude each other", name), "give the files of a CA, or have one made")
 			}
 		}
-		if f.sealTo == "" || f.sealedFile == "" {
-			return usage(errors.New("--new-ca needs --seal-to and --sealed-file: the new root's key must be kept somewhere, and never in clear"), "make a recipient with 'age-keygen'")
+		if len(f.sealTo) == 0 || f.sealedFile == "" {
+			return usage(errors.New("--new-ca needs --seal-to and --sealed-file: the new root's key must be kept somewhere, and never in clear"), "make a recipient with 'age-keygen -o key.txt', or use --seal-to passphrase")
 		}
 		if _, err := pki.ParseKeySpec(f.keySpec); err != nil {
 			return usage(fmt.Errorf("--key: %w", err), "use one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384")
@@ -67,13 +65,10 @@ func (f *caFlags) validate() error {
 			return usage(fmt.Errorf("half a CA: %s is missing", strings.Join(missing, ", ")), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
 		}
 	}
-	switch {
-	case (f.sealTo == "") != (f.sealedFile == ""):
-		return usage(errors.New("--seal-to and --sealed-file belong together"), "")
-	case f.oldRootKey != "" && f.cross != "":
+	if f.oldRootKey != "" && f.cross != "" {
 		return usage(errors.New("--old-root-key and --cross-cert exclude each other"), "the one makes what the other is")
 	}
-	return nil
+	return f.validateSeal()
 }
 
 // newCA is the CA that the flags name. rootKey is set where the root was made
@@ -179,35 +174,4 @@ func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) 
 		return cross, nil
 	}
 	return nil, found(fmt.Errorf("--old-root-key %s is the key of none of the mesh's roots", f.oldRootKey), "'kubectl meshca ca inspect' shows which certificate a key belongs to")
-}
-
-// sealing is where the sealed copy goes.
-type sealing struct {
-	file       string
-	recipients []age.Recipient
-	trial      []age.Identity
-}
-
-func (f *caFlags) sealing() (*sealing, error) {
-	if f.sealTo == "" {
-		return nil, nil
-	}
-	recipient, err := pki.ParseRecipient(f.sealTo)
-	if err != nil {
-		return nil, usage(fmt.Errorf("--seal-to: %w", err), "a recipient begins with age1; 'age-keygen' makes one")
-	}
-	s := &sealing{file: f.sealedFile, recipients: []age.Recipient{recipient}}
-	if f.identity != "" {
-		raw, err := readFile("--identity", f.identity)
-		if err != nil {
-			return nil, err
-		}
-		if s.trial, err = pki.ParseIdentities(raw); err != nil {
-			return nil, usage(fmt.Errorf("--identity %s: it is no age identity", f.identity), "")
-		}
-	}
-	if exists(f.sealedFile) {
-		return nil, failed(fmt.Errorf("--sealed-file %s is there already", f.sealedFile), "name another: a sealed copy is never written over")
-	}
-	return s, nil
 }

@@ -83,6 +83,18 @@ func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
 	return s, nil
 }
 
+// planes reads the control planes and their CA, and no proxy.
+func (o *observer) planes(ctx context.Context) (*mesh.Snapshot, error) {
+	s, err := o.collector.Read(ctx, mesh.Parts{Surroundings: true})
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, explain(err)
+	}
+	return s, nil
+}
+
 // Observe is the engine's look.
 func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mesh.Snapshot, error) {
 	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Known: look.Settled})

@@ -62,6 +62,8 @@ func permissions() []permission {
 		{forRotate, atIstiod, core, "secrets", []string{"meshca-staged"}, []string{"get", "delete"}, "old and new CA, kept until retire", ""},
 		{forRotate, atIstiod, core, "secrets", nil, []string{"create"}, "meshca-staged; the API cannot narrow a create to a name", ""},
 		{forRotate, atIstiod, core, "configmaps", nil, []string{"create", "patch"}, "the journal, meshca-rotation-ID", ""},
+		{forRotate, atIstiod, core, "secrets", []string{"istio-ca-secret"}, []string{"update"}, "restore, where the backup is of a self-signed CA", ""},
+		{forRotate, atIstiod, core, "events", nil, []string{"create"}, "the audit trail as Events of the cluster", "a warning; the journal has it all"},
 		{forRotate, atIstiod, "coordination.k8s.io", "leases", nil, []string{"create"}, "meshca-rotation, which keeps two operators apart", ""},
 		{forRotate, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"get", "update"}, "holding it", ""},
 		{forRotate, atIstiod, core, "pods", nil, []string{"patch"}, "an annotation on istiod's pods: kubelet looks at once", "kubelet shows istiod the changed Secret when it next refreshes, up to two minutes later"},

@@ -35,7 +35,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			if err := validOutput(format); err != nil {
 				return err
 			}
-			ca, _, err := o.material()
+			ca, err := o.material()
 			if err != nil {
 				return err
 			}

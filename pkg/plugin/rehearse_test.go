@@ -77,6 +77,12 @@ func saveMesh(fault string) error {
 		return err
 	}
 	s.Gaps = nil // there is no dynamic client here, and no virtual machine
+	switch fault {
+	case "unseen":
+		s.Gaps = []mesh.Gap{{Part: "workload entries", Verb: "list", Resource: "workloadentries", Error: "forbidden"}}
+	case "unusable":
+		s.Proxies[0].Loaded.Identities[0].State = "Unavailable: no\x1b[2J CA"
+	}
 	(&mesh.Prober{Kube: m.Kube, Dialer: m, Now: time.Now}).Probe(ctx, s, root.Roots.Certs)
 	file, err := os.Create("mesh.json")
 	if err != nil {

@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,7 +54,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			}
 			if confirm == "" && isTerminal(streams.In) {
 				fmt.Fprintf(streams.ErrOut, "This destroys the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
-				if confirm, err = bufio.NewReader(streams.In).ReadString('\n'); err != nil {
+				if confirm, err = readLine(streams.In); err != nil {
 					return found(errors.New("not confirmed: nothing was destroyed"), "")
 				}
 			}

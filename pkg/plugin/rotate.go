@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +90,7 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 // planFlags are those that decide what the plan is.
 func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 	o.meshFlags.addFlags(cmd.Flags())
-	o.caFlags.addFlags(cmd.Flags())
+	o.caFlags.addFlags(cmd)
 	cmd.Flags().StringVar(&o.strategy, "strategy", "", "hot-bundle or cross-sign (default: the best that is possible)")
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
 	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
@@ -138,7 +137,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err := o.validate(); err != nil {
 		return err
 	}
-	ca, seal, err := o.material()
+	ca, err := o.material()
 	if err != nil {
 		return err
 	}
@@ -173,6 +172,13 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err := printer.brief(plan); err != nil {
 		return failed(fmt.Errorf("writing the plan: %w", err), "")
 	}
+	seal, err := o.sealing(ctx, &input{stdin: streams.In}, streams)
+	if err != nil {
+		return err
+	}
+	if err := o.acknowledge(seal, streams); err != nil {
+		return err
+	}
 	if err := o.confirm(streams, plan); err != nil {
 		return err
 	}
@@ -181,8 +187,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof
+	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: printer.event}
 	engine := &rotation.Engine{
-		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: printer.event, Holder: holder(), Accept: accept,
+		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: audit.Then(printer.event), Holder: holder(), Accept: accept,
 		Until: rotation.Phase(o.until), Timeout: o.timeout,
 	}
 	if o.timeout < 0 {
@@ -215,17 +222,12 @@ func dryRun(ctx context.Context, observer *observer, printer *eventPrinter, p pr
 	return nil
 }
 
-// material reads the new CA, where the flags name one, and where its copy goes.
-func (o *rotateOptions) material() (newCA, *sealing, error) {
+// material reads the new CA, where the flags name one.
+func (o *rotateOptions) material() (newCA, error) {
 	if !o.given() {
-		return newCA{}, nil, nil
+		return newCA{}, nil
 	}
-	seal, err := o.sealing()
-	if err != nil {
-		return newCA{}, nil, err
-	}
-	ca, err := o.load(time.Now())
-	return ca, seal, err
+	return o.load(time.Now())
 }
 
 // prepared is a plan and what it was made from.
@@ -327,8 +329,8 @@ func (o *rotateOptions) confirm(streams genericiooptions.IOStreams, plan *rotati
 		return usage(errors.New("there is nobody to ask"), "read the plan with --dry-run, then give --yes")
 	}
 	fmt.Fprintf(streams.ErrOut, "Go on? [y/N] ")
-	answer, err := bufio.NewReader(streams.In).ReadString('\n')
-	if err != nil || !strings.EqualFold(strings.TrimSpace(answer), "y") && !strings.EqualFold(strings.TrimSpace(answer), "yes") {
+	answer, err := readLine(streams.In)
+	if err != nil || !strings.EqualFold(answer, "y") && !strings.EqualFold(answer, "yes") {
 		return found(errors.New("not confirmed: nothing was changed"), "")
 	}
 	return nil

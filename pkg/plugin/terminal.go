@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -19,6 +21,23 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usage(fmt.Errorf("unexpected argument %q", args[0]), fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
 	}
 	return nil
+}
+
+// readLine reads what somebody has typed, and no byte more: the next question has
+// the same input.
+func readLine(in io.Reader) (string, error) {
+	var line []byte
+	for one := make([]byte, 1); ; {
+		n, err := in.Read(one)
+		switch {
+		case n == 1 && one[0] == '\n', err == io.EOF && len(line) > 0:
+			return strings.TrimSpace(string(line)), nil
+		case err != nil:
+			return "", err
+		case n == 1:
+			line = append(line, one[0])
+		}
+	}
 }
 
 // completions are the values that a flag may have.

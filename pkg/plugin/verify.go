@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ type verifyReport struct {
 	// Refused are the pairs of classes of which one would refuse the other.
 	Refused []check.Pair       `json:"refused,omitempty"`
 	Items   []rotation.Blocker `json:"items"`
+	// NotSeen could not be read, and the verdict does not rest on it.
+	NotSeen []check.Unseen `json:"notSeen,omitempty"`
 
 	pairs []check.Pair
 }
@@ -57,7 +60,8 @@ func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Short:   "Prove from every live proxy, istiod, ConfigMap and webhook which roots the mesh trusts",
 		Long: "Holds every istiod, trust ConfigMap, webhook and live proxy against the expected roots\n" +
 			"(those of the mesh's own CA, or --root), and asks of every pair of proxies whether the\n" +
-			"one would accept the other. What cannot be read is named, and is never yes.\n\n" +
+			"one would accept the other. What cannot be read is named, and is never yes; what the\n" +
+			"verdict does not rest on is named as not seen.\n\n" +
 			"Exit codes: 0 proven, 2 not proven, 124 not proven within --timeout, 1 it could not be\n" +
 			"done, 64 bad usage.",
 		Example: verifyExample,
@@ -143,6 +147,13 @@ func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verify
 	r := &verifyReport{APIVersion: mesh.APIVersion, Kind: "Verification", Roots: briefs(expect.Roots), Status: expect.Judge(s, nil)}
 	r.Items = append([]rotation.Blocker{}, r.Status.Blockers...)
 	r.Status.Blockers = nil
+	for _, b := range check.Unusable(s) {
+		if !slices.ContainsFunc(r.Items, func(other rotation.Blocker) bool { return other.Kind == b.Kind && other.Object == b.Object }) {
+			r.Items = append(r.Items, b)
+			r.uncount(b.Object)
+		}
+	}
+	r.NotSeen = check.NotSeen(s)
 	r.Classes = check.Classes(s)
 	r.pairs = check.Matrix(r.Classes, s.TakenAt)
 	for _, pair := range r.pairs {
@@ -152,6 +163,17 @@ func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verify
 	}
 	r.Verified = len(r.Items) == 0 && len(r.Refused) == 0
 	return r, nil
+}
+
+// uncount takes back what the gate has counted as proven.
+func (r *verifyReport) uncount(ref string) {
+	r.Status.Proxies.Ready--
+	namespace, _, _ := strings.Cut(ref, "/")
+	for i := range r.Status.Namespaces {
+		if r.Status.Namespaces[i].Namespace == namespace {
+			r.Status.Namespaces[i].Ready--
+		}
+	}
 }
 
 // filter drops rows that were not asked for; the verdict is made before.
@@ -230,9 +252,15 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	for _, b := range r.Items {
 		rows = append(rows, []string{"not proven: " + b.String()})
 	}
+	for _, u := range r.NotSeen {
+		rows = append(rows, []string{fmt.Sprintf("not seen: %s: %s; it would tell %s", u.Part, u.Error, u.Adds)})
+	}
 	verdict := "not proven"
 	if r.Verified {
 		verdict = fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d classes, %d pairs)", len(r.Classes), len(r.pairs))
+	}
+	if n := len(r.NotSeen); n > 0 {
+		verdict += fmt.Sprintf("; %d parts not seen", n)
 	}
 	return append(rows, []string{"verdict: " + verdict})
 }

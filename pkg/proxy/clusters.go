@@ -4,16 +4,21 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 )
 
 // ParseClusters reads the counters of every endpoint from Envoy's /clusters: lines
 // of cluster::endpoint::name::value (envoy source/server/admin/clusters_handler.cc).
-func ParseClusters(raw []byte) ([]Upstream, error) {
+func ParseClusters(raw []byte) ([]Upstream, error) { return readClusters(bytes.NewReader(raw)) }
+
+// readClusters takes the lines as they come: of some thirty for each endpoint six
+// are kept.
+func readClusters(r io.Reader) ([]Upstream, error) {
 	var all []Upstream
 	index := map[[2]string]int{}
-	lines := bufio.NewScanner(bytes.NewReader(raw))
+	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		parts := strings.Split(lines.Text(), "::")
@@ -33,6 +38,8 @@ func ParseClusters(raw []byte) ([]Upstream, error) {
 			into = func(u *Upstream) *uint64 { return &u.Active }
 		case "rq_total":
 			into = func(u *Upstream) *uint64 { return &u.Requests }
+		case "rq_success":
+			into = func(u *Upstream) *uint64 { return &u.Successes }
 		case "rq_error":
 			into = func(u *Upstream) *uint64 { return &u.Errors }
 		default:

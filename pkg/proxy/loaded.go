@@ -90,8 +90,10 @@ type Upstream struct {
 	Connections uint64 `json:"cxTotal"`
 	ConnectFail uint64 `json:"cxConnectFail"`
 	Requests    uint64 `json:"rqTotal"`
-	Errors      uint64 `json:"rqError"`
-	Active      uint64 `json:"cxActive"`
+	// Successes and Errors are counted for HTTP alone: both stay zero for TCP.
+	Successes uint64 `json:"rqSuccess"`
+	Errors    uint64 `json:"rqError"`
+	Active    uint64 `json:"cxActive"`
 }
 
 // Served is what an istiod replica presents on its secure port, 15012.

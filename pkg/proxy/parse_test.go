@@ -14,6 +14,8 @@ func TestParseClusters(t *testing.T) {
 outbound|80||server.b::10.0.0.1:8080::cx_total::12
 outbound|80||server.b::10.0.0.1:8080::cx_connect_fail::3
 outbound|80||server.b::10.0.0.1:8080::rq_error::2
+outbound|80||server.b::10.0.0.1:8080::rq_success::9
+outbound|80||server.b::10.0.0.1:8080::rq_total::11
 outbound|80||server.b::[fd00::1]:8080::cx_total::7
 outbound|80||server.b::[fd00::1]:8080::health_flags::healthy
 `)
@@ -21,7 +23,7 @@ outbound|80||server.b::[fd00::1]:8080::health_flags::healthy
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 2 || got[0].Connections != 12 || got[0].ConnectFail != 3 || got[0].Errors != 2 || got[1].Endpoint != "[fd00::1]:8080" || got[1].Connections != 7 {
+	if len(got) != 2 || got[0].Connections != 12 || got[0].ConnectFail != 3 || got[0].Errors != 2 || got[0].Successes != 9 || got[0].Requests != 11 || got[1].Endpoint != "[fd00::1]:8080" || got[1].Connections != 7 {
 		t.Errorf("%+v", got)
 	}
 	if _, err := proxy.ParseClusters([]byte("a::b::cx_total::many\n")); err == nil {

@@ -2,20 +2,26 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go 0.37's dialers still return its errors and connections
+	"k8s.io/apimachinery/pkg/util/httpstream"                     //nolint:staticcheck // client-go 0.37's dialers still return its errors and connections
+	httpstreamspdy "k8s.io/apimachinery/pkg/util/httpstream/spdy" //nolint:staticcheck // likewise
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	constants "k8s.io/apimachinery/pkg/util/portforward"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/client-go/transport/websocket"
 	streaming "k8s.io/streaming/pkg/httpstream"
 )
 
@@ -24,6 +30,9 @@ import (
 type PortForward struct {
 	config *rest.Config
 	kube   kubernetes.Interface
+	// sessions are shared with the requests of kube: every forward is a connection of
+	// its own, and a resumed TLS session spares both ends the signatures of a new one.
+	sessions tls.ClientSessionCache
 	// The round tripper and its upgrader hold the TLS settings; they are made
 	// once, not per pod.
 	spdyTransport http.RoundTripper
@@ -36,7 +45,25 @@ func NewPortForward(config *rest.Config, kube kubernetes.Interface) (*PortForwar
 	if err != nil {
 		return nil, fmt.Errorf("preparing port-forward: %w", err)
 	}
-	return &PortForward{config: config, kube: kube, spdyTransport: transport, spdyUpgrader: upgrader}, nil
+	p := &PortForward{config: config, kube: kube, sessions: tls.NewLRUClientSessionCache(0), spdyTransport: transport, spdyUpgrader: upgrader}
+	if client, ok := kube.CoreV1().RESTClient().(*rest.RESTClient); ok && client.Client != nil {
+		p.resume(client.Client.Transport)
+	}
+	p.resume(transport)
+	return p, nil
+}
+
+// resume has a transport take part in sessions, or the reverse where it has its own.
+// A transport without TLS, or of an unknown kind, has none to resume.
+func (p *PortForward) resume(transport http.RoundTripper) {
+	config, err := utilnet.TLSClientConfig(transport)
+	switch {
+	case err != nil || config == nil:
+	case config.ClientSessionCache == nil:
+		config.ClientSessionCache = p.sessions
+	default:
+		p.sessions = config.ClientSessionCache
+	}
 }
 
 // DialPod opens a stream to port on the pod's loopback: by WebSocket, and by SPDY
@@ -76,12 +103,40 @@ func (p *PortForward) DialPod(ctx context.Context, pod Pod, port int) (net.Conn,
 }
 
 func (p *PortForward) dialer(target *url.URL) (httpstream.Dialer, error) {
-	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, p.config)
+	wrapped, upgrade, err := websocket.RoundTripperFor(p.config)
 	if err != nil {
 		return nil, fmt.Errorf("preparing port-forward: %w", err)
 	}
+	p.resume(wrapped)
+	tunnel := &tunnel{target: target, transport: wrapped, upgrade: upgrade}
 	legacy := spdy.NewDialer(p.spdyUpgrader, &http.Client{Transport: p.spdyTransport}, http.MethodPost, target)
-	return portforward.NewFallbackDialer(websocket, legacy, refusesWebSocket), nil
+	return portforward.NewFallbackDialer(tunnel, legacy, refusesWebSocket), nil
+}
+
+// tunnel dials SPDY within a WebSocket: what portforward.NewSPDYOverWebsocketDialer
+// does, whose transport cannot be given TLS sessions.
+type tunnel struct {
+	target    *url.URL
+	transport http.RoundTripper
+	upgrade   websocket.ConnectionHolder
+}
+
+func (t *tunnel) Dial(protocols ...string) (httpstream.Connection, string, error) {
+	request, err := http.NewRequest(http.MethodGet, t.target.String(), nil) //nolint:noctx // DialPod leaves it, as it does SPDY's
+	if err != nil {
+		return nil, "", err
+	}
+	offered := make([]string, len(protocols))
+	for i, protocol := range protocols {
+		offered[i] = constants.WebsocketsSPDYTunnelingPrefix + protocol
+	}
+	connection, err := websocket.Negotiate(t.transport, t.upgrade, request, offered...)
+	if err != nil {
+		return nil, "", err
+	}
+	protocol := strings.TrimPrefix(connection.Subprotocol(), constants.WebsocketsSPDYTunnelingPrefix)
+	spdy, err := httpstreamspdy.NewClientConnectionWithPings(portforward.NewTunnelingConnection("client", connection), portforward.PingPeriod)
+	return spdy, protocol, err
 }
 
 // refusesWebSocket reports whether SPDY is worth a try after err. An API server

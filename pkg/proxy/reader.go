@@ -2,12 +2,7 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -20,6 +15,9 @@ const (
 	DefaultConcurrency = 32
 	DefaultTimeout     = 10 * time.Second
 	MaxAnswer          = 8 << 20
+	// MaxCounters bounds /clusters, which is read line by line: some 3 KiB for each
+	// endpoint, and a proxy knows every endpoint of the mesh unless told otherwise.
+	MaxCounters = 128 << 20
 )
 
 // Reader reads many proxies at once, each with its own time-out and error.
@@ -90,83 +88,46 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
-	client, done := r.client(target)
-	defer done()
 	if target.Ztunnel {
-		raw, err := get(ctx, client, "/config_dump")
-		if err != nil {
-			return nil, nil, err
+		dump := r.ask(ctx, target, "/config_dump")[0]
+		if dump.err != nil {
+			return nil, nil, dump.err
 		}
-		loaded, err := ParseZtunnel(raw, r.Now())
+		loaded, err := ParseZtunnel(dump.raw, r.Now())
 		return loaded, nil, err
 	}
-	raw, err := get(ctx, client, "/config_dump?resource=dynamic_active_secrets")
+	paths := []string{"/config_dump?resource=dynamic_active_secrets", "/certs"}
+	if target.Info {
+		paths = append(paths, "/server_info")
+	}
+	if target.Counters {
+		paths = append(paths, clustersPath)
+	}
+	answers := r.ask(ctx, target, paths...)
+	if answers[0].err != nil {
+		return nil, nil, answers[0].err
+	}
+	loaded, err := ParseSecrets(answers[0].raw, r.Now())
 	if err != nil {
 		return nil, nil, err
 	}
-	loaded, err := ParseSecrets(raw, r.Now())
-	if err != nil {
-		return nil, nil, err
-	}
-	// What follows is read over the same connection. It is confirmation: without it
-	// the first stands, and says that it stands alone.
-	if raw, err = get(ctx, client, "/certs"); err == nil {
-		loaded.Contexts, err = ParseCerts(raw)
+	// This is confirmation: without it the first stands, and says that it stands alone.
+	if err = answers[1].err; err == nil {
+		loaded.Contexts, err = ParseCerts(answers[1].raw)
 	}
 	if err != nil {
 		loaded.ContextsError = err.Error()
 	}
-	if target.Info {
+	if target.Info && answers[2].err == nil {
 		// Without an answer the release stays unknown, which is what it is.
-		if raw, err = get(ctx, client, "/server_info"); err == nil {
-			loaded.Info, _ = ParseInfo(raw)
-		}
+		loaded.Info, _ = ParseInfo(answers[2].raw)
 	}
 	var upstreams []Upstream
 	if target.Counters {
-		if raw, err = get(ctx, client, "/clusters"); err == nil {
-			upstreams, err = ParseClusters(raw)
-		}
-		if err != nil {
+		counters := answers[len(answers)-1]
+		if upstreams, err = counters.upstreams, counters.err; err != nil {
 			return nil, nil, err // counters were asked for: silence about them is no zero
 		}
 	}
 	return loaded, upstreams, nil
-}
-
-// client speaks HTTP to the target's admin port over one connection.
-func (r *Reader) client(target Target) (*http.Client, func()) {
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return r.Dialer.DialPod(ctx, target.Pod, target.AdminPort)
-		},
-		MaxConnsPerHost: 1,
-	}
-	return &http.Client{Transport: transport}, transport.CloseIdleConnections
-}
-
-func get(ctx context.Context, client *http.Client, path string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("reading %s: %w", path, context.Cause(ctx))
-		}
-		return nil, fmt.Errorf("reading %s: %w", path, errors.Unwrap(err))
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("reading %s: the proxy answered %s", path, strconv.Itoa(response.StatusCode))
-	}
-	raw, err := io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if len(raw) > MaxAnswer {
-		return nil, fmt.Errorf("reading %s: the answer is larger than %d bytes", path, MaxAnswer)
-	}
-	return raw, nil
 }

@@ -172,6 +172,34 @@ func TestReadRefusesAnEndlessAnswer(t *testing.T) {
 	})
 }
 
+// TestReadCounters: a proxy that knows a whole large mesh says more of it than any
+// other answer may be long, and not without end.
+func TestReadCounters(t *testing.T) {
+	good := dump(certificate(t).PEM(), certificate(t).PEM())
+	for _, test := range []struct {
+		bytes int
+		fits  bool
+	}{{2 * proxy.MaxAnswer, true}, {proxy.MaxCounters + 1<<20, false}} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(good) })
+		mux.HandleFunc("/clusters", func(w http.ResponseWriter, _ *http.Request) {
+			line := []byte("outbound|80||a.b::10.0.0.1:80::health_flags::" + strings.Repeat("x", 1<<19) + "\n")
+			for range test.bytes / len(line) {
+				if _, err := w.Write(line); err != nil {
+					return
+				}
+			}
+			_, _ = w.Write([]byte("outbound|80||a.b::10.0.0.1:80::cx_total::3\n" + strings.Repeat("\n", 1<<19)))
+		})
+		reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }}
+		reader.Read(t.Context(), []proxy.Target{{Counters: true}}, func(r proxy.Result) {
+			if test.fits && (r.Err != nil || len(r.Upstreams) != 1 || r.Upstreams[0].Connections != 3) || !test.fits && (r.Err == nil || !strings.Contains(r.Err.Error(), "/clusters: the answer is larger than")) {
+				t.Errorf("%d bytes: %v %+v", test.bytes, r.Err, r.Upstreams)
+			}
+		})
+	}
+}
+
 func TestReadGivesUpOnAMuteProxy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mute := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

@@ -106,7 +106,12 @@ func (i *istiod) load(data map[string][]byte) error {
 func (m *Mesh) follow(secret *corev1.Secret) {
 	m.after(0, func() { // with the lock that whoever writes may hold
 		for n, i := range m.istiods {
-			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() { i.changed(secret.Data) })
+			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() {
+				// What is there by then, not what was written when it began to follow.
+				if now, err := m.Kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("secrets"), istioNamespace, secret.Name); err == nil {
+					i.changed(now.(*corev1.Secret).Data)
+				}
+			})
 		}
 	})
 }

@@ -11,16 +11,20 @@ import (
 // admission, quotas) and keeps nothing. It returns the step that would come next,
 // false where none is left.
 func DryRun(ctx context.Context, kube kubernetes.Interface, plan *Plan, staged *Staged) (Step, bool, error) {
-	secret, m, at, err := plan.standing(ctx, kube, staged)
+	secret, m, at, err := plan.standing(ctx, kube, staged, false)
 	if err != nil {
 		return Step{}, false, err
 	}
-	if at+1 >= len(plan.Steps) {
+	next := at.step
+	if at.written {
+		next++
+	}
+	if next >= len(plan.Steps) {
 		return Step{}, false, nil
 	}
-	next := plan.Steps[at+1]
-	if err := plan.update(ctx, kube, secret, m.entries(next, next.Roots), metav1.DryRunAll); err != nil {
-		return next, true, err
+	step := plan.Steps[next]
+	if err := plan.update(ctx, kube, secret, m.entries(step, step.Roots), metav1.DryRunAll); err != nil {
+		return step, true, err
 	}
-	return next, true, nil
+	return step, true, nil
 }

@@ -48,8 +48,15 @@ type Engine struct {
 	Seal func(old map[string][]byte) (string, error)
 	// Accept are the objects that may stay unknown, with the operator's reason.
 	Accept map[string]string
-	// Until is the phase to stop after, "" for Done.
+	// Until is the phase to stop after, "" for the end.
 	Until Phase
+	// Back goes back instead of forward.
+	Back bool
+	// Soak is how long a gate must have been open, by repeated looks, before the next
+	// write.
+	Soak time.Duration
+	// Commands are the operator's while it runs; nil where there are none.
+	Commands <-chan Command
 	// Timeout bounds the waits of all gates together; zero looks at each gate once.
 	Timeout time.Duration
 }
@@ -61,6 +68,8 @@ var (
 	// ErrClosed: a gate did not open in time. The mesh is safe as it stands, and the
 	// same command goes on from there.
 	ErrClosed = errors.New("the gate stayed closed")
+	// ErrNothing: there is nothing to go back from.
+	ErrNothing = errors.New("nothing to go back from")
 	// ErrForeign: the CA Secret holds what this rotation has not written.
 	ErrForeign = errors.New("somebody else has changed the CA")
 )
@@ -107,16 +116,27 @@ type run struct {
 	first    time.Time // of the first write, or of the first look at what stands
 	waited   time.Duration
 	deadline time.Time
+	prepared time.Time // when the mesh must be whole to begin
 	phase    Phase
 	step     string
 	figures  Figures
 	vouching []*pki.Certificate
+	// accept and commands are the Engine's; held is true while it is paused.
+	accept   map[string]string
+	commands <-chan Command
+	held     bool
+	// at is the moment of the last proof, on the cluster's clock; unseen are proxies and
+	// virtual machines that were accepted unread in it.
+	at     time.Time
+	unseen []Blocker
+	// waved are the steps whose workloads were restarted by this run.
+	waved map[string]bool
 }
 
 // Run makes the plan so, from wherever the mesh stands. staged is what an earlier
 // run kept, or nil.
 func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
-	r := &run{Engine: e, plan: plan, phase: Prepare}
+	r := &run{Engine: e, plan: plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]bool{}}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
 	r.emit(Event{Kind: EventPlan, Plan: plan, Message: plan.Summary()})
 	err := r.all(ctx, staged)
@@ -165,17 +185,24 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 }
 
 func (r *run) steps(ctx context.Context, staged *Staged) error {
-	at, err := r.begin(ctx, staged)
+	steps := r.plan.Steps
+	if r.Back {
+		steps = r.plan.Back
+	}
+	at, err := r.begin(ctx, steps, staged)
 	if err != nil {
 		return err
 	}
-	for i := max(at, 0); i < len(r.plan.Steps); i++ {
-		step := r.plan.Steps[i]
-		if r.phase != step.Phase {
+	for i := at.step; i < len(steps); i++ {
+		step := steps[i]
+		if r.phase != step.Phase || i == at.step {
 			r.enter(step)
 		}
 		r.step = step.Name
-		if err := r.make(ctx, step, i == at); err != nil {
+		if err := r.paused(ctx); err != nil {
+			return err
+		}
+		if err := r.make(ctx, step, i == at.step && at.written); err != nil {
 			return err
 		}
 		if err := r.gate(ctx, step); err != nil {
@@ -184,8 +211,8 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		if err := r.record(ctx, step); err != nil {
 			return err
 		}
-		last := i == len(r.plan.Steps)-1 || r.plan.Steps[i+1].Phase != step.Phase
-		if last && r.Until == step.Phase {
+		last := i == len(steps)-1 || steps[i+1].Phase != step.Phase
+		if last && r.Until == step.Phase && i < len(steps)-1 {
 			r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
 			return nil
 		}
@@ -195,54 +222,73 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 			}
 		}
 	}
-	r.phase, r.step = Done, ""
+	r.step = ""
+	if r.Back {
+		r.phase = RolledBack
+		r.journal.state.Phase = RolledBack
+		r.finish(EventRolledBack, fmt.Sprintf("the mesh trusts %s and signs with %s, as before", r.plan.OldRoot.Subject, r.plan.OldSigner.Subject))
+		return r.save(ctx)
+	}
+	r.phase = Done
 	r.journal.state.Phase = Done
 	r.finish(EventDone, fmt.Sprintf("every proxy trusts %s and has a certificate of %s", r.plan.NewRoot.Subject, r.plan.NewSigner.Subject))
-	return r.journal.save(ctx)
+	return r.save(ctx)
 }
 
 // begin finds out where the mesh stands, and keeps both CAs safe before the first
 // change.
-func (r *run) begin(ctx context.Context, staged *Staged) (at int, err error) {
-	if _, r.material, at, err = r.plan.standing(ctx, r.Kube, staged); err != nil {
-		return 0, err
+func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place, err error) {
+	if _, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back); err != nil {
+		return at, err
 	}
 	config := r.plan.config
 	for _, step := range r.plan.Steps {
 		r.vouching = append(r.vouching, mustCerts(step.Roots)...)
 	}
 	r.journal = &journal{kube: r.Kube, namespace: r.plan.Namespace, now: r.Clock.Now, state: Journal{
-		ID: r.plan.ID, Strategy: r.plan.Strategy, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept,
+		ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept, Back: r.Back,
 		OldRoot: r.plan.OldRoot, NewRoot: r.plan.NewRoot, OldSigner: r.plan.OldSigner, NewSigner: r.plan.NewSigner,
 	}}
-	if at == start {
+	if r.Back && at.untouched {
+		return at, fmt.Errorf("%w: %s holds the old CA", ErrNothing, r.plan.object())
+	}
+	if at.untouched {
 		// Nothing has been changed, and a mesh that is not whole is none to begin with.
-		r.enter(Step{Phase: Prepare})
-		if err := r.gate(ctx, Step{Phase: Prepare, Name: "start", expect: r.plan.baseline}); err != nil {
-			return 0, err
+		r.enter(Step{Phase: Prepare, Name: beginning})
+		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: r.plan.baseline}); err != nil {
+			return at, err
 		}
 	}
 	sealed := ""
 	if r.Seal != nil && staged == nil {
 		if sealed, err = r.Seal(r.material.old); err != nil {
-			return 0, fmt.Errorf("sealing the old CA: %w", err)
+			return at, fmt.Errorf("sealing the old CA: %w", err)
 		}
 		r.emit(Event{Kind: EventWrite, Object: sealed, Message: "the sealed copy of the CA is written"})
 	}
-	if err := stage(ctx, r.Kube, r.plan.Namespace, &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Old: r.material.old, New: config.New, Cross: config.Cross}); err != nil {
-		return 0, err
+	kind := r.plan.Layout
+	if r.plan.Adopts {
+		kind = mesh.CASelfSigned
+	}
+	keep := &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Kind: kind, Old: r.material.old, New: config.New, Cross: config.Cross}
+	if err := stage(ctx, r.Kube, r.plan.Namespace, keep); err != nil {
+		return at, err
 	}
 	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
 	if err := r.journal.open(ctx); err != nil {
-		return 0, err
+		return at, err
 	}
 	if sealed != "" {
 		r.journal.state.Sealed = sealed
 	}
-	if at != start {
-		r.emit(Event{Kind: EventResume, Message: fmt.Sprintf("phase %s (%s) was written before: going on from its proof", r.plan.Steps[at].Phase, r.plan.Steps[at].Name)})
+	if !at.untouched {
+		message := fmt.Sprintf("going on with phase %s (%s)", steps[at.step].Phase, steps[at.step].Name)
+		if at.written {
+			message = fmt.Sprintf("phase %s (%s) was written before: going on from its proof", steps[at.step].Phase, steps[at.step].Name)
+		}
+		r.emit(Event{Kind: EventResume, Message: message})
 	}
-	return at, r.journal.save(ctx)
+	return at, r.save(ctx)
 }
 
 func (r *run) enter(step Step) {
@@ -250,16 +296,22 @@ func (r *run) enter(step Step) {
 	r.emit(Event{Kind: EventPhase, Message: about(step)})
 }
 
+// beginning names the gate before the first write.
+const beginning = "start"
+
 func about(step Step) string {
-	if step.Phase == Prepare {
+	if step.Name == beginning {
 		return "nothing is changed yet: is the mesh whole, and does every live certificate hold under the roots that are trusted now?"
 	}
 	return step.About
 }
 
 func (r *run) record(ctx context.Context, step Step) error {
+	if _, before := r.journal.state.Proven[step.key()]; !before {
+		remember(&r.journal.state.Proven, step, r.at)
+	}
 	r.journal.state.Phase, r.journal.state.Step = step.Phase, step.Name
-	return r.journal.save(ctx)
+	return r.save(ctx)
 }
 
 // wait lets pods' trust files follow their ConfigMap: kubelet's refresh, which
@@ -276,10 +328,14 @@ func (r *run) wait(ctx context.Context) error {
 		return context.Cause(ctx)
 	case <-r.Clock.After(d):
 	}
-	took := r.Clock.Now().Sub(began)
+	r.rest(r.Clock.Now().Sub(began))
+	return nil
+}
+
+// rest takes time that was asked for out of the engine's own, and off its deadline.
+func (r *run) rest(took time.Duration) {
 	r.waited += took
 	r.deadline = r.deadline.Add(took)
-	return nil
 }
 
 func (r *run) finish(kind EventKind, message string) {

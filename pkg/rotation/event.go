@@ -18,7 +18,13 @@ const (
 	EventResume  EventKind = "resume"  // an earlier run is carried on
 	EventStopped EventKind = "stopped" // --until is reached
 	EventDone    EventKind = "done"    // the proof stands
-	EventFailed  EventKind = "failed"  // it ended before
+	// EventRolledBack: the way back is at its end, and proven.
+	EventRolledBack EventKind = "rolled-back"
+	EventPaused     EventKind = "paused"   // nothing is written until EventResumed
+	EventResumed    EventKind = "resumed"  // the operator lets it go on
+	EventAccepted   EventKind = "accepted" // the operator takes something unknown upon himself
+	EventWorkload   EventKind = "workload" // workloads are restarted
+	EventFailed     EventKind = "failed"   // it ended before
 )
 
 // Event is one thing that happened, for printers and the wizard. It carries no

@@ -32,6 +32,11 @@ type Expectation struct {
 	// is the next best evidence.
 	CSRProof bool
 
+	// since asks that every istiod was started at that moment or later; fresh that
+	// every stale agent was, at freshSince.
+	since      time.Time
+	fresh      bool
+	freshSince time.Time
 	// unpublished leaves out what others than the replicas themselves write.
 	unpublished bool
 }
@@ -165,11 +170,17 @@ func (j *judgement) replicas() {
 
 // replica judges one istiod by the strongest evidence there is.
 func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence string) {
+	if r.Started.Before(j.e.since) {
+		return "it has run since before this step: it is not restarted yet", false, ""
+	}
 	var chain []*pki.Certificate
 	var at string
 	switch {
 	case r.Signed != nil:
 		chain, at = r.Signed.Chain, "answer to a certificate request"
+	case j.e.CSRProof && r.Served != nil && r.ProofForbidden:
+		// The next best evidence, named.
+		chain, at = r.Served.Chain, "chain served on 15012, for no request may be made"
 	case j.e.CSRProof:
 		return "no proof of what it signs with: " + orUnread(r.SignedError), true, ""
 	case r.Served != nil:
@@ -298,6 +309,11 @@ func (j *judgement) proxies() {
 			j.status.Proxies.add(true)
 		}
 	}
+	for _, vm := range j.s.VMs {
+		if j.e.asksProxies() {
+			j.unknown("vm", vm.Namespace+"/"+vm.Name, "what a virtual machine has loaded cannot be read from here")
+		}
+	}
 	slices.SortFunc(j.status.Namespaces, func(a, b Progress) int { return strings.Compare(a.Namespace, b.Namespace) })
 }
 
@@ -317,6 +333,10 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 		if secret == "default" || secret == "ROOTCA" {
 			return "its secret " + secret + " is warming: not in use yet", true
 		}
+	}
+	if j.e.fresh && stale(p) && (j.e.freshSince.IsZero() || p.Started.Before(j.e.freshSince)) {
+		release, _ := p.ReleaseOf()
+		return "its agent (" + release + ") reads the roots for its requests to istiod at its start alone: it must be restarted", false
 	}
 	for _, identity := range p.Loaded.Identities {
 		if why, unknown := j.identity(identity, p); why != "" {

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -31,15 +32,11 @@ const (
 // opens on one look at the whole mesh and on nothing less.
 func (r *run) gate(ctx context.Context, step Step) error {
 	settled := map[string]*proxy.Loaded{}
-	deadline := r.deadline
-	if soon := r.Clock.Now().Add(prepareWait); step.Phase == Prepare && soon.Before(deadline) {
-		deadline = soon
-	}
 	poll := firstPoll
-	var replicasSince, shown time.Time
+	var replicasSince, shown, open time.Time
 	var last string
 	for look := 0; ; look++ {
-		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Phase == Prepare || step.Phase == Done, Settled: settled}
+		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done, Settled: settled}
 		s, err := r.Observer.Observe(ctx, o)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -48,13 +45,8 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		if err != nil {
 			// An API server that restarts is waited for like anything else.
 			status = Status{At: r.Clock.Now(), Blockers: []Blocker{{Kind: "reading", Object: "cluster", Why: err.Error(), Unknown: true}}}
-		} else {
-			expect := step.expect
-			if !o.Proxies {
-				expect = expect.replicasOnly()
-			}
-			status = expect.Judge(s, r.Accept)
-			r.figures.Proxies = len(s.Proxies)
+		} else if status, err = r.judge(ctx, step, o, s); err != nil {
+			return err
 		}
 		switch {
 		case status.Open() && !o.Proxies && step.expect.asksMore():
@@ -64,34 +56,138 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			clear(settled) // all of them, together
 			continue
 		case status.Open():
-			r.emit(Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)})
-			return nil
-		}
-		if err == nil && o.Proxies {
-			keep(settled, s, status)
+			if open.IsZero() {
+				open = r.Clock.Now()
+			}
+			soaked := r.Clock.Now().Sub(open)
+			if soaked >= r.Soak || step.Name == beginning {
+				r.rest(soaked)
+				r.at, r.unseen = status.At, unseen(status.Accepted)
+				r.emit(Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)})
+				return nil
+			}
+		default:
+			open = time.Time{}
+			if s != nil && o.Proxies {
+				keep(settled, s, status)
+			}
 		}
 		if text := closed(status); text != last || r.Clock.Now().Sub(shown) > time.Minute {
 			last, shown = text, r.Clock.Now()
+			if !open.IsZero() {
+				text = "open, and looked at again for " + r.Soak.String() + ": " + text
+			}
 			r.emit(Event{Kind: EventGate, Gate: &status, Message: text})
 		}
-		if !r.Clock.Now().Before(deadline) {
-			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Phase != Prepare}
+		if open.IsZero() && !r.Clock.Now().Before(r.until(step)) {
+			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning}
 		}
-		if o.Proxies && step.nudge != nil && onlyProxies(status) && r.Clock.Now().Sub(replicasSince) > nudgeAfter {
-			if err := r.push(ctx, step); err != nil {
+		if o.Proxies && open.IsZero() && s != nil {
+			acted, err := r.hurry(ctx, step, s, status, replicasSince)
+			if err != nil {
 				return err
 			}
-			replicasSince = r.Clock.Now()
+			if acted {
+				replicasSince = r.Clock.Now()
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case c, open := <-r.commands:
+			if !open {
+				r.commands = nil
+			} else {
+				r.obey(c)
+			}
 		case <-r.Clock.After(poll):
 		}
 		if look > closeLooks {
 			poll = min(poll+poll/4, r.slowest())
 		}
 	}
+}
+
+// until is when a gate is given up.
+func (r *run) until(step Step) time.Time {
+	if step.Name != beginning {
+		return r.deadline
+	}
+	if r.prepared.IsZero() {
+		r.prepared = r.Clock.Now().Add(prepareWait)
+	}
+	if r.prepared.Before(r.deadline) {
+		return r.prepared
+	}
+	return r.deadline
+}
+
+// judge holds one look against a step.
+func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snapshot) (Status, error) {
+	expect := step.expect
+	if step.always {
+		expect.since = r.journal.state.Restarted[step.key()]
+	}
+	if step.fresh {
+		expect.fresh, expect.freshSince = true, r.journal.state.Published[step.key()]
+	}
+	if !o.Proxies {
+		expect = expect.replicasOnly()
+	}
+	status := expect.Judge(s, r.accept)
+	if !o.Proxies {
+		return status, nil
+	}
+	r.figures.Proxies = len(s.Proxies)
+	if step.fresh && expect.freshSince.IsZero() && status.ConfigMaps.Of > 0 && status.ConfigMaps.Ready == status.ConfigMaps.Of {
+		// From here on whoever starts finds these roots in its trust file.
+		remember(&r.journal.state.Published, step, s.TakenAt.Truncate(time.Second))
+		if err := r.save(ctx); err != nil {
+			return status, err
+		}
+		expect.freshSince = r.journal.state.Published[step.key()]
+		status = expect.Judge(s, r.accept)
+	}
+	return status, nil
+}
+
+// hurry does what a step may do for those that lag behind istiods that are all
+// proven: the same roots once more, or a restart of their workloads.
+func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Status, replicasSince time.Time) (bool, error) {
+	if r.held || !onlyProxies(status) {
+		return false, nil
+	}
+	if step.Waves != "" && !r.waved[step.key()] {
+		if behind := step.behind(s, status); len(behind) > 0 {
+			r.waved[step.key()] = true
+			return true, r.waves(ctx, step, behind)
+		}
+	}
+	if step.nudge != nil && r.Clock.Now().Sub(replicasSince) > nudgeAfter {
+		return true, r.push(ctx, step)
+	}
+	return false, nil
+}
+
+// behind are the proxies that a step restarts: those that its gate waits for and
+// that no push reaches.
+func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
+	blocked := map[string]bool{}
+	for _, b := range status.Blockers {
+		blocked[b.Object] = b.Kind == "proxy"
+	}
+	var behind []mesh.Proxy
+	for _, p := range m.Proxies {
+		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && p.Reach != mesh.ReachPush) {
+			behind = append(behind, p)
+		}
+	}
+	return behind
+}
+
+// unseen are the accepted blockers that may hide a leaf.
+func unseen(accepted []Blocker) []Blocker {
+	return slices.DeleteFunc(slices.Clone(accepted), func(b Blocker) bool { return b.Kind != "proxy" && b.Kind != "vm" })
 }
 
 // slowest is the longest pause between two looks: for renewals that take hours a

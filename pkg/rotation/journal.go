@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,16 +15,25 @@ import (
 
 const (
 	journalPrefix = "meshca-rotation-"
-	// maxLog keeps a journal far below an object's limit of 1 MiB.
-	maxLog = 256 << 10
+	// stateEntry and logEntry are the ConfigMap's entries.
+	stateEntry, logEntry = "state", "log"
+	// maxState and maxLog keep a journal far below an object's limit of 1 MiB.
+	maxState = 256 << 10
+	maxLog   = 256 << 10
+	// maxList is how many runs, gates, exceptions and restarts are kept, the last.
+	maxList = 128
+	maxText = 512
 )
 
 // Journal is a rotation's record in the cluster: who, when, which certificates,
 // which gates, which exceptions. It is never what the engine goes on from: that
 // is the CA Secret itself.
 type Journal struct {
-	ID        string            `json:"id"`
-	Strategy  Strategy          `json:"strategy"`
+	ID       string   `json:"id"`
+	Strategy Strategy `json:"strategy"`
+	Reason   Reason   `json:"reason,omitempty"`
+	// Back is true on the way back.
+	Back      bool              `json:"back,omitempty"`
 	Phase     Phase             `json:"phase"`
 	Step      string            `json:"step,omitempty"`
 	Started   time.Time         `json:"started"`
@@ -36,6 +45,62 @@ type Journal struct {
 	NewSigner Brief             `json:"newSigner"`
 	Sealed    string            `json:"sealed,omitempty"`
 	Accepted  map[string]string `json:"accepted,omitempty"`
+	// Restarted is when istiod was restarted for a step, Published when a step's roots
+	// were proven in every trust ConfigMap, Proven when each step's gate first opened;
+	// by step, on the cluster's clock.
+	Restarted map[string]time.Time `json:"restarted,omitempty"`
+	Published map[string]time.Time `json:"published,omitempty"`
+	Proven    map[string]time.Time `json:"proven,omitempty"`
+	// Runs are those who have worked on it, the first one first.
+	Runs []JournalRun `json:"runs,omitempty"`
+	// Gates are those that have opened, each as it was the last time.
+	Gates []JournalGate `json:"gates,omitempty"`
+	// Exceptions are what was unknown and accepted by name, when a gate needed it.
+	Exceptions []Exception `json:"exceptions,omitempty"`
+	// Restarts are the writes that rolled a workload or istiod.
+	Restarts []JournalRestart `json:"restarts,omitempty"`
+	// Failure is what the last run ended with, Figures what a finished one took.
+	Failure string   `json:"failure,omitempty"`
+	Figures *Figures `json:"figures,omitempty"`
+}
+
+// JournalRun is one process that worked on a rotation.
+type JournalRun struct {
+	Holder
+	Began time.Time `json:"began"`
+}
+
+// JournalGate is a gate that has opened: counts and evidence, without names.
+type JournalGate struct {
+	Phase      Phase     `json:"phase"`
+	Step       string    `json:"step,omitempty"`
+	At         time.Time `json:"at"`
+	By         string    `json:"by"`
+	Evidence   string    `json:"evidence,omitempty"`
+	Replicas   Count     `json:"replicas"`
+	ConfigMaps Count     `json:"configMaps"`
+	Webhooks   Count     `json:"webhooks"`
+	Proxies    Count     `json:"proxies"`
+	// Accepted is how many unknown objects it opened over.
+	Accepted int `json:"accepted,omitempty"`
+}
+
+// Exception is an object that could not be seen, and went through on somebody's
+// word.
+type Exception struct {
+	Object string    `json:"object"`
+	Why    string    `json:"why"`
+	Reason string    `json:"reason"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Phase  Phase     `json:"phase"`
+}
+
+// JournalRestart is one write that replaces pods.
+type JournalRestart struct {
+	At     time.Time `json:"at"`
+	Phase  Phase     `json:"phase"`
+	Object string    `json:"object"`
 }
 
 type journal struct {
@@ -43,7 +108,7 @@ type journal struct {
 	namespace string
 	now       func() time.Time
 	state     Journal
-	log       strings.Builder
+	log       journalLog
 }
 
 // open reads the rotation's journal, or begins it.
@@ -51,19 +116,43 @@ func (j *journal) open(ctx context.Context) error {
 	maps := j.kube.CoreV1().ConfigMaps(j.namespace)
 	there, err := maps.Get(ctx, j.name(), metav1.GetOptions{})
 	if err == nil {
-		var before Journal
-		if err := json.Unmarshal([]byte(there.Data["state"]), &before); err != nil {
-			return fmt.Errorf("configmap %s/%s: %w", j.namespace, j.name(), err)
+		before, err := parseJournal(there)
+		if err != nil {
+			return err
 		}
-		before.Holder = j.state.Holder
+		before.Holder, before.Failure = j.state.Holder, ""
+		for object, reason := range j.state.Accepted {
+			if before.Accepted == nil {
+				before.Accepted = map[string]string{}
+			}
+			before.Accepted[object] = reason
+		}
+		// What was noted before the journal was read is the latest.
+		for _, g := range j.state.Gates {
+			before.opened(g)
+		}
+		for _, x := range j.state.Exceptions {
+			before.excepted(x)
+		}
+		if before.Back != j.state.Back {
+			// What was proven on the way there says nothing of the way back.
+			before.Restarted, before.Published, before.Proven = nil, nil, nil
+		}
+		before.Back = j.state.Back
 		j.state = before
-		j.log.WriteString(there.Data["log"])
+		j.run()
+		noted := j.log
+		j.log = parseLog(there.Data[logEntry])
+		for _, line := range noted.lines {
+			j.log.add(line)
+		}
 		return nil
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading configmap %s/%s: %w", j.namespace, j.name(), err)
 	}
 	j.state.Started, j.state.Updated = j.now(), j.now()
+	j.run()
 	data, err := j.data()
 	if err != nil {
 		return err
@@ -77,19 +166,69 @@ func (j *journal) open(ctx context.Context) error {
 
 func (j *journal) name() string { return journalPrefix + j.state.ID }
 
+func (j *journal) run() {
+	j.state.Runs = last(append(j.state.Runs, JournalRun{Holder: ParseHolder(j.state.Holder), Began: j.now()}))
+}
+
 func (j *journal) data() (map[string]string, error) {
-	state, err := json.MarshalIndent(j.state, "", "  ")
+	state, err := j.state.bounded()
 	if err != nil {
 		return nil, fmt.Errorf("writing the journal: %w", err)
 	}
-	return map[string]string{"state": string(state), "log": j.log.String()}, nil
+	return map[string]string{stateEntry: string(state), logEntry: j.log.String()}, nil
 }
 
-// note adds a line to the log; the next save writes it.
+// bounded is the state as JSON; of lists that are too long the last entries.
+func (s Journal) bounded() ([]byte, error) {
+	for keep := maxList; ; keep /= 2 {
+		s.Runs, s.Gates, s.Restarts = lastOf(s.Runs, keep), lastOf(s.Gates, keep), lastOf(s.Restarts, keep)
+		s.Exceptions, s.Accepted = lastOf(s.Exceptions, keep), someOf(s.Accepted, keep)
+		raw, err := json.MarshalIndent(s, "", "  ")
+		if err != nil || len(raw) <= maxState || keep == 0 {
+			return raw, err
+		}
+	}
+}
+
+// note takes what an Event says: a line of the log, and what the state has a
+// place for. The next save writes it.
 func (j *journal) note(e Event) {
-	line := fmt.Sprintf("%s %s %s %s: %s\n", e.Time.UTC().Format(time.RFC3339), j.state.Holder, e.Kind, e.Phase, e.Message)
-	if j.log.Len()+len(line) < maxLog {
-		j.log.WriteString(line)
+	switch s := &j.state; e.Kind {
+	case EventPassed:
+		if e.Gate != nil {
+			j.passed(e)
+		}
+	case EventRestart:
+		s.Restarts = last(append(s.Restarts, JournalRestart{At: e.Time, Phase: e.Phase, Object: clipped(e.Object)}))
+	case EventFailed:
+		s.Failure = clipped(e.Message)
+	case EventDone, EventStopped:
+		s.Failure, s.Figures = "", e.Figures
+	}
+	j.log.add(clipped(fmt.Sprintf("%s %s %s %s: %s", e.Time.UTC().Format(time.RFC3339), j.state.Holder, e.Kind, e.Phase, e.Message)))
+}
+
+func (j *journal) passed(e Event) {
+	g := e.Gate
+	gate := JournalGate{Phase: e.Phase, Step: e.Step, At: e.Time, By: j.state.Holder, Evidence: clipped(g.Evidence),
+		Replicas: g.Replicas, ConfigMaps: g.ConfigMaps, Webhooks: g.Webhooks, Proxies: g.Proxies, Accepted: len(g.Accepted)}
+	j.state.opened(gate)
+	for _, b := range g.Accepted {
+		j.state.excepted(Exception{Object: clipped(b.Object), Why: clipped(b.Why), Reason: clipped(j.state.Accepted[b.Object]), By: j.state.Holder, At: e.Time, Phase: e.Phase})
+	}
+}
+
+// opened keeps a gate as it was the last time.
+func (s *Journal) opened(gate JournalGate) {
+	s.Gates = last(append(slices.DeleteFunc(s.Gates, func(o JournalGate) bool { return o.Phase == gate.Phase && o.Step == gate.Step }), gate))
+}
+
+// excepted keeps who accepted an object first, and for which phase.
+func (s *Journal) excepted(x Exception) {
+	if !slices.ContainsFunc(s.Exceptions, func(o Exception) bool {
+		return o.Object == x.Object && o.Phase == x.Phase && o.Reason == x.Reason
+	}) {
+		s.Exceptions = last(append(s.Exceptions, x))
 	}
 }
 

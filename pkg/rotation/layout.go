@@ -18,6 +18,18 @@ type material struct {
 	new    pki.Files
 }
 
+const (
+	pluggedSecret = "cacerts"
+	generatedKey  = "istio-generated"
+)
+
+// adopted is the content of cacerts that makes istiod sign with the self-signed pair
+// as before: the one certificate is signer, chain and root.
+func adopted(selfSigned map[string][]byte) map[string][]byte {
+	cert := selfSigned[pki.CertFile]
+	return map[string][]byte{pki.CertFile: cert, pki.ChainFile: cert, pki.RootFile: cert, pki.KeyFile: selfSigned[pki.KeyFile]}
+}
+
 // newMaterial lays the new signer out; old are the Secret's entries at the start.
 func newMaterial(kind mesh.CAKind, old map[string][]byte, ca *pki.Authority) (*material, error) {
 	layout, ok := mesh.LayoutOf(kind)
@@ -49,19 +61,13 @@ func (m *material) entries(step Step, roots []byte) map[string][]byte {
 
 // same reports whether the entries that istiod reads are the same in both.
 func (m *material) same(a, b map[string][]byte) bool {
-	return !slices.ContainsFunc(m.layout.Entries(), func(name string) bool { return !bytes.Equal(a[name], b[name]) })
+	return a != nil && m.generated(a) == m.generated(b) &&
+		!slices.ContainsFunc(m.layout.Entries(), func(name string) bool { return !bytes.Equal(a[name], b[name]) })
 }
 
-// start is the position before the first step.
-const start = -1
-
-// position is how far the Secret's entries have come: the index of the last step
-// that wrote them, start for the old CA, ok false where somebody else did.
-func (m *material) position(steps []Step, data map[string][]byte) (index int, ok bool) {
-	for i := len(steps) - 1; i >= 0; i-- {
-		if m.same(data, m.entries(steps[i], steps[i].Roots)) || steps[i].nudge != nil && m.same(data, m.entries(steps[i], steps[i].nudge)) {
-			return i, true
-		}
-	}
-	return start, m.same(data, m.old)
+// generated reports whether istiod takes a cacerts for its own, which it does not
+// watch (istio 1.30.3 security/pkg/pki/ca/ca.go:69).
+func (m *material) generated(data map[string][]byte) bool {
+	_, ok := data[generatedKey]
+	return ok
 }

@@ -45,12 +45,8 @@ func (l *lease) acquire(ctx context.Context) error {
 	if err != nil {
 		return l.wrap("reading", err)
 	}
-	if who := l.heldBy(held); who != "" {
-		since := ""
-		if held.Spec.AcquireTime != nil {
-			since = " since " + held.Spec.AcquireTime.UTC().Format(time.RFC3339)
-		}
-		return fmt.Errorf("%w: lease %s/%s is held by %s%s", ErrHeld, l.namespace, leaseName, who, since)
+	if state := stateOf(held, l.now()); state.Alive && state.Holder.Identity() != l.holder {
+		return &HeldError{Lease: l.namespace + "/" + leaseName, State: *state}
 	}
 	held.Spec = l.spec(&held.Spec)
 	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})
@@ -58,22 +54,6 @@ func (l *lease) acquire(ctx context.Context) error {
 		return fmt.Errorf("%w: somebody took lease %s/%s this moment", ErrHeld, l.namespace, leaseName)
 	}
 	return l.wrap("taking", err)
-}
-
-// heldBy names another living holder, or is "".
-func (l *lease) heldBy(held *coordinationv1.Lease) string {
-	spec := held.Spec
-	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || *spec.HolderIdentity == l.holder {
-		return ""
-	}
-	duration := leaseDuration
-	if spec.LeaseDurationSeconds != nil {
-		duration = time.Duration(*spec.LeaseDurationSeconds) * time.Second
-	}
-	if spec.RenewTime != nil && l.now().After(spec.RenewTime.Add(duration)) {
-		return ""
-	}
-	return *spec.HolderIdentity
 }
 
 func (l *lease) spec(before *coordinationv1.LeaseSpec) coordinationv1.LeaseSpec {
@@ -112,7 +92,7 @@ func (l *lease) mine(held *coordinationv1.Lease) error {
 		if held.Spec.HolderIdentity != nil {
 			who = *held.Spec.HolderIdentity
 		}
-		return fmt.Errorf("%w: lease %s/%s was taken over by %s", ErrHeld, l.namespace, leaseName, who)
+		return fmt.Errorf("%w: lease %s/%s was taken over by %s", ErrHeld, l.namespace, leaseName, ParseHolder(who))
 	}
 	return nil
 }

@@ -2,36 +2,112 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 )
 
-// options weighs every strategy and picks the first that is possible, or the one
-// that was asked for.
-func (p *Plan) options(s *mesh.Snapshot) {
-	hot, why := hotEverywhere(s)
-	p.Options = append(p.Options, Option{HotBundle, hot, why})
-	cross, why := p.crossPossible(s)
-	p.Options = append(p.Options, Option{CrossSign, cross, why})
-	for _, o := range p.Options {
-		if o.Possible && (p.config.Strategy == "" || p.config.Strategy == o.Strategy) {
-			p.Strategy, p.Why = o.Strategy, o.Why
-			return
+// weigh lays every strategy out, and picks the first that is possible in the order
+// that the reason asks for, or the one that was asked for.
+func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
+	g := p.ground(s, ca)
+	for _, strategy := range p.Reason.preference() {
+		o := Option{Strategy: strategy}
+		var c course
+		if o.Possible, o.Why = p.possible(g, s, strategy); o.Possible {
+			c = g.lay(strategy)
+			cost := p.cost(s, strategy, c)
+			o.Cost = &cost
+			if why := p.tooLate(s, cost); why != "" {
+				o.Possible, o.Why = false, why
+			}
 		}
-	}
-	for _, o := range p.Options {
-		if p.config.Strategy == "" || p.config.Strategy == o.Strategy {
-			p.refuse("no-"+string(o.Strategy), "strategy "+string(o.Strategy), o.Why, remedy(o.Strategy))
+		if o.Possible && p.Strategy == "" && (p.config.Strategy == "" || p.config.Strategy == strategy) {
+			p.Strategy, p.Why, p.Cost = strategy, o.Why, *o.Cost
+			p.Steps, p.Back = c.forward, c.back
+			p.baseline, p.target = g.baseline(), c.forward[len(c.forward)-1].expect
 		}
+		p.Options = append(p.Options, o)
 	}
+	if p.Strategy == "" {
+		for _, o := range p.Options {
+			if p.config.Strategy == "" || p.config.Strategy == o.Strategy {
+				p.refuse("no-"+string(o.Strategy), "strategy "+string(o.Strategy), o.Why, remedy(o.Strategy))
+			}
+		}
+		return
+	}
+	p.refuseEarlyFiles(s)
+	p.expose(s)
 }
 
 func remedy(s Strategy) string {
-	if s == HotBundle {
-		return "set ISTIO_MULTIROOT_MESH=true on istiod and PROXY_CONFIG_XDS_AGENT=true in the proxies' metadata (one restart of each), or cross-sign"
+	switch s {
+	case HotBundle:
+		return "set ISTIO_MULTIROOT_MESH=true on istiod and PROXY_CONFIG_XDS_AGENT=true in the proxies' metadata (one restart of each), or choose another strategy"
+	case CrossSign:
+		return "give the old root's key with --old-root-key FILE, or a cross certificate made offline ('kubectl meshca ca cross-sign') with --cross-cert FILE"
+	case Intermediate:
+		return "give a CA under the root that the mesh trusts already, or replace the root too"
+	case BundleByRenewal:
+		return "shorten SECRET_TTL, or restart workloads with --strategy bundle-by-restart"
 	}
-	return "give the old root's key with --old-root-key FILE, or a cross certificate made offline ('kubectl meshca ca cross-sign') with --cross-cert FILE"
+	return "mend what is named, or take it out of the mesh first"
+}
+
+// possible says whether a strategy can be run on this mesh without a failed
+// request, and why, or why not.
+func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, string) {
+	sameRoot := p.oldRoot.Equal(p.config.New.Roots.Certs[0])
+	if sameRoot != (strategy == Intermediate) {
+		if sameRoot {
+			return false, "the root stays: nothing has to be trusted anew"
+		}
+		return false, "the new CA hangs from another root"
+	}
+	if strategy == Intermediate && p.Reason == Compromised {
+		return false, "the same root would go on vouching for whatever the leaked key has signed"
+	}
+	if why := unreached(s); why != "" {
+		return false, why
+	}
+	switch strategy {
+	case Intermediate:
+		return true, "the root stays: only the signer changes; leaves follow " + how(g.hotRoots, s)
+	case HotBundle:
+		return hotEverywhere(s)
+	case CrossSign:
+		return p.crossPossible(g, s)
+	case BundleByRenewal:
+		return p.renewalPossible(g, s)
+	}
+	n := len(lagging(s))
+	return true, fmt.Sprintf("%d of %d proxies are not reached by push: the workloads of these are restarted in waves, no other", n, len(s.Proxies))
+}
+
+// unreached names a proxy that this engine's writes do not reach at all.
+func unreached(s *mesh.Snapshot) string {
+	for _, p := range s.Proxies {
+		switch p.Reach {
+		case mesh.ReachPush, mesh.ReachRenewal, mesh.ReachRestart:
+		default:
+			return fmt.Sprintf("%s does not follow istiod (%s: %s)", p.Ref(), p.Reach, p.ReachWhy)
+		}
+	}
+	return ""
+}
+
+// lagging are the proxies that no push reaches, or that must be started anew.
+func lagging(s *mesh.Snapshot) []mesh.Proxy {
+	return slices.DeleteFunc(slices.Clone(s.Proxies), func(p mesh.Proxy) bool { return p.Reach == mesh.ReachPush && !stale(p) })
+}
+
+func how(hot bool, s *mesh.Snapshot) string {
+	if n := len(lagging(s)); !hot || n > 0 {
+		return fmt.Sprintf("by renewal (%d of %d proxies)", n, len(s.Proxies))
+	}
+	return "by push, in seconds"
 }
 
 // hotEverywhere: a bundle change reaches every proxy by push, and re-issues its
@@ -48,9 +124,7 @@ func hotEverywhere(s *mesh.Snapshot) (bool, string) {
 		}
 	}
 	for _, p := range s.Proxies {
-		switch p.Reach {
-		case mesh.ReachPush:
-		default:
+		if p.Reach != mesh.ReachPush {
 			return false, fmt.Sprintf("%s gets no push (%s: %s)", p.Ref(), p.Reach, p.ReachWhy)
 		}
 	}
@@ -63,72 +137,71 @@ func hotEverywhere(s *mesh.Snapshot) (bool, string) {
 	return true, fmt.Sprintf("all %d proxies get a changed bundle by push: seconds, no restart", len(s.Proxies))
 }
 
-func (p *Plan) crossPossible(s *mesh.Snapshot) (bool, string) {
+func (p *Plan) crossPossible(g ground, s *mesh.Snapshot) (bool, string) {
 	if p.config.Cross == nil {
 		return false, "there is no cross certificate, and the old root's key is not at hand to make one"
 	}
-	for _, plane := range s.ControlPlanes {
-		if !plane.Flags.AutoReload {
-			return false, plane.Namespace + "/" + plane.Name + " does not watch its CA files: a changed signer would need a restart"
-		}
-	}
 	for _, proxy := range s.Proxies {
-		if proxy.Reach != mesh.ReachPush && proxy.Reach != mesh.ReachRenewal {
-			return false, fmt.Sprintf("%s does not follow by renewal (%s: %s)", proxy.Ref(), proxy.Reach, proxy.ReachWhy)
-		}
-		if release, _ := proxy.ReleaseOf(); mesh.Before(release, "1.20.1") {
-			return false, fmt.Sprintf("%s runs %s: agents before 1.20.1 never read the new root for their requests to istiod, and lose their certificate after the cross certificate is dropped: restart it with a newer proxy first", proxy.Ref(), release)
+		if proxy.Reach == mesh.ReachRestart {
+			return false, fmt.Sprintf("%s is only known to follow when it is restarted (%s)", proxy.Ref(), proxy.ReachWhy)
 		}
 	}
-	if len(s.VMs) > 0 {
-		return false, fmt.Sprintf("virtual machines (%s/%s, %d in all) are not known to have followed", s.VMs[0].Namespace, s.VMs[0].Name, len(s.VMs))
+	restarts := "no restart of workloads"
+	if g.stale {
+		restarts = "only workloads with agents before 1.20.1 are restarted"
 	}
-	return true, "the old root vouches for the new one: no flags, no restart of workloads; leaves renew on their own and istiod restarts once"
+	return true, "the old root vouches for the new one: no flags, " + restarts + "; leaves renew on their own and istiod restarts once"
 }
 
-// cost states what the rotation asks of the mesh.
-func (p *Plan) cost(s *mesh.Snapshot) {
-	if len(p.Steps) == 0 {
+func (p *Plan) renewalPossible(g ground, s *mesh.Snapshot) (bool, string) {
+	for _, proxy := range s.Proxies {
+		switch {
+		case proxy.Reach == mesh.ReachRestart:
+			return false, fmt.Sprintf("%s is only known to follow when it is restarted (%s)", proxy.Ref(), proxy.ReachWhy)
+		case stale(proxy):
+			release, _ := proxy.ReleaseOf()
+			return false, fmt.Sprintf("%s runs %s, which reads the new root for its requests to istiod at its start alone", proxy.Ref(), release)
+		}
+	}
+	if p.Reason == Compromised {
+		return false, "the leaked key would stay trusted for two renewals of every proxy"
+	}
+	istiod := ""
+	if !g.hotRoots {
+		istiod = "; istiod restarts twice"
+	}
+	return true, fmt.Sprintf("%d of %d proxies follow with their next certificates, no workload is restarted%s", len(lagging(s)), len(s.Proxies), istiod)
+}
+
+// refuseEarlyFiles: without the wait for pods' trust files an agent that never reads
+// them again would be cut off from istiod.
+func (p *Plan) refuseEarlyFiles(s *mesh.Snapshot) {
+	if p.config.TrustFileWait > 0 || p.Strategy == Intermediate {
 		return
 	}
-	p.Cost.CSRs = len(s.Proxies)
-	for _, step := range p.Steps {
-		if step.Restart {
-			for _, plane := range s.ControlPlanes {
-				p.Cost.IstiodRestarts += int(plane.Desired)
-			}
-		}
-		if step.FileWait {
-			p.Cost.FileWaits += p.config.TrustFileWait
+	for _, proxy := range s.Proxies {
+		if stale(proxy) {
+			release, _ := proxy.ReleaseOf()
+			p.refuse("trust-file-wait", "proxy "+proxy.Ref(), "it runs "+release+", which does not read its trust file again after a failed request", "leave --trust-file-wait at its default")
+			return
 		}
 	}
-	switch p.Strategy {
-	case HotBundle:
-		// Every write of another bundle re-issues every leaf.
-		p.Cost.Bursts = 3
-	case CrossSign:
-		var longest time.Duration
-		for _, proxy := range s.Proxies {
-			ttl := time.Duration(proxy.SecretTTL)
-			if ttl <= 0 {
-				ttl = 24 * time.Hour // SECRET_TTL's default (istio 1.30.3 pkg/security options)
-			}
-			if ttl > longest {
-				longest = ttl
-				p.Cost.Lagging = []string{proxy.Ref()}
-			} else if ttl == longest && len(p.Cost.Lagging) < 5 {
-				p.Cost.Lagging = append(p.Cost.Lagging, proxy.Ref())
-			}
-		}
-		// Renewal comes at half of the life and its jitter; twice: for the leaf and
-		// for the root that comes with the next one.
-		p.Cost.LongestWait = 2 * (longest/2 + longest/50)
-		p.Cost.CSRs = 0
+}
+
+// expose says what a leaked key can still do, and until when.
+func (p *Plan) expose(s *mesh.Snapshot) {
+	if p.Reason != Compromised {
+		return
 	}
-	if p.oldRoot != nil && p.oldRoot.X509 != nil {
-		if left := p.oldRoot.X509.NotAfter.Sub(s.TakenAt); p.Cost.LongestWait+p.Cost.FileWaits > left {
-			p.refuse("root-expires-first", "root "+p.oldRoot.Subject(), fmt.Sprintf("it expires in %s, and this strategy waits up to %s", left.Round(time.Minute), p.Cost.LongestWait+p.Cost.FileWaits),
-				"shorten SECRET_TTL, or choose a strategy that pushes (hot-bundle)")
-		}
+	end := DistrustOld
+	if p.Strategy == CrossSign {
+		end = SwapTrust
+	}
+	p.Exposed = append(p.Exposed,
+		fmt.Sprintf("until %s is proven (at most %s from the first write, if nothing lags) whoever has the old key can sign certificates that the mesh accepts", end, (p.Cost.LongestWait+p.Cost.FileWaits).Round(time.Minute)),
+		"connections that are open by then stay open: they were judged when they were made; end them by restarting what holds them",
+		"nothing is revoked: Istio's proxies ask no CRL unless ca-crl.pem is distributed")
+	if len(p.Kept) > 0 {
+		p.Exposed = append(p.Exposed, fmt.Sprintf("%d other roots stay in the bundle", len(p.Kept)))
 	}
 }

@@ -26,6 +26,8 @@ type Config struct {
 	CSRProof bool
 	// SingleCluster is the operator's word that no other cluster shares this root.
 	SingleCluster bool
+	// Reason is why the CA is replaced; "" is Expiring.
+	Reason Reason
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
 }
@@ -36,6 +38,9 @@ type Plan struct {
 	ID       string   `json:"id"`
 	Strategy Strategy `json:"strategy,omitempty"`
 	Why      string   `json:"why,omitempty"`
+	Reason   Reason   `json:"reason"`
+	// Adopts is true where the self-signed pair is moved to cacerts first.
+	Adopts bool `json:"adopts,omitempty"`
 	// Options are all strategies, and why each is possible or not.
 	Options []Option `json:"options"`
 	// Control is the Secret that is changed.
@@ -49,7 +54,12 @@ type Plan struct {
 	// Kept are the roots of the bundle that are not ours to touch.
 	Kept  []Brief `json:"kept,omitempty"`
 	Steps []Step  `json:"steps,omitempty"`
-	Cost  Cost    `json:"cost"`
+	// Back is the way back, from the end to the start.
+	Back []Step `json:"back,omitempty"`
+	Cost Cost   `json:"cost"`
+	// Exposed says, of a compromised CA, what stays open to whoever has its key, and
+	// until when.
+	Exposed []string `json:"exposed,omitempty"`
 	// Refusals are the reasons why this rotation will not be run. Warnings are
 	// worth reading before it is.
 	Refusals []Refusal `json:"refusals,omitempty"`
@@ -62,6 +72,11 @@ type Plan struct {
 	target   Expectation
 	config   Config
 	oldRoot  *pki.Certificate
+	// source is the Secret that the old CA is read from: another one than Secret
+	// where Adopts is true.
+	source string
+	// leafLife is the longest life of a leaf.
+	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.
 	trustConfigMap string
 }
@@ -71,6 +86,8 @@ type Option struct {
 	Strategy Strategy `json:"strategy"`
 	Possible bool     `json:"possible"`
 	Why      string   `json:"why"`
+	// Cost is what it would ask of the mesh, where it could be laid out.
+	Cost *Cost `json:"cost,omitempty"`
 }
 
 // Brief names a certificate.
@@ -125,6 +142,16 @@ const (
 	newSide side = "new"
 )
 
+// waves says which workloads a step restarts.
+type waves string
+
+const (
+	// wavesStale: those whose agents read their roots at their start alone.
+	wavesStale waves = "stale"
+	// wavesLagging: those too that no push reaches.
+	wavesLagging waves = "lagging"
+)
+
 // Step is one write and its gate.
 type Step struct {
 	Phase Phase `json:"phase"`
@@ -136,8 +163,9 @@ type Step struct {
 	// Roots and Chain are the files after this write.
 	Roots []byte `json:"roots"`
 	Chain []byte `json:"chain,omitempty"`
-	// Restart rolls istiod after the write.
-	Restart bool `json:"restart,omitempty"`
+	// Restart rolls istiod after the write, Waves workloads once istiods are proven.
+	Restart bool  `json:"restart,omitempty"`
+	Waves   waves `json:"waves,omitempty"`
 	// FileWait is true where pods' trust files must have followed before the next
 	// step.
 	FileWait bool `json:"fileWait,omitempty"`
@@ -146,6 +174,15 @@ type Step struct {
 	// nudge is a second layout of the same roots: written and taken back, it makes
 	// istiods push to, and agents renew, what lags.
 	nudge []byte
+	// always asks for the restart even where every replica answers as it should: it
+	// starts what only a start does (a watcher, a verifier).
+	always bool
+	// fresh asks that agents which read their roots at their start alone have been
+	// started since these roots were published.
+	fresh bool
+	// back is the index, in the way back, of what is written next from here, where no
+	// step of the way back has this very layout.
+	back int
 }
 
 // NewPlan decides; it is pure. A plan with refusals is a plan that will not be
@@ -157,10 +194,17 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		return p
 	}
 	ca := plane.CA
-	p.Namespace, p.Secret, p.Layout = ca.Namespace, ca.Secret, ca.Kind
+	p.Namespace, p.Secret, p.source, p.Layout = ca.Namespace, ca.Secret, ca.Secret, ca.Kind
+	if p.Adopts = ca.Kind == mesh.CASelfSigned; p.Adopts {
+		p.Secret, p.Layout = pluggedSecret, mesh.CAPlugged
+	}
+	if p.Reason = config.Reason; p.Reason == "" {
+		p.Reason = Expiring
+	}
 	if p.trustConfigMap = plane.Flags.TrustConfigMap; p.trustConfigMap == "" {
 		p.trustConfigMap = "istio-ca-root-cert"
 	}
+	p.leafLife = leafLife(s)
 	p.refuseSource(ca)
 	p.refuseSurroundings(s)
 	p.refuseReleases(s)
@@ -172,12 +216,13 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		return p
 	}
 	p.identify(s, ca)
-	if !p.AlreadyDone {
-		p.options(s)
+	switch {
+	case p.AlreadyDone:
+		p.prove(ca)
+	case p.oldRoot != nil:
+		p.weigh(s, ca)
+		p.judge(s, ca)
 	}
-	p.build(ca)
-	p.judge(s, ca)
-	p.cost(s)
 	return p
 }
 
@@ -238,12 +283,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 		return
 	}
 	p.OldRoot = briefOf(p.oldRoot)
-	if p.oldRoot.Equal(root) {
-		p.AlreadyDone = signer.Equal(p.config.New.Cert)
-		if !p.AlreadyDone {
-			p.refuse("same-root", "root "+root.Subject(), "the new CA hangs from the root that the mesh trusts already", "nothing has to be trusted anew: a new intermediate under the same root is another procedure")
-		}
-	}
+	p.AlreadyDone = p.oldRoot.Equal(root) && signer.Equal(p.config.New.Cert)
 	for _, c := range ca.Root.Certs {
 		if !c.Equal(p.oldRoot) && !c.Equal(root) {
 			p.Kept = append(p.Kept, briefOf(c))
@@ -262,78 +302,20 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	}
 }
 
-// build lays out the steps of the chosen strategy.
-func (p *Plan) build(ca mesh.CASource) {
-	newCA := p.config.New
-	base := Expectation{CSRProof: p.config.CSRProof}
-	if p.AlreadyDone {
-		p.target = base
-		p.target.Roots, p.target.Trusted, p.target.Only, p.target.Accepted = ca.Root.Certs, ca.Root.Certs, true, ca.Root.Certs
-		p.target.Signer, p.target.Leaves = newCA.Cert, true
-		return
+// prove lays out the proof of a mesh that has this CA already.
+func (p *Plan) prove(ca mesh.CASource) {
+	p.target = Expectation{
+		CSRProof: p.config.CSRProof, Roots: ca.Root.Certs, Trusted: ca.Root.Certs, Only: true, Accepted: ca.Root.Certs, Signer: p.config.New.Cert, Leaves: true,
 	}
-	if p.oldRoot == nil || p.Strategy == "" || p.oldRoot.Equal(newCA.Roots.Certs[0]) {
-		return
+}
+
+// Phases are those of the plan, in order.
+func (p *Plan) Phases() []Phase {
+	phases := p.Strategy.Phases()
+	if p.Adopts && len(phases) > 0 {
+		phases = slices.Insert(phases, 1, Adopt)
 	}
-	root := newCA.Roots.Certs[0]
-	start := ca.Root
-	target := replaceRoot(start, p.oldRoot, root)
-	targetCerts := mustCerts(target)
-	// Another mesh's roots, and a second one of ours, come with the new CA's file.
-	for _, c := range newCA.Roots.Certs[1:] {
-		if !pki.NewSet(targetCerts...).Has(c) {
-			target = join(target, c.PEM())
-			targetCerts = append(targetCerts, c)
-		}
-	}
-	plain := pki.NewBundle(append([]*pki.Certificate{newCA.Cert}, newCA.Chain...)...)
-	p.baseline = base
-	p.baseline.Roots, p.baseline.Trusted, p.baseline.Accepted = start.Certs, start.Certs, start.Certs
-	p.baseline.Signer = ca.Cert.Certs[0]
-	expect := func(change func(*Expectation)) Expectation {
-		e := base
-		change(&e)
-		return e
-	}
-	switch p.Strategy {
-	case HotBundle:
-		both := join(start.Raw, target)
-		nudge := join(both, target)
-		all := mustCerts(both)
-		p.Steps = []Step{
-			{Phase: TrustNew, Name: "both roots", About: "every proxy trusts the old and the new root; the old CA signs", Signs: oldSide, Roots: both, FileWait: true,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Accepted, e.Signer = all, all, all, ca.Cert.Certs[0]
-				}), nudge: join(both, target)},
-			{Phase: SignNew, Name: "signer", About: "every istiod signs with the new CA", Signs: newSide, Roots: both, Chain: plain.Raw,
-				expect: expect(func(e *Expectation) { e.Roots, e.Signer, e.Behind = all, newCA.Cert, plain.Certs })},
-			{Phase: SignNew, Name: "leaves", About: "every proxy has a certificate of the new CA", Signs: newSide, Roots: nudge, Chain: plain.Raw,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = all, all, targetCerts, newCA.Cert, true, plain.Certs
-				}), nudge: join(nudge, target)},
-			{Phase: DistrustOld, Name: "new root", About: "no proxy trusts the old root", Signs: newSide, Roots: target, Chain: plain.Raw,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves, e.Behind = targetCerts, targetCerts, true, targetCerts, newCA.Cert, true, plain.Certs
-				}), nudge: join(target, target)},
-		}
-	case CrossSign:
-		crossed := pki.NewBundle(append(slices.Clone(plain.Certs), p.config.Cross)...)
-		p.Steps = []Step{
-			{Phase: SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches", Signs: newSide, Roots: start.Raw, Chain: crossed.Raw,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = start.Certs, start.Certs, targetCerts, newCA.Cert, true, crossed.Certs
-				})},
-			{Phase: SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Signs: newSide, Roots: target, Chain: crossed.Raw, Restart: true, FileWait: true,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves, e.Behind = targetCerts, targetCerts, true, targetCerts, newCA.Cert, true, crossed.Certs
-				})},
-			{Phase: DropCross, Name: "plain chain", About: "istiods send the cross certificate no more", Signs: newSide, Roots: target, Chain: plain.Raw,
-				expect: expect(func(e *Expectation) {
-					e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves, e.Behind = targetCerts, targetCerts, true, targetCerts, newCA.Cert, true, plain.Certs
-				})},
-		}
-	}
-	p.target = p.Steps[len(p.Steps)-1].expect
+	return phases
 }
 
 // mustCerts parses what this package has laid out from parsed bundles.

@@ -20,7 +20,10 @@ func TestRefusals(t *testing.T) {
 		spoil func(*mesh.Snapshot)
 	}{
 		{"no-istiod", func(s *mesh.Snapshot) { s.ControlPlanes = nil }},
-		{"self-signed", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CASelfSigned }},
+		{"self-signed-bundle", func(s *mesh.Snapshot) {
+			s.ControlPlanes[0].CA.Kind = mesh.CASelfSigned
+			s.ControlPlanes[0].CA.Root.Certs = append(s.ControlPlanes[0].CA.Root.Certs, s.ControlPlanes[0].CA.Cert.Certs[0])
+		}},
 		{"kubernetes-signer", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CARA }},
 		{"istio-csr", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAIstioCSR }},
 		{"spire", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CASPIRE }},
@@ -45,8 +48,7 @@ func TestRefusals(t *testing.T) {
 			s.Proxies = append(s.Proxies, mesh.Proxy{Namespace: "istio-system", Name: "ztunnel-x", Kind: mesh.Ztunnel})
 		}},
 		{"no-hot-bundle", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachUnknown }},
-		{"no-hot-bundle", func(s *mesh.Snapshot) { s.VMs = []mesh.VM{{Namespace: "a", Name: "vm"}} }},
-		{"no-hot-bundle", func(s *mesh.Snapshot) { s.ControlPlanes[0].Flags.MultiRoot = false }},
+		{"no-bundle-by-restart", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachElsewhere }},
 		{"several-cas", func(s *mesh.Snapshot) {
 			other := s.ControlPlanes[0]
 			other.Name, other.CA.Secret = "istiod-canary", "cacerts-canary"

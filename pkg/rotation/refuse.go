@@ -17,8 +17,7 @@ func (p *Plan) refuseSource(ca mesh.CASource) {
 	switch ca.Kind {
 	case mesh.CAPlugged, mesh.CAPluggedTLS:
 	case mesh.CASelfSigned:
-		p.refuse("self-signed", object, "the mesh signs with its self-signed root, which istiod does not watch in cacerts", "move it to cacerts first: its content there must be the self-signed pair itself, then restart istiod")
-		return
+		p.refuseAdoption(ca)
 	case mesh.CARA:
 		p.refuse("kubernetes-signer", object, "certificates come from a Kubernetes signer (EXTERNAL_CA)", "rotate the signer's CA; 'kubectl meshca verify --root' proves the result")
 		return
@@ -52,6 +51,18 @@ func (p *Plan) refuseSource(ca mesh.CASource) {
 	}
 	if ca.HasKey && !ca.KeyMatches {
 		p.refuse("key-mismatch", object, "its key is not that of its certificate", "istiod runs on what it loaded before: restore the right pair first")
+	}
+}
+
+// refuseAdoption refuses a self-signed pair that cannot be moved to cacerts as it is.
+func (p *Plan) refuseAdoption(ca mesh.CASource) {
+	object := "secret " + ca.Namespace + "/" + ca.Secret
+	if len(ca.Root.Certs) > 1 {
+		p.refuse("self-signed-bundle", object, fmt.Sprintf("the self-signed root stands beside %d other roots (a cacerts without a key, or added by hand)", len(ca.Root.Certs)-1),
+			"take the others out first: the pair is moved to cacerts as it is")
+	}
+	if ca.Exists && !ca.HasKey {
+		p.refuse("no-key", object, "it holds no key to move to cacerts", "give the mesh a CA of its own by hand, or mend the Secret")
 	}
 }
 

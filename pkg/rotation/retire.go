@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,9 +24,9 @@ func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 	if err != nil {
 		return nil, fmt.Errorf("reading configmap %s/%s: %w", namespace, journalPrefix+id, err)
 	}
-	var journal Journal
-	if err := json.Unmarshal([]byte(cm.Data["state"]), &journal); err != nil {
-		return nil, fmt.Errorf("configmap %s/%s: %w", namespace, cm.Name, err)
+	journal, err := parseJournal(cm)
+	if err != nil {
+		return nil, err
 	}
 	return &journal, nil
 }

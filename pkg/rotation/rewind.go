@@ -11,8 +11,19 @@ import (
 func Rewind(s *mesh.Snapshot, staged *Staged) {
 	for i := range s.ControlPlanes {
 		ca := &s.ControlPlanes[i].CA
+		if staged.Kind != "" && staged.Kind != ca.Kind {
+			ca.Kind, ca.Secret = staged.Kind, secretOf(staged.Kind)
+		}
 		before := mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old}, ca.Kind)
 		ca.Cert, ca.Chain, ca.Root = before.Cert, before.Chain, before.Root
 		ca.HasKey, ca.KeyMatches, ca.KeyAlgorithm, ca.Error = before.HasKey, before.KeyMatches, before.KeyAlgorithm, before.Error
 	}
+}
+
+// secretOf is the name of the Secret that a kind of CA is made from.
+func secretOf(kind mesh.CAKind) string {
+	if kind == mesh.CASelfSigned {
+		return "istio-ca-secret"
+	}
+	return pluggedSecret
 }

@@ -19,11 +19,13 @@ const (
 	fieldManager  = mesh.ManagedBy
 	rotationLabel = "meshca.io/rotation"
 	// Entries of the staged Secret: the old Secret's own and the new CA's files, each
-	// behind a prefix, and these two.
+	// behind a prefix, and these.
 	oldPrefix     = "old."
 	newPrefix     = "new."
 	crossEntry    = newPrefix + "cross-cert.pem"
 	strategyEntry = "strategy"
+	kindEntry     = "kind"
+	reasonEntry   = "reason"
 )
 
 func labels(id string) map[string]string {
@@ -39,9 +41,12 @@ func labels(id string) map[string]string {
 type Staged struct {
 	ID       string
 	Strategy Strategy
-	Old      map[string][]byte
-	New      *pki.Authority
-	Cross    *pki.Certificate
+	Reason   Reason
+	// Kind is where the old CA came from.
+	Kind  mesh.CAKind
+	Old   map[string][]byte
+	New   *pki.Authority
+	Cross *pki.Certificate
 }
 
 // ErrStaged is returned where another rotation's copy is in the way.
@@ -65,7 +70,8 @@ func FindStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 	if secret == nil {
 		return nil, err
 	}
-	staged := &Staged{ID: secret.Labels[rotationLabel], Strategy: Strategy(secret.Data[strategyEntry]), Old: map[string][]byte{}}
+	staged := &Staged{ID: secret.Labels[rotationLabel], Strategy: Strategy(secret.Data[strategyEntry]), Reason: Reason(secret.Data[reasonEntry]),
+		Kind: mesh.CAKind(secret.Data[kindEntry]), Old: map[string][]byte{}}
 	for name, value := range secret.Data {
 		if entry, ok := strings.CutPrefix(name, oldPrefix); ok {
 			staged.Old[entry] = value
@@ -98,7 +104,7 @@ func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *
 	if err != nil {
 		return fmt.Errorf("the new CA: %w", err)
 	}
-	data := map[string][]byte{strategyEntry: []byte(s.Strategy)}
+	data := map[string][]byte{strategyEntry: []byte(s.Strategy), kindEntry: []byte(s.Kind), reasonEntry: []byte(s.Reason)}
 	for _, f := range files.All() {
 		data[newPrefix+f.Name] = f.Data
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,6 +26,9 @@ func (r *run) make(ctx context.Context, step Step, written bool) error {
 		r.first = r.Clock.Now()
 	}
 	if !written {
+		if err := r.quarantine(ctx, step); err != nil {
+			return err
+		}
 		if err := r.write(ctx, step, step.Roots); err != nil {
 			return err
 		}
@@ -46,23 +50,28 @@ func (r *run) push(ctx context.Context, step Step) error {
 			return err
 		}
 		r.refresh(ctx)
-		// Both layouts hold the same set, so only what istiod publishes tells that it
-		// has loaded one before the other is written over it.
-		if err := r.published(ctx, roots); err != nil {
+		// Both layouts hold the same set: what is written over one before every istiod
+		// has loaded it is no push for those that have not.
+		if err := r.loaded(ctx, roots); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// published waits until the namespace's own trust ConfigMap holds these bytes, or
-// a few seconds: a nudge that is lost is only not a nudge.
-func (r *run) published(ctx context.Context, roots []byte) error {
-	for end := r.Clock.Now().Add(5 * time.Second); r.Clock.Now().Before(end); {
-		name := r.plan.trustConfigMap
-		cm, err := r.Kube.CoreV1().ConfigMaps(r.plan.Namespace).Get(ctx, name, metav1.GetOptions{})
+// nudgeWait bounds how long a nudge is waited for: one that is lost is only no nudge.
+const nudgeWait = 5 * time.Second
+
+// loaded waits until every istiod hands out this very layout, and has published it.
+func (r *run) loaded(ctx context.Context, roots []byte) error {
+	layout := mustCerts(roots)
+	for end := r.Clock.Now().Add(nudgeWait); r.Clock.Now().Before(end); {
+		cm, err := r.Kube.CoreV1().ConfigMaps(r.plan.Namespace).Get(ctx, r.plan.trustConfigMap, metav1.GetOptions{})
 		if err == nil && cm.Data[pki.RootFile] == string(roots) {
-			return nil
+			s, err := r.Observer.Observe(ctx, Observation{Vouching: r.vouching})
+			if err == nil && handOut(s, layout) {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -73,29 +82,65 @@ func (r *run) published(ctx context.Context, roots []byte) error {
 	return nil
 }
 
+// handOut reports whether no istiod is seen to hand out another layout.
+func handOut(s *mesh.Snapshot, layout []*pki.Certificate) bool {
+	for _, plane := range s.ControlPlanes {
+		for _, replica := range plane.Replicas {
+			if replica.Signed != nil && !sameCerts(replica.Signed.Roots, layout) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // write changes the CA Secret in place, and only from what this rotation knows:
 // between two phases it must hold the one or the other, at the version that was
-// read.
+// read. Each try reads and judges it anew: what somebody else has written
+// meanwhile is not written over, and an answer that was lost is no second write.
 func (r *run) write(ctx context.Context, step Step, roots []byte) error {
-	if err := r.lease.renew(ctx); err != nil {
-		return err
-	}
-	secret, err := r.plan.read(ctx, r.Kube)
-	if err != nil {
-		return err
-	}
-	want := r.material.entries(step, roots)
-	if r.material.same(secret.Data, want) {
+	sent := false
+	return r.insist(ctx, r.plan.object(), func() error {
+		if err := r.lease.renew(ctx); err != nil {
+			return err
+		}
+		secret, err := r.plan.read(ctx, r.Kube)
+		if err != nil {
+			return err
+		}
+		want, there := r.material.entries(step, roots), entriesOf(secret)
+		if r.material.same(there, want) {
+			if sent {
+				r.wrote(step)
+			}
+			return nil
+		}
+		if _, ok := r.material.forward(r.plan, there); !ok {
+			if _, ok := r.material.backward(r.plan, there); !ok {
+				return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
+			}
+		}
+		// What istiod takes for its own is nobody's after this.
+		delete(want, r.unwanted())
+		sent = true
+		if err := r.plan.update(ctx, r.Kube, secret, want); err != nil {
+			return err
+		}
+		r.wrote(step)
 		return nil
-	}
-	if _, ok := r.material.position(r.plan.Steps, secret.Data); !ok {
-		return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
-	}
-	if err := r.plan.update(ctx, r.Kube, secret, want); err != nil {
-		return err
-	}
+	})
+}
+
+func (r *run) wrote(step Step) {
 	r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: fmt.Sprintf("%s: %s", step.Name, step.About)})
-	return nil
+}
+
+// unwanted is the entry that keeps istiod from watching what it takes for its own.
+func (r *run) unwanted() string {
+	if r.plan.Adopts {
+		return generatedKey
+	}
+	return ""
 }
 
 // refresh annotates istiod's pods, so that their files follow at once and not
@@ -122,22 +167,40 @@ func (r *run) refresh(ctx context.Context) {
 // restart rolls every istiod of the namespace, where their own answers do not
 // prove that they have loaded the step already.
 func (r *run) restart(ctx context.Context, step Step) error {
-	s, err := r.Observer.Observe(ctx, Observation{Vouching: r.vouching})
+	var s *mesh.Snapshot
+	err := r.insist(ctx, "istiod", func() (err error) {
+		s, err = r.Observer.Observe(ctx, Observation{Vouching: r.vouching})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("looking at istiod before its restart: %w", err)
 	}
-	if r.plan.config.CSRProof && step.expect.replicasOnly().Judge(s, nil).Open() {
+	if step.always {
+		if since, ok := r.journal.state.Restarted[step.key()]; ok && startedSince(s, r.plan.Namespace, since) {
+			return nil
+		}
+	} else if r.plan.config.CSRProof && step.expect.replicasOnly().Judge(s, nil).Open() {
 		return nil
+	}
+	// Before the act, so that whoever carries on knows from when on a start counts.
+	// Kubernetes counts starts in whole seconds.
+	remember(&r.journal.state.Restarted, step, s.TakenAt.Truncate(time.Second))
+	if err := r.save(ctx); err != nil {
+		return err
 	}
 	for _, plane := range s.ControlPlanes {
 		if plane.Namespace != r.plan.Namespace {
 			continue
 		}
-		if err := r.lease.renew(ctx); err != nil {
-			return err
-		}
 		patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{%q:%q}}}}}`, restartedAt, r.Clock.Now().UTC().Format(time.RFC3339))
-		if _, err := r.Kube.AppsV1().Deployments(plane.Namespace).Patch(ctx, plane.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: fieldManager}); err != nil {
+		err := r.insist(ctx, "deployment "+plane.Namespace+"/"+plane.Name, func() error {
+			if err := r.lease.renew(ctx); err != nil {
+				return err
+			}
+			_, err := r.Kube.AppsV1().Deployments(plane.Namespace).Patch(ctx, plane.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: fieldManager})
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("restarting deployment %s/%s: %w", plane.Namespace, plane.Name, err)
 		}
 		r.figures.Restarts += int(plane.Desired)
@@ -145,3 +208,31 @@ func (r *run) restart(ctx context.Context, step Step) error {
 	}
 	return nil
 }
+
+// startedSince reports whether every istiod of the namespace was started at that
+// moment or later.
+func startedSince(s *mesh.Snapshot, namespace string, since time.Time) bool {
+	n := 0
+	for _, plane := range s.ControlPlanes {
+		if plane.Namespace != namespace {
+			continue
+		}
+		for _, replica := range plane.Replicas {
+			n++
+			if replica.Started.Before(since) {
+				return false
+			}
+		}
+	}
+	return n > 0
+}
+
+func remember(in *map[string]time.Time, step Step, at time.Time) {
+	if *in == nil {
+		*in = map[string]time.Time{}
+	}
+	(*in)[step.key()] = at
+}
+
+// key tells a step from all others of the plan and its way back.
+func (s Step) key() string { return string(s.Phase) + "/" + s.Name }

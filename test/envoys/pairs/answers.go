@@ -9,34 +9,48 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
-//go:embed answers.txt
-var answers string
+var (
+	//go:embed answers.txt
+	envoyAnswers string
+	//go:embed webpki.txt
+	webpkiAnswers string
+)
 
-// Sides are the two that an Envoy judges from.
+// Sides are the two that a proxy judges from.
 func Sides() []pki.Usage { return []pki.Usage{pki.ClientAuth, pki.ServerAuth} }
 
-// Question is what a judge is asked about a pair.
+// Question is what a judge is asked about a pair. rustls-webpki knows no SPIFFE
+// IDs: ztunnel compares them by itself.
 func (p Pair) Question(judge pki.Judge, usage pki.Usage, at time.Time) pki.Question {
-	return pki.Question{Judge: judge, Roots: p.Bundle, Chain: p.Chain, At: at, Usage: usage, SPIFFE: p.SPIFFE}
+	q := pki.Question{Judge: judge, Roots: p.Bundle, Chain: p.Chain, At: at, Usage: usage, SPIFFE: p.SPIFFE}
+	if judge == pki.Webpki {
+		q.SPIFFE = ""
+	}
+	return q
 }
 
-// Answer is what real Envoys said of a pair of the table from one side, and what
-// the verifier said then.
+// Answer is what the real judges said of a pair of the table from one side, and
+// what the verifier said then.
 type Answer struct {
 	All  bool // all of them accept
 	Want pki.Result
 }
 
-// Answers are those on record, by the name of the pair and the side.
-func Answers() (map[string]map[pki.Usage]Answer, error) {
+// Answers are those of a judge that are on record, by the name of the pair and the
+// side: real Envoys' and the real rustls-webpki's.
+func Answers(judge pki.Judge) (map[string]map[pki.Usage]Answer, error) {
+	text, ok := map[pki.Judge]string{pki.Envoy: envoyAnswers, pki.Webpki: webpkiAnswers}[judge]
+	if !ok {
+		return nil, fmt.Errorf("no answers of %s are on record", judge)
+	}
 	all := map[string]map[pki.Usage]Answer{}
-	for line := range strings.Lines(answers) {
+	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
 		words := strings.Split(strings.TrimSpace(line), "\t")
 		if len(words) != 1+2*len(Sides()) || all[words[0]] != nil {
-			return nil, fmt.Errorf("answers.txt: %q", line)
+			return nil, fmt.Errorf("answers of %s: %q", judge, line)
 		}
 		all[words[0]] = map[pki.Usage]Answer{}
 		for i, usage := range Sides() {

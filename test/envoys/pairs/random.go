@@ -26,6 +26,7 @@ func (m *Maker) Random(n int) Pair {
 	}
 	oddity := func(c *Cert) {
 		c.NoSKI, c.NoAKI = chance(15), chance(10)
+		c.TwoAlgorithms = chance(2)
 		life(c)
 		if chance(12) {
 			c.PathLen = 1 + pick(3)

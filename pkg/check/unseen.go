@@ -1,0 +1,63 @@
+package check
+
+import (
+	"cmp"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// Unseen is a part that could not be read and that a verdict on trust does not
+// rest on.
+type Unseen struct {
+	Part  string `json:"part"`
+	Error string `json:"error"`
+	// Adds is what it would have told besides.
+	Adds string `json:"adds"`
+}
+
+// NotSeen lists the Gaps that close no gate, so that a verdict that is green
+// without them says so.
+func NotSeen(s *mesh.Snapshot) []Unseen {
+	var all []Unseen
+	for _, g := range s.Gaps {
+		if optional(g.Resource) {
+			all = append(all, Unseen{Part: cmp.Or(g.Part, g.Resource), Error: g.Error, Adds: adds(g.Resource)})
+		}
+	}
+	return all
+}
+
+func adds(resource string) string {
+	switch resource {
+	case "secrets":
+		return "which CA the next start of an istiod would load, and who signs by the Secret"
+	case "services":
+		return "whether gateways lead to another cluster of the same mesh, whose proxies no list here shows"
+	case "workloadentries":
+		return "virtual machines in the mesh, whose proxies no list of pods shows"
+	case "nodes", "leases":
+		return "whether kubelets report, and so how old the files of their pods may be"
+	case "replicasets", "jobs":
+		return "which workloads the pods belong to"
+	}
+	return "more about the mesh"
+}
+
+// Unusable are the proxies that say themselves that an identity of theirs is not
+// usable, as ztunnels do: whatever else was read of it, it is not proven.
+func Unusable(s *mesh.Snapshot) []rotation.Blocker {
+	var all []rotation.Blocker
+	for _, p := range s.Proxies {
+		if p.Loaded == nil {
+			continue
+		}
+		for _, i := range p.Loaded.Identities {
+			if i.State != "" {
+				all = append(all, rotation.Blocker{Kind: "proxy", Object: p.Ref(), Why: "it says of its identity " + cmp.Or(i.SPIFFE, i.Secret) + ": " + i.State})
+				break
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,28 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Rehearse runs one command line against a mesh in memory, as Main would.
+func Rehearse(ctx context.Context, kube kubernetes.Interface, dynamic dynamic.Interface, dialer proxy.Dialer, args []string, streams genericiooptions.IOStreams) int {
+	c := newCluster(streams)
+	c.rehearsed = &clients{kube, dynamic, dialer}
+	root := newRoot(c, streams)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	code, hint := codeOf(err)
+	if err != nil {
+		fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
+		if hint != "" {
+			fmt.Fprintln(streams.ErrOut, "hint: "+hint)
+		}
+	}
+	return code
+}

@@ -1,0 +1,226 @@
+package plugin_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/plugin"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/rogpeppe/go-internal/testscript"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	k8stesting "k8s.io/client-go/testing"
+)
+
+// theater is a rehearsed mesh that lives as long as a script, and the keys that no
+// output of any command may hold.
+type theater struct {
+	ctx  context.Context
+	mesh *rehearsal.Mesh
+	dyn  *dynamicfake.FakeDynamicClient
+	keys map[string][]byte
+}
+
+const theaterWord = "correct horse battery staple"
+
+// TestRehearsedScripts runs commands that write, and searches everything that they
+// leave, on the terminal, in files and in the cluster, for a key.
+func TestRehearsedScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/rehearsed",
+		Setup: func(env *testscript.Env) error {
+			identity, err := age.GenerateX25519Identity()
+			if err != nil {
+				return err
+			}
+			recipient := identity.Recipient().String()
+			env.Setenv("RECIPIENT", recipient)
+			env.Setenv("ENDING", recipient[len(recipient)-8:])
+			for name, text := range map[string]string{"key.txt": identity.String(), "word.txt": theaterWord} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, name), []byte(text+"\n"), 0o600); err != nil {
+					return err
+				}
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			env.Defer(cancel)
+			env.Values["theater"] = &theater{ctx: ctx, keys: map[string][]byte{"the passphrase": []byte(theaterWord), "the identity": []byte(identity.String())}}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid,
+		},
+	})
+}
+
+// rehearse [cold] starts a mesh, and makes a CA to rotate to.
+func rehearse(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	root, old, err := newCA("A", pki.RootLifetime)
+	ts.Check(err)
+	newRoot, signer, err := newCA("B", pki.RootLifetime)
+	ts.Check(err)
+	spec := rehearsal.Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: 24 * time.Hour, Lag: 20 * time.Millisecond}
+	if len(args) > 0 && args[0] == "cold" {
+		spec.MultiRoot, spec.XDSAgent = false, false
+	}
+	th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)
+	ts.Check(err)
+	th.mesh.Kube.PrependReactor("*", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		switch a := action.(type) { // a dry run keeps nothing
+		case k8stesting.UpdateActionImpl:
+			return len(a.UpdateOptions.DryRun) > 0, a.Object, nil
+		case k8stesting.CreateActionImpl:
+			return len(a.CreateOptions.DryRun) > 0, a.Object, nil
+		}
+		return false, nil, nil
+	})
+	lists := map[schema.GroupVersionResource]string{}
+	for _, version := range []string{"v1", "v1beta1", "v1alpha3"} {
+		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "workloadentries"}] = "WorkloadEntryList"
+		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
+	}
+	th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
+		key, err := ca.KeyPEM()
+		ts.Check(err)
+		th.keys[name] = key
+	}
+	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"]} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
+	}
+}
+
+// meshca CODE ARG... runs a command line, asserts its exit code, and searches what
+// it leaves for keys.
+func play(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	for i, arg := range args {
+		if i > 0 && (args[i-1] == "--sealed-file" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
+			args[i] = ts.MkAbs(arg)
+		}
+	}
+	var out, err bytes.Buffer
+	ctx, cancel := context.WithTimeout(th.ctx, time.Minute)
+	defer cancel()
+	code := plugin.Rehearse(ctx, th.mesh.Kube, th.dyn, th.mesh, args[1:], genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &err})
+	_, _ = ts.Stdout().Write(out.Bytes())
+	_, _ = ts.Stderr().Write(err.Bytes())
+	if want := args[0]; want != strconv.Itoa(code) {
+		ts.Fatalf("exit %d, not %s\n%s%s", code, want, &out, &err)
+	}
+	th.search(ts, "stdout", out.Bytes())
+	th.search(ts, "stderr", err.Bytes())
+	ts.Check(filepath.WalkDir(ts.MkAbs("."), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, "-key.pem") || strings.HasSuffix(path, "key.txt") || strings.HasSuffix(path, "word.txt") {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		th.search(ts, path, raw)
+		return err
+	}))
+	maps, failure := th.mesh.Kube.CoreV1().ConfigMaps("").List(th.ctx, metav1.ListOptions{})
+	ts.Check(failure)
+	events, failure := th.mesh.Kube.CoreV1().Events("").List(th.ctx, metav1.ListOptions{})
+	ts.Check(failure)
+	th.search(ts, "configmaps", fmt.Appendf(nil, "%+v", maps.Items))
+	th.search(ts, "events", fmt.Appendf(nil, "%+v", events.Items))
+}
+
+// search fails where data holds a piece of a key: its PEM, or that in base64.
+func (th *theater) search(ts *testscript.TestScript, where string, data []byte) {
+	for name, key := range th.keys {
+		for _, piece := range pieces(key) {
+			if bytes.Contains(data, piece) {
+				ts.Fatalf("%s holds a piece of %s", where, name)
+			}
+		}
+	}
+}
+
+// pieces are what a key would be known by, in clear or in base64 at any offset.
+func pieces(key []byte) [][]byte {
+	whole := bytes.TrimSpace(key)
+	if lines := bytes.Split(whole, []byte("\n")); len(lines) > 2 {
+		whole = lines[1] // of a PEM block, whose first line all keys share
+	}
+	all := [][]byte{whole[len(whole)/3:]}
+	for offset := range 3 {
+		text := base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte("x"), offset), key...))
+		all = append(all, []byte(text[len(text)/3:len(text)/3+20]))
+	}
+	return all
+}
+
+// lease HOLDER SECONDS has somebody hold the rotation's Lease, renewed so long ago.
+func putLease(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	ago, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	at, duration := metav1.NewMicroTime(time.Now().Add(-time.Duration(ago)*time.Second)), int32(60)
+	leases := th.mesh.Kube.CoordinationV1().Leases("istio-system")
+	_ = leases.Delete(th.ctx, "meshca-rotation", metav1.DeleteOptions{})
+	_, err = leases.Create(th.ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "meshca-rotation", Namespace: "istio-system"},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &args[0], RenewTime: &at, AcquireTime: &at, LeaseDurationSeconds: &duration}}, metav1.CreateOptions{})
+	ts.Check(err)
+}
+
+// label gives cacerts a label and kubectl's own annotation, which repeats the key.
+func label(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	secret, err := th.mesh.Kube.CoreV1().Secrets("istio-system").Get(th.ctx, "cacerts", metav1.GetOptions{})
+	ts.Check(err)
+	secret.Labels = map[string]string{args[0]: args[1]}
+	secret.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": string(secret.Data["ca-key.pem"])}
+	_, err = th.mesh.Kube.CoreV1().Secrets("istio-system").Update(th.ctx, secret, metav1.UpdateOptions{})
+	ts.Check(err)
+}
+
+// forget NAME [TYPE] deletes a Secret, and puts one of another type in its place.
+func forget(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	secrets := th.mesh.Kube.CoreV1().Secrets("istio-system")
+	secret, err := secrets.Get(th.ctx, args[0], metav1.GetOptions{})
+	ts.Check(err)
+	ts.Check(secrets.Delete(th.ctx, args[0], metav1.DeleteOptions{}))
+	if len(args) > 1 {
+		secret.Type, secret.ResourceVersion = corev1.SecretType(args[1]), ""
+		secret.Data["ca-cert.pem"] = append(secret.Data["ca-cert.pem"], "# changed\n"...)
+		_, err = secrets.Create(th.ctx, secret, metav1.CreateOptions{})
+		ts.Check(err)
+	}
+}
+
+// freeze POD lets a proxy answer nobody, and "! freeze" takes it back.
+func freeze(ts *testscript.TestScript, neg bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	if neg {
+		th.mesh.Thaw(args[0])
+		return
+	}
+	th.mesh.Freeze(args[0])
+}
+
+// forbid VERB RESOURCE has the API server refuse it from now on.
+func forbid(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	th.mesh.Kube.PrependReactor(args[0], args[1], func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: args[1]}, "", nil)
+	})
+}

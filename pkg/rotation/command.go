@@ -1,0 +1,90 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+)
+
+// CommandKind is what an operator can ask of a running engine.
+type CommandKind string
+
+const (
+	// CommandPause: no further write until CommandResume. Gates are looked at meanwhile.
+	CommandPause  CommandKind = "pause"
+	CommandResume CommandKind = "resume"
+	// CommandAccept: Object may stay unknown, for Reason.
+	CommandAccept CommandKind = "accept"
+)
+
+// Command is sent to a running engine.
+type Command struct {
+	Kind   CommandKind
+	Object string
+	Reason string
+}
+
+// obey carries out one command.
+func (r *run) obey(c Command) {
+	switch c.Kind {
+	case CommandPause:
+		if !r.held {
+			r.held = true
+			r.emit(Event{Kind: EventPaused, Message: "paused: nothing is written until it is resumed; the mesh is safe as it stands"})
+		}
+	case CommandResume:
+		if r.held {
+			r.held = false
+			r.emit(Event{Kind: EventResumed, Message: "resumed"})
+		}
+	case CommandAccept:
+		if c.Object == "" || c.Reason == "" {
+			r.emit(Event{Kind: EventWarning, Object: c.Object, Message: "not accepted: an object and a reason are needed"})
+			return
+		}
+		accepted := maps.Clone(r.accept)
+		if accepted == nil {
+			accepted = map[string]string{}
+		}
+		accepted[c.Object] = c.Reason
+		r.accept = accepted
+		if r.journal != nil {
+			r.journal.state.Accepted = accepted
+		}
+		r.emit(Event{Kind: EventAccepted, Object: c.Object, Message: fmt.Sprintf("%s may stay unknown: %s", c.Object, c.Reason)})
+	}
+}
+
+// paused takes the commands that have come, and waits while it is paused.
+func (r *run) paused(ctx context.Context) error {
+	began := r.Clock.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case c, open := <-r.commands:
+			if !open {
+				r.commands = nil
+				r.held = false // nobody is left who could resume it
+				continue
+			}
+			r.obey(c)
+			continue
+		default:
+		}
+		if !r.held {
+			r.rest(r.Clock.Now().Sub(began))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case c, open := <-r.commands:
+			if !open {
+				r.commands, r.held = nil, false
+				continue
+			}
+			r.obey(c)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package rotation
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+)
+
+// cost states what a strategy asks of the mesh.
+func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
+	cost := Cost{}
+	var replicas int
+	for _, plane := range s.ControlPlanes {
+		replicas += int(plane.Desired)
+	}
+	slow := lagging(s)
+	pushed := len(s.Proxies) - len(slow)
+	renewals := 0 // how often a lagging proxy has to renew
+	for _, step := range c.forward {
+		if step.Restart {
+			cost.IstiodRestarts += replicas
+		}
+		if step.FileWait {
+			cost.FileWaits += p.config.TrustFileWait
+		}
+		switch {
+		case step.Waves == wavesLagging:
+			cost.WorkloadRestarts += len(slow)
+		case step.Waves == wavesStale:
+			for _, proxy := range s.Proxies {
+				if stale(proxy) {
+					cost.WorkloadRestarts++
+				}
+			}
+			renewals++
+		case step.expect.asksProxies() && step.Phase != Adopt && step.Phase != DropCross:
+			renewals++
+		}
+	}
+	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
+		// Every write of another bundle re-issues every pushed leaf.
+		cost.CSRs, cost.Bursts = pushed, 3
+	}
+	var longest time.Duration
+	for _, proxy := range slow {
+		switch within := renewsWithin(proxy); {
+		case within > longest:
+			longest, cost.Lagging = within, []string{proxy.Ref()}
+		case within == longest && len(cost.Lagging) < 5:
+			cost.Lagging = append(cost.Lagging, proxy.Ref())
+		}
+	}
+	cost.LongestWait = time.Duration(renewals) * longest
+	return cost
+}
+
+// renewsWithin bounds the time to a proxy's next certificate: it asks when the
+// share of its life is left that SECRET_GRACE_PERIOD_RATIO names, give or take a
+// hundredth (istio 1.30.3 security/pkg/nodeagent/cache/secretcache.go:858).
+func renewsWithin(p mesh.Proxy) time.Duration {
+	ttl, ratio := time.Duration(p.SecretTTL), p.GraceRatio
+	if ttl <= 0 {
+		ttl, ratio = 24*time.Hour, 0.5
+	}
+	if p.Kind == mesh.Ztunnel {
+		ratio = 0.5
+	}
+	return min(time.Duration(float64(ttl)*(1-ratio+0.02)), ttl)
+}
+
+// tooLate says so where a strategy would not end before the old root does.
+func (p *Plan) tooLate(s *mesh.Snapshot, cost Cost) string {
+	if p.oldRoot == nil || p.oldRoot.X509 == nil || p.oldRoot.Equal(p.config.New.Roots.Certs[0]) {
+		return ""
+	}
+	left, waits := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), cost.LongestWait+cost.FileWaits
+	if cross := p.config.Cross; cross != nil && cross.X509 != nil {
+		left = min(left, cross.X509.NotAfter.Sub(s.TakenAt))
+	}
+	if waits <= left {
+		return ""
+	}
+	return fmt.Sprintf("the old root ends in %s, and this waits up to %s", left.Round(time.Minute), waits.Round(time.Minute))
+}
+
+// leafLife is the longest that a leaf of this mesh lives; what cannot be read lives
+// as long as Istio's default.
+func leafLife(s *mesh.Snapshot) time.Duration {
+	var longest time.Duration
+	for _, p := range s.Proxies {
+		longest = max(longest, time.Duration(p.SecretTTL))
+	}
+	if longest == 0 || len(s.VMs) > 0 {
+		longest = max(longest, 24*time.Hour)
+	}
+	return longest
+}

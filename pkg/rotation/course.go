@@ -1,0 +1,245 @@
+package rotation
+
+import (
+	"slices"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// course is a strategy laid out on one mesh: what is written, in order, each with
+// its gate, and the way back.
+type course struct {
+	forward, back []Step
+}
+
+// ground is what every course of a plan is laid out from.
+type ground struct {
+	p  *Plan
+	ca mesh.CASource
+	// start is the bundle that is trusted now, target what it becomes; all holds
+	// both.
+	start, target []byte
+	old, new, all []*pki.Certificate
+	// plain is what the new CA sends behind a leaf, crossed the same with the cross
+	// certificate.
+	plain, crossed pki.Bundle
+	// hotRoots and hotSigner: every istiod loads a changed bundle, or a changed
+	// signer, in place.
+	hotRoots, hotSigner bool
+	// static: somebody is judged by the verifier that istiod makes at its start.
+	static bool
+	// stale: some agent reads its roots at its start alone.
+	stale bool
+}
+
+func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
+	newCA := p.config.New
+	g := ground{p: p, ca: ca, start: ca.Root.Raw, old: ca.Root.Certs, hotRoots: true, hotSigner: true, static: len(s.VMs) > 0}
+	if g.target = g.start; !p.oldRoot.Equal(newCA.Roots.Certs[0]) {
+		g.target = replaceRoot(ca.Root, p.oldRoot, newCA.Roots.Certs[0])
+	}
+	g.new = mustCerts(g.target)
+	// Another mesh's roots, and a second one of ours, come with the new CA's file.
+	for _, c := range newCA.Roots.Certs[1:] {
+		if !pki.NewSet(g.new...).Has(c) {
+			g.target = join(g.target, c.PEM())
+			g.new = append(g.new, c)
+		}
+	}
+	g.all = mustCerts(join(g.start, g.target))
+	g.plain = pki.NewBundle(append([]*pki.Certificate{newCA.Cert}, newCA.Chain...)...)
+	if p.config.Cross != nil {
+		g.crossed = pki.NewBundle(append(slices.Clone(g.plain.Certs), p.config.Cross)...)
+	}
+	for _, plane := range s.ControlPlanes {
+		g.hotRoots = g.hotRoots && plane.Flags.MultiRoot && !mesh.Before(plane.Version, "1.20.0")
+		g.hotSigner = g.hotSigner && plane.Flags.AutoReload
+	}
+	for _, proxy := range s.Proxies {
+		g.static = g.static || proxy.ProvCert != ""
+		g.stale = g.stale || stale(proxy)
+	}
+	return g
+}
+
+// lay lays a strategy out. It does not ask whether it is possible.
+func (g ground) lay(strategy Strategy) course {
+	var c course
+	switch strategy {
+	case Intermediate:
+		c = g.intermediate()
+	case CrossSign:
+		c = g.crossSign()
+	case HotBundle, BundleByRenewal, BundleByRestart:
+		c = g.bundle(strategy)
+	}
+	if g.p.Adopts {
+		c.forward = slices.Insert(c.forward, 0, g.adopt())
+	}
+	return c
+}
+
+// expect is an expectation with what all of this plan's share.
+func (g ground) expect(change func(*Expectation)) Expectation {
+	e := Expectation{CSRProof: g.p.config.CSRProof}
+	change(&e)
+	return e
+}
+
+// baseline is the mesh as it must be before anything is changed.
+func (g ground) baseline() Expectation {
+	return g.expect(func(e *Expectation) {
+		e.Roots, e.Trusted, e.Accepted, e.Signer = g.old, g.old, g.old, g.ca.Cert.Certs[0]
+	})
+}
+
+// restored is the mesh as it must be at the end of the way back.
+func (g ground) restored() Expectation {
+	return g.expect(func(e *Expectation) {
+		e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves = g.old, g.old, true, g.old, g.ca.Cert.Certs[0], true
+	})
+}
+
+// ended is the mesh as it must be at the end, but for the chain.
+func (g ground) ended(chain pki.Bundle) Expectation {
+	return g.expect(func(e *Expectation) {
+		e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves, e.Behind = g.new, g.new, true, g.new, g.p.config.New.Cert, true, chain.Certs
+	})
+}
+
+// last is the phase that the way back ends in.
+func (g ground) last() Phase {
+	if g.p.Adopts {
+		return Adopt
+	}
+	return Prepare
+}
+
+// nudged is a layout of the same roots for istiods that load it in place; nil for
+// others, where it would only wait for a restart.
+func (g ground) nudged(parts ...[]byte) []byte {
+	if !g.hotRoots {
+		return nil
+	}
+	return join(parts...)
+}
+
+// bundle trusts both roots for a while. Signer and nudge never share a write: with
+// a bundle that a replica refuses it would refuse the signer too, and one that has
+// loaded would push while requests still land on one that has not.
+func (g ground) bundle(strategy Strategy) course {
+	p, oldSigner := g.p, g.ca.Cert.Certs[0]
+	lagging, leaving := waves(""), waves("")
+	if strategy == BundleByRestart {
+		lagging = wavesLagging
+		if p.Reason == Compromised {
+			leaving = wavesLagging
+		}
+	}
+	both := join(g.start, g.target)
+	pushed := g.nudged(both, g.target)
+	leaves := both
+	if g.hotRoots {
+		leaves = pushed
+	}
+	steps := []Step{{Phase: TrustNew, Name: "both roots", About: "every proxy trusts the old and the new root; the old CA signs", Signs: oldSide, Roots: both,
+		Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, nudge: pushed,
+		expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted, e.Signer = g.all, g.all, g.all, oldSigner })}}
+	if g.hotRoots {
+		steps = append(steps, Step{Phase: SignNew, Name: "signer", About: "every istiod signs with the new CA", Signs: newSide, Roots: both, Chain: g.plain.Raw, Restart: !g.hotSigner,
+			expect: g.expect(func(e *Expectation) { e.Roots, e.Signer, e.Behind = g.all, p.config.New.Cert, g.plain.Certs })})
+	}
+	steps = append(steps,
+		Step{Phase: SignNew, Name: "leaves", About: "every proxy has a certificate of the new CA", Signs: newSide, Roots: leaves, Chain: g.plain.Raw, Restart: !g.hotSigner, Waves: lagging,
+			nudge: g.nudged(leaves, g.target), expect: g.expect(func(e *Expectation) {
+				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.all, g.all, g.new, p.config.New.Cert, true, g.plain.Certs
+			})},
+		Step{Phase: DistrustOld, Name: "new root", About: "no proxy trusts the old root", Signs: newSide, Roots: g.target, Chain: g.plain.Raw, Restart: !g.hotRoots, Waves: leaving,
+			nudge: g.nudged(g.target, g.target), expect: g.ended(g.plain)})
+
+	back := []Step{
+		{Phase: SignNew, Name: "both roots again", About: "every proxy trusts the old root too; the new CA still signs", Signs: newSide, Roots: leaves, Chain: g.plain.Raw,
+			Restart: !g.hotRoots, FileWait: true, Waves: lagging, fresh: g.stale, nudge: g.nudged(leaves, g.target),
+			expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted = g.all, g.all, g.all })},
+		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging,
+			expect: g.expect(func(e *Expectation) {
+				e.Signer = oldSigner
+				if !g.hotRoots {
+					e.Leaves, e.Accepted = true, g.old
+				}
+			})},
+	}
+	if g.hotRoots {
+		again := join(leaves, g.start)
+		back = append(back, Step{Phase: TrustNew, Name: "old leaves", About: "every proxy has a certificate of the old CA", Signs: oldSide, Roots: again, Waves: lagging, nudge: join(again, g.start),
+			expect: g.expect(func(e *Expectation) { e.Signer, e.Leaves, e.Accepted = oldSigner, true, g.old })})
+		steps[0].back = len(back) - 1
+	}
+	back = append(back, Step{Phase: g.last(), Name: "old root", About: "the old CA is the mesh's alone, as before", Signs: oldSide, Roots: g.start, Restart: !g.hotRoots, Waves: leaving,
+		nudge: g.nudged(g.start, g.start), expect: g.restored()})
+	return course{steps, back}
+}
+
+// crossSign has the old root vouch for the new one until all trust it.
+func (g ground) crossSign() course {
+	newCert := g.p.config.New.Cert
+	restarts := waves("")
+	if g.stale {
+		restarts = wavesStale
+	}
+	steps := []Step{
+		{Phase: SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches", Signs: newSide, Roots: g.start, Chain: g.crossed.Raw,
+			Restart: !g.hotSigner, expect: g.expect(func(e *Expectation) {
+				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.new, newCert, true, g.crossed.Certs
+			})},
+		{Phase: SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Signs: newSide, Roots: g.target, Chain: g.crossed.Raw,
+			Restart: true, FileWait: true, fresh: g.stale, Waves: restarts, expect: g.ended(g.crossed)},
+		{Phase: DropCross, Name: "plain chain", About: "istiods send the cross certificate no more", Signs: newSide, Roots: g.target, Chain: g.plain.Raw,
+			Restart: !g.hotSigner, expect: g.ended(g.plain)},
+	}
+	back := []Step{
+		{Phase: SwapTrust, Name: "cross-signed chain again", About: "every certificate comes with the old root's word again", Signs: newSide, Roots: g.target, Chain: g.crossed.Raw,
+			Restart: !g.hotSigner, expect: g.expect(func(e *Expectation) { e.Signer, e.Leaves, e.Behind, e.Accepted = newCert, true, g.crossed.Certs, g.old })},
+		{Phase: SignNew, Name: "old root", About: "every proxy trusts the old root; the new CA still signs", Signs: newSide, Roots: g.start, Chain: g.crossed.Raw,
+			Restart: true, FileWait: true, fresh: g.stale, Waves: restarts, expect: g.expect(func(e *Expectation) {
+				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.old, newCert, true, g.crossed.Certs
+			})},
+		{Phase: g.last(), Name: "old signer", About: "the old CA is the mesh's alone, as before", Signs: oldSide, Roots: g.start, Restart: !g.hotSigner, expect: g.restored()},
+	}
+	return course{steps, back}
+}
+
+// intermediate changes the signer under a root that everybody trusts.
+func (g ground) intermediate() course {
+	nudge := g.nudged(g.start, g.start)
+	return course{
+		[]Step{{Phase: SignNew, Name: "intermediate", About: "every proxy has a certificate of the new intermediate, under the same root", Signs: newSide, Roots: g.start, Chain: g.plain.Raw,
+			Restart: !g.hotSigner, nudge: nudge, expect: g.expect(func(e *Expectation) {
+				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.old, g.p.config.New.Cert, true, g.plain.Certs
+			})}},
+		[]Step{{Phase: g.last(), Name: "old signer", About: "the old intermediate signs, as before", Signs: oldSide, Roots: g.start, Restart: !g.hotSigner, nudge: nudge, expect: g.restored()}},
+	}
+}
+
+// adopt moves the self-signed pair to cacerts, so that the way back is a state and
+// not a deletion, and starts the watcher, which istiod has only with a plugged CA
+// (istio 1.30.3 pilot/pkg/bootstrap/istio_ca.go:563).
+func (g ground) adopt() Step {
+	return Step{Phase: Adopt, Name: "self-signed pair", About: "istiod signs with the same pair, from cacerts, which it watches from now on", Signs: oldSide, Roots: g.start,
+		Restart: true, always: true, expect: g.baseline()}
+}
+
+// stale reports whether a proxy reads the roots for its requests to istiod at its
+// start alone: agents before 1.20.1, ztunnels before 1.28.6 and 1.29.2 (istio-facts
+// D1, D5). What is not known is not stale: its gate proves it.
+func stale(p mesh.Proxy) bool {
+	release, atLeast := p.ReleaseOf()
+	if release == "" || atLeast {
+		return false
+	}
+	if p.Kind == mesh.Ztunnel {
+		return mesh.Before(release, "1.28.6") || !mesh.Before(release, "1.29.0") && mesh.Before(release, "1.29.2")
+	}
+	return mesh.Before(release, "1.20.1")
+}

@@ -1,0 +1,62 @@
+package rotation
+
+import "slices"
+
+// place is where the CA Secret stands in a rotation: the step to go on with.
+type place struct {
+	step int
+	// written is true where the step stands in the Secret already.
+	written bool
+	// untouched is true where it still holds the old CA, and nothing of the plan.
+	untouched bool
+}
+
+// find is the index of the last step that has this layout, or its nudge.
+func (m *material) find(steps []Step, data map[string][]byte) (int, bool) {
+	for i, step := range slices.Backward(steps) {
+		if m.same(data, m.entries(step, step.Roots)) || step.nudge != nil && m.same(data, m.entries(step, step.nudge)) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// forward is where to go on with the plan; false where somebody else wrote the
+// Secret. data is nil where there is none.
+func (m *material) forward(p *Plan, data map[string][]byte) (place, bool) {
+	if i, ok := m.find(p.Steps, data); ok {
+		return place{step: i, written: true}, true
+	}
+	if m.untouched(p, data) {
+		return place{untouched: true}, true
+	}
+	if _, ok := m.find(p.Back, data); ok {
+		// On the way back already: the first step after the adoption holds for what both
+		// CAs have signed.
+		first := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Phase != Adopt })
+		return place{step: first}, true
+	}
+	return place{}, false
+}
+
+// backward is where to go on with the way back.
+func (m *material) backward(p *Plan, data map[string][]byte) (place, bool) {
+	if i, ok := m.find(p.Back, data); ok {
+		return place{step: i, written: true}, true
+	}
+	if m.untouched(p, data) {
+		return place{untouched: true, step: len(p.Back)}, true
+	}
+	if i, ok := m.find(p.Steps, data); ok {
+		return place{step: p.Steps[i].back}, true
+	}
+	return place{}, false
+}
+
+// untouched reports whether the Secret is as it was before the rotation.
+func (m *material) untouched(p *Plan, data map[string][]byte) bool {
+	if p.Adopts {
+		return data == nil || m.generated(data)
+	}
+	return m.same(data, m.old)
+}
