@@ -1,7 +1,7 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build demo test race lint fuzz envoys e2e-smoke e2e bench-e2e
+.PHONY: build demo test race lint fuzz fuzz-short envoys e2e-smoke e2e bench-e2e docs release-snapshot release-check licenses deadcode workflows vulnerabilities
 build:
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -o bin/ ./cmd/...
 demo: # a rotation on a mesh in memory: no cluster, Go alone
 	@go run ./cmd/kubectl-meshca demo
 test:
@@ -16,16 +16,15 @@ lint: bin/golangci-lint
 	go vet ./...
 	go mod verify >/dev/null
 	go mod tidy -diff
-fuzz:
-	go test -run '^$$' -fuzz FuzzParseBundle -fuzztime 60s ./pkg/pki
-	go test -run '^$$' -fuzz FuzzReadFields -fuzztime 60s ./pkg/pki
-	go test -run '^$$' -fuzz FuzzParseSecrets -fuzztime 60s ./pkg/proxy
-	go test -run ^$$ -fuzz FuzzParseZtunnel -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy
-	go test -run ^$$ -fuzz FuzzParseClusters -fuzztime 30s -fuzzminimizetime 1x ./pkg/proxy
-	go test -run ^$$ -fuzz FuzzReadSnapshot -fuzztime 30s -fuzzminimizetime 1x ./pkg/mesh
-	go test -run ^$$ -fuzz FuzzParseKey -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
-	go test -run ^$$ -fuzz FuzzParseFiles -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
-	go test -run ^$$ -fuzz FuzzLintFiles -fuzztime 30s -fuzzminimizetime 1x ./pkg/pki
+FUZZTIME ?= 60s
+fuzz: # every parser of what a cluster or a user gives
+	@grep -rlE --include=*_test.go '^func Fuzz' pkg | xargs -n1 dirname | sort -u | while read -r dir; do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -c6-); do \
+	    echo "$$dir $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x ./$$dir || exit 1; \
+	  done; \
+	done
+fuzz-short:
+	$(MAKE) fuzz FUZZTIME=5s
 envoys: # the verifier of chains against real ones, on loopback
 	test/envoys/run.sh
 e2e-smoke: build
@@ -34,3 +33,34 @@ e2e: build envoys
 	test/e2e/run.sh full
 bench-e2e: build
 	test/e2e/run.sh bench
+docs: # what is written from the code: reference, man pages, schemas, exit codes, events, hints, permissions
+	go test ./pkg/plugin -run 'TestDocs$$' -update
+
+# Tools that a release and its checks need, each in a module of its own, built once.
+tool = cd tools/$(1) && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../bin/ $(2)
+bin/goreleaser: tools/goreleaser/go.mod
+	$(call tool,goreleaser,github.com/goreleaser/goreleaser/v2)
+bin/syft: tools/syft/go.mod
+	$(call tool,syft,github.com/anchore/syft/cmd/syft)
+bin/krew bin/validate-krew-manifest &: tools/krew/go.mod
+	$(call tool,krew,sigs.k8s.io/krew/cmd/krew sigs.k8s.io/krew/cmd/validate-krew-manifest)
+bin/go-licenses: tools/go-licenses/go.mod
+	$(call tool,go-licenses,github.com/google/go-licenses/v2)
+bin/actionlint: tools/actionlint/go.mod
+	$(call tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint)
+bin/deadcode: tools/deadcode/go.mod
+	$(call tool,deadcode,golang.org/x/tools/cmd/deadcode)
+bin/govulncheck: tools/govulncheck/go.mod
+	$(call tool,govulncheck,golang.org/x/vuln/cmd/govulncheck)
+release-snapshot: bin/goreleaser bin/syft # offline; prints what it leaves out
+	test/release/run.sh snapshot
+release-check: bin/goreleaser bin/syft bin/krew bin/validate-krew-manifest # and installs it by krew, runs it by kubectl
+	test/release/run.sh check
+licenses: bin/go-licenses # of all that is linked in
+	bin/go-licenses check ./cmd/kubectl-meshca --include_tests=false --ignore github.com/meshca/kubectl-meshca --allowed_licenses=Apache-2.0,MIT,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0
+deadcode: bin/deadcode
+	@found=$$(bin/deadcode -test ./...); test -z "$$found" || { echo "$$found"; exit 1; }
+workflows: bin/actionlint
+	bin/actionlint
+vulnerabilities: bin/govulncheck # needs vuln.go.dev
+	bin/govulncheck ./...

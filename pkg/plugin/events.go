@@ -101,7 +101,7 @@ func (p *eventPrinter) end() {
 func (p *eventPrinter) result(e rotation.Event) {
 	fmt.Fprintf(p.out, "%s: %s\n", e.Kind, plain(e.Message))
 	if f := e.Figures; f != nil {
-		fmt.Fprintf(p.out, "engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, 0 workloads restarted\n", f.Engine, f.Waits, f.Proxies, f.Restarts)
+		fmt.Fprintf(p.out, "engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, %d workload pods restarted\n", f.Engine, f.Waits, f.Proxies, f.Restarts, f.Workloads)
 	}
 }
 
@@ -153,16 +153,22 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 		}
 		row(string(o.Strategy), mark+o.Why)
 	}
-	for i, step := range plan.Steps {
+	for i, step := range plan.Course() {
 		note := ""
 		if step.Restart {
 			note = " (istiod restarts)"
 		}
+		if step.Waves != "" {
+			note += " (workloads are restarted in waves: " + string(step.Waves) + ")"
+		}
 		row(fmt.Sprintf("%d. %s", i+1, step.Phase), step.About+note)
 	}
 	if len(plan.Steps) > 0 {
-		row("cost", fmt.Sprintf("%d certificate requests at once, %d istiods restarted, no workload restarted, waits for renewals up to %s, waits for files %s",
-			plan.Cost.CSRs, plan.Cost.IstiodRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
+		row("cost", fmt.Sprintf("%d certificate requests at once, %d istiods restarted, %d workload pods restarted, waits for renewals up to %s, waits for files %s",
+			plan.Cost.CSRs, plan.Cost.IstiodRestarts, plan.Cost.WorkloadRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
+	}
+	for _, text := range plan.Exposed {
+		row("exposed", text)
 	}
 	for _, r := range plan.Warnings {
 		row("warning", r.Object+": "+r.Why)

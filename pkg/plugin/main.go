@@ -99,6 +99,8 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newDemoCommand(streams), newVersionCommand(streams),
 		newWizardCommand(cluster, streams),
+		newCompletionCommand(streams), newRBACCommand(streams), newRollbackCommand(cluster, streams),
 	)
+	cluster.completeLive(root)
 	return root
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -43,6 +44,14 @@ type rotateOptions struct {
 	meshFlags
 	caFlags
 	strategy      string
+	reason        string
+	soak          time.Duration
+	baseline      time.Duration
+	atOnce        int
+	allowRestart  []string
+	back          bool
+	// allowCompromised is for the way back alone.
+	allowCompromised bool
 	trustFileWait time.Duration
 	timeout       time.Duration
 	until         string
@@ -73,27 +82,38 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		},
 	}
 	o.planFlags(cmd)
+	o.runFlags(cmd, "until")
+	return cmd
+}
+
+// runFlags are those of a run, forward or back; until names the flag that ends it.
+func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags := cmd.Flags()
 	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the plan's longest wait and 10m)")
-	flags.StringVar(&o.until, "until", "", "stop after this phase")
+	flags.StringVar(&o.until, until, "", "stop after this phase")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
 	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.Lookup("dry-run").NoOptDefVal = "client"
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
+	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
+	flags.DurationVar(&o.baseline, "traffic-baseline", 10*time.Second, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
+	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
+	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
 	completions(cmd, "output", "table", "json")
 	completions(cmd, "dry-run", "none", "client", "server")
-	completions(cmd, "until", phaseNames()...)
-	return cmd
+	completions(cmd, until, phaseNames()...)
 }
 
 // planFlags are those that decide what the plan is.
 func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 	o.meshFlags.addFlags(cmd.Flags())
 	o.caFlags.addFlags(cmd)
-	cmd.Flags().StringVar(&o.strategy, "strategy", "", "hot-bundle or cross-sign (default: the best that is possible)")
+	cmd.Flags().StringVar(&o.strategy, "strategy", "", "one of "+strings.Join(strategyNames(), ", ")+" (default: the best that is possible)")
+	cmd.Flags().StringVar(&o.reason, "reason", string(rotation.Expiring), "why the CA is replaced: expiring, compromised or move; it weighs the strategies")
 	o.proofFlags(cmd)
-	completions(cmd, "strategy", string(rotation.HotBundle), string(rotation.CrossSign))
+	completions(cmd, "strategy", strategyNames()...)
+	completions(cmd, "reason", reasonNames()...)
 	completions(cmd, "key", keySpecNames()...)
 }
 
@@ -111,7 +131,13 @@ func (o *rotateOptions) validate() error {
 	}
 	switch {
 	case o.strategy != "" && !slices.Contains(rotation.Strategies(), rotation.Strategy(o.strategy)):
-		return usage(fmt.Errorf("unknown strategy %q", o.strategy), "use hot-bundle or cross-sign")
+		return usage(fmt.Errorf("unknown strategy %q", o.strategy), "use one of "+strings.Join(strategyNames(), ", "))
+	case !slices.Contains(reasonNames(), o.reason):
+		return usage(fmt.Errorf("unknown reason %q", o.reason), "use one of "+strings.Join(reasonNames(), ", "))
+	case o.soak < 0 || o.baseline < 0:
+		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "")
+	case o.atOnce < 0:
+		return usage(fmt.Errorf("--restarts-at-once %d is negative", o.atOnce), "")
 	case o.until != "" && !slices.Contains(phaseNames(), o.until):
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
 	case o.trustFileWait < 0:
@@ -160,9 +186,14 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err != nil {
 		return err
 	}
+	if o.back {
+		if err := o.mayGoBack(prepared); err != nil {
+			return err
+		}
+	}
 	plan := prepared.plan
-	if o.until != "" && plan.Strategy != "" && !slices.Contains(plan.Strategy.Phases(), rotation.Phase(o.until)) {
-		return usage(fmt.Errorf("--until %s: %s has no such phase", o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Strategy.Phases()), ", "))
+	if o.until != "" && plan.Strategy != "" && !slices.Contains(plan.Phases(), rotation.Phase(o.until)) {
+		return usage(fmt.Errorf("--until %s: %s has no such phase", o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Phases()), ", "))
 	}
 	printer := newEventPrinter(streams, o.output)
 	if o.dryRun == "client" || len(plan.Refusals) > 0 {
@@ -195,7 +226,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: printer.event}
 	engine := &rotation.Engine{
 		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: audit.Then(printer.event), Holder: holder(), Accept: accept,
-		Until: rotation.Phase(o.until), Timeout: o.timeout,
+		Until: rotation.Phase(o.until), Timeout: o.timeout, Soak: o.soak, Baseline: o.baseline, AtOnce: o.atOnce, AllowRestart: o.allowRestart, Back: o.back,
 	}
 	if o.timeout < 0 {
 		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute
@@ -260,15 +291,25 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	switch {
 	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
 		config.New, config.Cross, config.Strategy = p.staged.New, p.staged.Cross, p.staged.Strategy
+		if p.staged.Reason != "" {
+			config.Reason = p.staged.Reason
+		}
 		rotation.Rewind(s, p.staged)
 	case p.staged != nil:
 		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
 			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
+	case o.back:
+		return p, nil
 	case ca.authority == nil && len(s.ControlPlanes) > 0:
 		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file")
 	case ca.authority != nil:
 		if config.Cross, err = o.crossCert(s, ca.authority, time.Now()); err != nil {
 			return p, err
+		}
+		if config.Cross == nil {
+			if config.Cross, err = rotation.CrossSigned(ctx, observer.collector.Kube, s, ca.authority.Roots.Certs[0], time.Now()); err != nil {
+				return p, explain(err)
+			}
 		}
 	}
 	p.plan = rotation.NewPlan(s, config)
@@ -277,7 +318,8 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 
 // config is what the flags ask of a plan.
 func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
-	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster}
+	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
+		Reason: rotation.Reason(o.reason), Back: o.back}
 	if o.untested {
 		c.Override = append(c.Override, rotation.Ambient)
 	}
@@ -317,6 +359,10 @@ func outcome(err error) error {
 		return found(err, "finish it, then 'kubectl meshca retire'")
 	case errors.Is(err, rotation.ErrForeign):
 		return found(err, "find out who wrote it: this rotation goes on only from what it knows")
+	case errors.Is(err, rotation.ErrNothing):
+		return found(err, "")
+	case errors.Is(err, restart.ErrStuck):
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; see why the workload does not come up, and run the same command again"}
 	case errors.Is(err, rotation.ErrRefused):
 		return found(err, "")
 	case apierrors.IsConflict(err):
@@ -388,13 +434,29 @@ func (wallClock) Now() time.Time                         { return time.Now() }
 func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
 func phaseNames() []string {
-	var all []string
+	all := []string{string(rotation.Prepare), string(rotation.Adopt)}
 	for _, s := range rotation.Strategies() {
 		for _, p := range s.Phases() {
 			if !slices.Contains(all, string(p)) {
 				all = append(all, string(p))
 			}
 		}
+	}
+	return all
+}
+
+func strategyNames() []string {
+	var all []string
+	for _, s := range rotation.Strategies() {
+		all = append(all, string(s))
+	}
+	return all
+}
+
+func reasonNames() []string {
+	var all []string
+	for _, r := range rotation.Reasons() {
+		all = append(all, string(r))
 	}
 	return all
 }

@@ -175,7 +175,14 @@ func (b *wizardBackend) material(c tui.Choice) (newCA, *sealing, error) {
 // sealFor is where the sealed copy of a choice goes.
 func sealFor(c tui.Choice) (*sealing, error) {
 	if c.Passphrase == "" {
-		return (&caFlags{sealTo: c.Recipient, sealedFile: c.SealedFile}).sealing()
+		recipient, err := pki.ParseRecipient(c.Recipient)
+		if err != nil {
+			return nil, failed(err, "a recipient begins with age1; 'age-keygen' makes one")
+		}
+		if exists(c.SealedFile) {
+			return nil, failed(fmt.Errorf("%s is there already", c.SealedFile), "name another: a sealed copy is never written over")
+		}
+		return &sealing{file: c.SealedFile, recipients: []age.Recipient{recipient}}, nil
 	}
 	recipient, err := pki.PassphraseRecipient(c.Passphrase)
 	if err != nil {

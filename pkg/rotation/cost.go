@@ -44,7 +44,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	}
 	var longest time.Duration
 	for _, proxy := range slow {
-		switch within := renewsWithin(proxy); {
+		switch within := proxy.RenewsWithin(); {
 		case within > longest:
 			longest, cost.Lagging = within, []string{proxy.Ref()}
 		case within == longest && len(cost.Lagging) < 5:
@@ -53,20 +53,6 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	}
 	cost.LongestWait = time.Duration(renewals) * longest
 	return cost
-}
-
-// renewsWithin bounds the time to a proxy's next certificate: it asks when the
-// share of its life is left that SECRET_GRACE_PERIOD_RATIO names, give or take a
-// hundredth (istio 1.30.3 security/pkg/nodeagent/cache/secretcache.go:858).
-func renewsWithin(p mesh.Proxy) time.Duration {
-	ttl, ratio := time.Duration(p.SecretTTL), p.GraceRatio
-	if ttl <= 0 {
-		ttl, ratio = 24*time.Hour, 0.5
-	}
-	if p.Kind == mesh.Ztunnel {
-		ratio = 0.5
-	}
-	return min(time.Duration(float64(ttl)*(1-ratio+0.02)), ttl)
 }
 
 // tooLate says so where a strategy would not end before the old root does.

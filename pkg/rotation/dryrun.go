@@ -11,7 +11,7 @@ import (
 // admission, quotas) and keeps nothing. It returns the step that would come next,
 // false where none is left.
 func DryRun(ctx context.Context, kube kubernetes.Interface, plan *Plan, staged *Staged) (Step, bool, error) {
-	secret, m, at, err := plan.standing(ctx, kube, staged, false)
+	secret, m, at, err := plan.standing(ctx, kube, staged, plan.config.Back)
 	if err != nil {
 		return Step{}, false, err
 	}
@@ -19,10 +19,10 @@ func DryRun(ctx context.Context, kube kubernetes.Interface, plan *Plan, staged *
 	if at.written {
 		next++
 	}
-	if next >= len(plan.Steps) {
+	if next >= len(plan.Course()) {
 		return Step{}, false, nil
 	}
-	step := plan.Steps[next]
+	step := plan.Course()[next]
 	if err := plan.update(ctx, kube, secret, m.entries(step, step.Roots), metav1.DryRunAll); err != nil {
 		return step, true, err
 	}

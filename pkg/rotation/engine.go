@@ -9,6 +9,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -16,6 +17,8 @@ import (
 type Observation struct {
 	// Proxies asks for proxies, ConfigMaps and webhooks too, not only for istiods.
 	Proxies bool
+	// Counters asks for what every proxy has counted of its upstreams.
+	Counters bool
 	// Settled gives the reading that is already good enough for a pod, by UID, so
 	// that it need not be read again.
 	Settled map[string]*proxy.Loaded
@@ -55,6 +58,13 @@ type Engine struct {
 	// Soak is how long a gate must have been open, by repeated looks, before the next
 	// write.
 	Soak time.Duration
+	// AtOnce bounds how many workloads are restarted at one time; AllowRestart names
+	// those, as namespace/name, that serve nobody meanwhile.
+	AtOnce       int
+	AllowRestart []string
+	// Baseline is how long traffic is counted before the first write of a run, so that
+	// failures which rise through the change close a gate; zero leaves it out.
+	Baseline time.Duration
 	// Commands are the operator's while it runs; nil where there are none.
 	Commands <-chan Command
 	// Timeout bounds the waits of all gates together; zero looks at each gate once.
@@ -129,6 +139,8 @@ type run struct {
 	// virtual machines that were accepted unread in it.
 	at     time.Time
 	unseen []Blocker
+	// traffic is what the proxies have counted since before the first write.
+	traffic traffic.Watch
 	// waved are the steps whose workloads were restarted by this run.
 	waved map[string]bool
 }
@@ -152,7 +164,7 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 }
 
 func (r *run) all(ctx context.Context, staged *Staged) error {
-	if len(r.plan.Refusals) > 0 {
+	if len(r.plan.Refusals) > 0 && !(r.Back && r.plan.config.Back) {
 		return fmt.Errorf("%w: %s: %s", ErrRefused, r.plan.Refusals[0].Object, r.plan.Refusals[0].Why)
 	}
 	if r.plan.AlreadyDone {
@@ -258,6 +270,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: r.plan.baseline}); err != nil {
 			return at, err
 		}
+	}
+	if err := r.count(ctx); err != nil {
+		return at, err
 	}
 	sealed := ""
 	if r.Seal != nil && staged == nil {

@@ -1,6 +1,10 @@
 package rotation
 
-import "time"
+import (
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
+)
 
 // EventKind says what an Event tells.
 type EventKind string
@@ -41,6 +45,8 @@ type Event struct {
 	Gate    *Status  `json:"gate,omitempty"`
 	Plan    *Plan    `json:"plan,omitempty"`
 	Figures *Figures `json:"figures,omitempty"`
+	// Traffic is set for passed, where counters were read.
+	Traffic *traffic.Verdict `json:"traffic,omitempty"`
 }
 
 // Figures are what a rotation took.
@@ -52,5 +58,7 @@ type Figures struct {
 	// Restarts are pods of istiod that were replaced, Nudges the extra pushes.
 	Restarts int `json:"istiodRestarts"`
 	Nudges   int `json:"nudges"`
-	Proxies  int `json:"proxies"`
+	// Workloads are pods of workloads that were replaced.
+	Workloads int `json:"workloadRestarts"`
+	Proxies   int `json:"proxies"`
 }

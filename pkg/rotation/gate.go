@@ -37,6 +37,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 	var last string
 	for look := 0; ; look++ {
 		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done, Settled: settled}
+		if o.Counters = r.Baseline > 0 && step.Name != beginning && o.Proxies && len(settled) == 0; o.Counters {
+			o.Settled = nil
+		}
 		s, err := r.Observer.Observe(ctx, o)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -60,10 +63,19 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				open = r.Clock.Now()
 			}
 			soaked := r.Clock.Now().Sub(open)
+			if why := r.watch(o, s); why != "" {
+				open = time.Time{}
+				status.Blockers = append(status.Blockers, Blocker{Kind: "traffic", Object: "failures", Why: why})
+				break
+			}
 			if soaked >= r.Soak || step.Name == beginning {
 				r.rest(soaked)
 				r.at, r.unseen = status.At, unseen(status.Accepted)
-				r.emit(Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)})
+				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
+				if verdict := r.traffic.Verdict(); o.Counters {
+					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
+				}
+				r.emit(event)
 				return nil
 			}
 		default:

@@ -15,11 +15,14 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	for _, strategy := range p.Reason.preference() {
 		o := Option{Strategy: strategy}
 		var c course
-		if o.Possible, o.Why = p.possible(g, s, strategy); o.Possible {
+		if o.Possible, o.Why = p.possible(g, s, strategy); p.config.Back && p.config.Strategy == strategy {
+			o.Possible, o.Why = true, "it is how this rotation began"
+		}
+		if o.Possible {
 			c = g.lay(strategy)
 			cost := p.cost(s, strategy, c)
 			o.Cost = &cost
-			if why := p.tooLate(s, cost); why != "" {
+			if why := p.tooLate(s, cost); why != "" && !p.config.Back {
 				o.Possible, o.Why = false, why
 			}
 		}

@@ -28,6 +28,9 @@ type Config struct {
 	SingleCluster bool
 	// Reason is why the CA is replaced; "" is Expiring.
 	Reason Reason
+	// Back asks for the way back alone: what stands in the way of going forward is no
+	// reason to stay half-way.
+	Back bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
 }
@@ -220,6 +223,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	case p.AlreadyDone:
 		p.prove(ca)
 	case p.oldRoot != nil:
+		p.refuseBack(s)
 		p.weigh(s, ca)
 		p.judge(s, ca)
 	}
@@ -228,7 +232,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 
 func (p *Plan) refuse(id, object, why, hint string) {
 	r := Refusal{ID: id, Object: object, Why: why, Hint: hint}
-	if slices.Contains(p.config.Override, id) {
+	if slices.Contains(p.config.Override, id) || p.config.Back && !bindsBack(id) {
 		p.Warnings = append(p.Warnings, r)
 		return
 	}
@@ -309,8 +313,26 @@ func (p *Plan) prove(ca mesh.CASource) {
 	}
 }
 
+// Course is what is written from here on: the steps, or the way back where that was
+// asked for.
+func (p *Plan) Course() []Step {
+	if p.config.Back {
+		return p.Back
+	}
+	return p.Steps
+}
+
 // Phases are those of the plan, in order.
 func (p *Plan) Phases() []Phase {
+	if p.config.Back {
+		var phases []Phase
+		for _, step := range p.Back {
+			if !slices.Contains(phases, step.Phase) {
+				phases = append(phases, step.Phase)
+			}
+		}
+		return phases
+	}
 	phases := p.Strategy.Phases()
 	if p.Adopts && len(phases) > 0 {
 		phases = slices.Insert(phases, 1, Adopt)

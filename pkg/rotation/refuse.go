@@ -3,6 +3,7 @@ package rotation
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -143,5 +144,25 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 		case pki.SeverityWarning:
 			p.warn(f.ID, f.Subject, f.Message, f.Hint)
 		}
+	}
+}
+
+// bindsBack reports whether a refusal holds on the way back too: what makes the
+// engine's own writes unsafe, or another's.
+func bindsBack(id string) bool {
+	switch id {
+	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "old-root-ended":
+		return true
+	}
+	return false
+}
+
+// refuseBack refuses to go back to a root that would carry nobody.
+func (p *Plan) refuseBack(s *mesh.Snapshot) {
+	if !p.config.Back || p.oldRoot == nil || p.oldRoot.X509 == nil {
+		return
+	}
+	if end := p.oldRoot.X509.NotAfter; !s.TakenAt.Before(end) {
+		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+end.UTC().Format(time.RFC3339)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
 	}
 }

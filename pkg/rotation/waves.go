@@ -2,11 +2,55 @@ package rotation
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
 )
 
+// wavePatience bounds one wave of restarts.
+const wavePatience = 15 * time.Minute
+
+// waves restarts the workloads of the proxies that a step waits for, and no other.
+// Whatever may not be restarted is named and left to the gate, which stays closed
+// until it has followed by itself or somebody has restarted it.
 func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
-	return errors.New("waves: not joined yet")
+	inventory, err := restart.Read(ctx, r.Kube, behind)
+	if err != nil {
+		return fmt.Errorf("planning restarts: %w", err)
+	}
+	// A pod that was made after the step's roots were there has them.
+	since := r.journal.state.Published[step.key()]
+	if since.IsZero() {
+		since = r.at
+	}
+	plan := restart.NewPlan(behind, inventory, restart.Config{Since: since, AtOnce: r.AtOnce, Allow: r.AllowRestart})
+	for _, left := range plan.Left {
+		message := fmt.Sprintf("%s is not restarted: %s", left, left.Why)
+		if left.Remedy != "" {
+			message += "; " + left.Remedy
+		}
+		r.emit(Event{Kind: EventWarning, Object: left.String(), Message: message})
+	}
+	if len(plan.Waves) == 0 {
+		return nil
+	}
+	runner := &restart.Runner{Kube: r.Kube, Clock: r.Clock, Since: since, FieldManager: fieldManager, Before: r.lease.renew, Patience: wavePatience, Emit: func(p restart.Progress) {
+		if p.State == restart.Restarted {
+			r.figures.Workloads += p.Target.Replaced
+		}
+		r.emit(Event{Kind: EventWorkload, Object: p.Target.String(), Message: fmt.Sprintf("wave %d of %d: %s %s%s", p.Wave, p.Of, p.Target, p.State, detail(p.Detail))})
+	}}
+	if _, err := runner.Run(ctx, plan); err != nil {
+		return fmt.Errorf("restarting workloads: %w", err)
+	}
+	return nil
+}
+
+func detail(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + text
 }

@@ -1,0 +1,60 @@
+package plugin
+
+import (
+	"slices"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+func TestArgs(t *testing.T) {
+	for _, test := range []struct{ argv, want []string }{
+		{[]string{"/usr/bin/kubectl-meshca", "check", "-A"}, []string{"check", "-A"}},
+		{[]string{"kubectl_complete-meshca", "ver"}, []string{"__complete", "ver"}},
+		{[]string{"/opt/bin/kubectl_complete-meshca.exe", "check", ""}, []string{"__complete", "check", ""}},
+		{[]string{"kubectl-meshca"}, []string{}},
+		{nil, nil},
+	} {
+		if got := Args(test.argv); !slices.Equal(got, test.want) {
+			t.Errorf("%q means %q, not %q", test.argv, got, test.want)
+		}
+	}
+}
+
+func TestValuesFromTheCluster(t *testing.T) {
+	meta := func(namespace, name string, labels map[string]string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}
+	}
+	kube := fake.NewClientset(
+		&corev1.Namespace{ObjectMeta: meta("", "pay", nil)}, &corev1.Namespace{ObjectMeta: meta("", "web", nil)},
+		&corev1.Pod{ObjectMeta: meta("pay", "till-1", nil), Status: corev1.PodStatus{Phase: corev1.PodRunning}},
+		&corev1.Pod{ObjectMeta: meta("pay", "done", nil), Status: corev1.PodStatus{Phase: corev1.PodSucceeded}},
+		&appsv1.Deployment{ObjectMeta: meta("istio-system", "istiod-b", map[string]string{"app": "istiod", "istio.io/rev": "b"})},
+		&appsv1.Deployment{ObjectMeta: meta("istio-system", "other", map[string]string{"istio.io/rev": "c"})},
+	)
+	for _, test := range []struct {
+		values lister
+		start  string
+		want   []string
+	}{
+		{namespaces, "", []string{"pay", "web"}},
+		{namespaces, "w", []string{"web"}},
+		{revisions, "", []string{"b"}},
+		{pods, "p", []string{"pay/"}},
+		{pods, "pay/", []string{"pay/till-1="}},
+	} {
+		all, err := test.values(t.Context(), kube, test.start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := starting(all, test.start); !slices.Equal(got, test.want) {
+			t.Errorf("%q completes to %q, not %q", test.start, got, test.want)
+		}
+	}
+	if got := starting([]string{"a\x1b[31m", "a"}, ""); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("control characters reach the shell: %q", got)
+	}
+}

@@ -1,0 +1,75 @@
+package plugin
+
+// purpose is what somebody wants to do with a mesh.
+type purpose string
+
+const (
+	forRead   purpose = "read"
+	forRotate purpose = "rotate"
+)
+
+func purposes() []purpose { return []purpose{forRead, forRotate} }
+
+// scope is where a permission is needed.
+type scope string
+
+const (
+	everywhere scope = "cluster"         // all namespaces, or objects of none
+	atIstiod   scope = "istiod"          // the namespace of istiod
+	atNodes    scope = "kube-node-lease" // where kubelets' heartbeats are
+)
+
+// permission is one thing that the commands ask of the API server, and why.
+type permission struct {
+	purpose         purpose
+	scope           scope
+	group, resource string // resource with its subresource
+	names           []string
+	verbs           []string
+	why             string
+	// without says what is lost where it is refused and the command goes on all
+	// the same; "" where the command then ends, or its verdict is unknown.
+	without string
+}
+
+// permissions are all that the commands use: "rbac" prints them, the reference
+// lists them, and a test holds them against what a rehearsed rotation really asks.
+func permissions() []permission {
+	const (
+		core      = ""
+		apps      = "apps"
+		admission = "admissionregistration.k8s.io"
+	)
+	return []permission{
+		{forRead, everywhere, core, "pods", nil, []string{"list"}, "which proxies and istiods live", ""},
+		{forRead, everywhere, core, "pods/portforward", nil, []string{"create"}, "what each proxy has loaded, and what each istiod serves", ""},
+		{forRead, everywhere, core, "namespaces", nil, []string{"list"}, "where roots are published, who is injected", ""},
+		{forRead, everywhere, core, "namespaces", []string{"kube-system"}, []string{"get"}, "the cluster's identity, for a snapshot", "the snapshot does not name the cluster"},
+		{forRead, everywhere, core, "configmaps", nil, []string{"get"}, "the roots that istiod has published in every namespace, the mesh config", ""},
+		{forRead, everywhere, core, "configmaps", nil, []string{"list"}, "the same in one request", "they are read one by one"},
+		{forRead, everywhere, core, "services", nil, []string{"list"}, "east-west gateways: another cluster may share the root", ""},
+		{forRead, everywhere, core, "nodes", nil, []string{"list"}, "how far kubelets lag behind a changed ConfigMap", "every node counts as lagging unknown"},
+		{forRead, atNodes, "coordination.k8s.io", "leases", nil, []string{"list"}, "kubelets' heartbeats, which are fresher than a node's own condition", "the node's own condition stands"},
+		{forRead, everywhere, apps, "deployments", nil, []string{"list"}, "control planes and their settings", ""},
+		{forRead, everywhere, admission, "mutatingwebhookconfigurations", nil, []string{"list"}, "do the injection webhooks trust istiod", ""},
+		{forRead, everywhere, admission, "validatingwebhookconfigurations", nil, []string{"list"}, "do the validation webhooks trust istiod", ""},
+		{forRead, everywhere, "networking.istio.io", "workloadentries", nil, []string{"list"}, "virtual machines, which no list of pods shows", ""},
+		{forRead, everywhere, "certificates.k8s.io", "clustertrustbundles", nil, []string{"get"}, "the roots, where istiod publishes them there", ""},
+		{forRead, atIstiod, core, "secrets", []string{"cacerts", "istio-ca-secret"}, []string{"get"}, "the CA's certificates; its key is compared, never kept", ""},
+		{forRead, atIstiod, core, "secrets", nil, []string{"list"}, "Secrets of other clusters (istio/multiCluster); the API cannot narrow a list to labels", ""},
+
+		{forRotate, atIstiod, core, "secrets", []string{"cacerts"}, []string{"update"}, "the change itself, in place", ""},
+		{forRotate, atIstiod, core, "secrets", []string{"meshca-staged"}, []string{"get", "delete"}, "old and new CA, kept until retire", ""},
+		{forRotate, atIstiod, core, "secrets", nil, []string{"create"}, "meshca-staged; the API cannot narrow a create to a name", ""},
+		{forRotate, atIstiod, core, "configmaps", nil, []string{"create", "patch"}, "the journal, meshca-rotation-ID", ""},
+		{forRotate, atIstiod, core, "secrets", []string{"istio-ca-secret"}, []string{"update"}, "restore, where the backup is of a self-signed CA", ""},
+		{forRotate, atIstiod, core, "events", nil, []string{"create"}, "the audit trail as Events of the cluster", "a warning; the journal has it all"},
+		{forRotate, atIstiod, "coordination.k8s.io", "leases", nil, []string{"create"}, "meshca-rotation, which keeps two operators apart", ""},
+		{forRotate, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"get", "update"}, "holding it", ""},
+		{forRotate, atIstiod, core, "pods", nil, []string{"patch"}, "an annotation on istiod's pods: kubelet looks at once", "kubelet shows istiod the changed Secret when it next refreshes, up to two minutes later"},
+		{forRotate, atIstiod, apps, "deployments", nil, []string{"patch"}, "rolling istiod, where it does not load a changed CA in place", ""},
+		{forRotate, atIstiod, core, "serviceaccounts", nil, []string{"create"}, "meshca-probe, which has no role (also for --csr-proof)", ""},
+		{forRotate, atIstiod, core, "serviceaccounts", []string{"meshca-probe"}, []string{"delete"}, "its removal", "it is left behind, and said"},
+		{forRotate, atIstiod, core, "serviceaccounts/token", []string{"meshca-probe"}, []string{"create"}, "a token of ten minutes for a throw-away certificate request", ""},
+	}
+}

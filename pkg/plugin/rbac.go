@@ -1,0 +1,111 @@
+package plugin
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
+)
+
+const rbacExample = `  # the roles that check, verify, versions, envoy, plan and snapshot need
+  kubectl meshca rbac | kubectl apply -f -
+  kubectl create clusterrolebinding meshca-read --clusterrole=meshca-read --group=mesh-watchers
+  kubectl -n istio-system create rolebinding meshca-read --role=meshca-read --group=mesh-watchers
+
+  # and what rotate needs beside them, where istiod is in a namespace of its own
+  kubectl meshca rbac --for rotate -i mesh-control`
+
+func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	var wanted, namespace string
+	var noSecrets bool
+	cmd := &cobra.Command{
+		Use:   "rbac",
+		Short: "Print the least roles for reading and for rotating",
+		Long: "Prints a ClusterRole and the Roles beside it, as YAML, with nothing that the commands do\n" +
+			"not use. Bind them to whom you like. --for rotate holds what reading needs too.\n" +
+			"Reading the Secrets can be left out: the roots come from ConfigMaps and from what\n" +
+			"istiods serve then, and what could not be seen is named.",
+		Example: rbacExample,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if !slices.Contains(purposes(), purpose(wanted)) {
+				return usage(fmt.Errorf("--for %q", wanted), "use read or rotate")
+			}
+			if noSecrets && purpose(wanted) == forRotate {
+				return usage(fmt.Errorf("--no-secrets with --for %s", wanted), "a rotation writes the CA Secret")
+			}
+			for i, role := range roles(purpose(wanted), namespace, noSecrets) {
+				raw, err := yaml.Marshal(role)
+				if err != nil {
+					return failed(fmt.Errorf("writing the roles: %w", err), "")
+				}
+				if i > 0 {
+					raw = append([]byte("---\n"), raw...)
+				}
+				if _, err := streams.Out.Write(raw); err != nil {
+					return failed(fmt.Errorf("writing the roles: %w", err), "")
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&wanted, "for", string(forRead), "read, or rotate")
+	cmd.Flags().StringVarP(&namespace, "istio-namespace", "i", "istio-system", "namespace of istiod")
+	cmd.Flags().BoolVar(&noSecrets, "no-secrets", false, "leave out the Secrets of istiod's namespace")
+	completions(cmd, "for", string(forRead), string(forRotate))
+	return cmd
+}
+
+// role is a ClusterRole or a Role: both have the same fields.
+type role struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace,omitempty"`
+	} `json:"metadata"`
+	Rules []rbacv1.PolicyRule `json:"rules"`
+}
+
+// roles are the least ones for a purpose, one for each scope.
+func roles(p purpose, istiod string, noSecrets bool) []role {
+	var all []role
+	for _, s := range []scope{everywhere, atIstiod, atNodes} {
+		r := role{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"}
+		r.Metadata.Name = "meshca-" + string(p)
+		switch s {
+		case everywhere:
+			r.Kind = "ClusterRole"
+		case atIstiod:
+			r.Metadata.Namespace = istiod
+		case atNodes:
+			r.Metadata.Namespace = string(atNodes)
+		}
+		for _, need := range needed(p) {
+			if need.scope == s && (!noSecrets || need.resource != "secrets") {
+				r.Rules = append(r.Rules, rbacv1.PolicyRule{APIGroups: []string{need.group}, Resources: []string{need.resource}, ResourceNames: need.names, Verbs: need.verbs})
+			}
+		}
+		if len(r.Rules) > 0 {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// needed are the permissions of a purpose; who rotates also reads.
+func needed(p purpose) []permission {
+	all := slices.DeleteFunc(permissions(), func(n permission) bool { return p == forRead && n.purpose != forRead })
+	slices.SortStableFunc(all, func(a, b permission) int { return cmp.Compare(a.scope, b.scope) })
+	return all
+}
+
+// allows reports whether it lets somebody do this; istiod is istiod's namespace.
+func (n permission) allows(verb, group, resource, namespace, name, istiod string) bool {
+	in := n.scope == everywhere || n.scope == atIstiod && namespace == istiod || string(n.scope) == namespace
+	return in && n.group == group && n.resource == resource && slices.Contains(n.verbs, verb) && (len(n.names) == 0 || slices.Contains(n.names, name))
+}

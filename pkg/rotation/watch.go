@@ -1,0 +1,56 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+)
+
+// count takes the baseline that traffic through the change is held against: what
+// the proxies count of their upstreams in an interval before the next write.
+func (r *run) count(ctx context.Context) error {
+	if r.Baseline <= 0 {
+		return nil
+	}
+	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s of real traffic, to know what fails already", r.Baseline)})
+	began := r.Clock.Now()
+	for look := range 2 {
+		if look > 0 {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-r.Clock.After(r.Baseline):
+			}
+		}
+		s, err := r.Observer.Observe(ctx, Observation{Vouching: r.vouching, Proxies: true, Counters: true})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("counting traffic: %w", err)
+		}
+		r.traffic.Add(s.TakenAt, s.Proxies)
+	}
+	r.traffic.Change()
+	r.rest(r.Clock.Now().Sub(began))
+	return nil
+}
+
+// watch takes what the proxies have counted since into account: a share of failures
+// that has risen keeps a gate closed. It returns why, or "".
+func (r *run) watch(o Observation, s *mesh.Snapshot) string {
+	if !o.Counters {
+		return ""
+	}
+	r.traffic.Add(s.TakenAt, s.Proxies)
+	verdict := r.traffic.Verdict()
+	if !verdict.Closed() {
+		return ""
+	}
+	more := ""
+	if n := len(verdict.Rising) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more)", n)
+	}
+	return verdict.Rising[0].String() + more
+}
