@@ -26,14 +26,14 @@ type live struct {
 	// began, entered and ended are by the Events' own clock.
 	began, entered, last time.Time
 	// ready is how many proxies were as they should be, and moved since when.
-	ready   int
-	moved   time.Time
-	waiting string
-	open    bool // the selected blocker in full
-	paused               bool
-	reason               textinput.Model
-	accepting            string
-	note                 string
+	ready     int
+	moved     time.Time
+	waiting   string
+	open      bool // the selected blocker in full
+	paused    bool
+	reason    textinput.Model
+	accepting string
+	note      string
 }
 
 func newLive(c common, plan *rotation.Plan) *live {
