@@ -6,6 +6,8 @@ demo: # a rotation on a mesh in memory: no cluster, Go alone
 	@go run ./cmd/kubectl-meshca demo
 test:
 	go test ./...
+screens: # the README's pictures, from the wizard's own frames
+	MESHCA_SCREENS=1 go test -run TestScreens ./pkg/tui
 race: # needs a C compiler
 	go test -race ./...
 bin/golangci-lint: tools/go.mod tools/go.sum

@@ -25,11 +25,15 @@ type live struct {
 	about  string
 	// began, entered and ended are by the Events' own clock.
 	began, entered, last time.Time
-	waiting              string
-	paused               bool
-	reason               textinput.Model
-	accepting            string
-	note                 string
+	// ready is how many proxies were as they should be, and moved since when.
+	ready     int
+	moved     time.Time
+	waiting   string
+	open      bool // the selected blocker in full
+	paused    bool
+	reason    textinput.Model
+	accepting string
+	note      string
 }
 
 func newLive(c common, plan *rotation.Plan) *live {
@@ -46,6 +50,9 @@ func (l *live) take(e rotation.Event) {
 	}
 	if e.Gate != nil {
 		l.status = e.Gate
+		if e.Gate.Proxies.Ready != l.ready {
+			l.ready, l.moved = e.Gate.Proxies.Ready, e.Time
+		}
 		l.resize(len(e.Gate.Blockers), l.height)
 	}
 	switch e.Kind {
@@ -97,6 +104,9 @@ func (l *live) position() (at, of int) {
 func (l *live) time() string {
 	now := l.now()
 	text := clock(now.Sub(l.began)) + " so far, " + clock(now.Sub(l.entered)) + " in this phase"
+	if still := now.Sub(l.moved); !l.moved.IsZero() && still > stall && l.status != nil && !l.status.Open() {
+		return text + "; no proxy has followed for " + clock(still)
+	}
 	if eta, ok := l.eta(now); ok {
 		return text + "; about " + clock(eta) + " to this gate"
 	}
@@ -105,6 +115,10 @@ func (l *live) time() string {
 	}
 	return text
 }
+
+// stall is how long a count may stand before what is in the way, and not the pace
+// so far, says when it ends.
+const stall = 15 * time.Second
 
 // eta goes on at the pace so far.
 func (l *live) eta(now time.Time) (time.Duration, bool) {
@@ -207,6 +221,11 @@ func (l *live) blockers(width, most int) []string {
 	from, to := l.visible()
 	for i := from; i < to; i++ {
 		lines = append(lines, l.line(blockerItem(all[i]), i == l.cursor, width))
+	}
+	if l.open && l.selected() != nil {
+		for _, line := range wrap(l.selected().String(), width-6, 5) {
+			lines = append(lines, "    "+line)
+		}
 	}
 	if l.selected() != nil && l.selected().Unknown {
 		lines = append(lines, "    "+l.styles.faint.Render(cut("Unknown is never yes: mend it, or accept it by name with a.", width-5)))

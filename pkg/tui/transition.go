@@ -352,6 +352,8 @@ func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
 			return nil
 		}
 		l.askReason()
+	case key.Matches(m, k.Enter):
+		l.open = !l.open
 	default:
 		l.move(m, k)
 	}
@@ -432,7 +434,7 @@ func (p *transition) keys() []key.Binding {
 		if p.live.paused {
 			pause = named(k.Pause, "go on")
 		}
-		return []key.Binding{k.Up, pause, able(k.Accept, Accept), able(k.RollBack, RollBack), k.NextStep}
+		return []key.Binding{k.Up, k.Enter, pause, able(k.Accept, Accept), able(k.RollBack, RollBack), k.NextStep}
 	case ended:
 		keys := []key.Binding{k.Up, named(k.Save, "save this"), k.NextStep}
 		if !p.finished {
