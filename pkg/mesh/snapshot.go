@@ -132,6 +132,10 @@ type Istiod struct {
 	ServedError string        `json:"servedError,omitempty"`
 	Signed      *proxy.Signed `json:"signed,omitempty"`
 	SignedError string        `json:"signedError,omitempty"`
+	// Clients are the proxies connected to it, where it was asked: not nil then, or
+	// ClientsError says why they are not known.
+	Clients      []proxy.Client `json:"clients,omitzero"`
+	ClientsError string         `json:"clientsError,omitempty"`
 }
 
 // CAKind is where a control plane's CA comes from.

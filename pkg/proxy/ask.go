@@ -80,7 +80,7 @@ func read(in *bufio.Reader, path string) (one answer, last bool, err error) {
 	case len(one.raw) > MaxAnswer:
 		return answer{}, true, fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
 	case response.StatusCode != http.StatusOK:
-		one = answer{err: fmt.Errorf("reading %s: the proxy answered %d", path, response.StatusCode)}
+		one = answer{err: fmt.Errorf("reading %s: it answered %d", path, response.StatusCode)}
 	}
 	return one, response.Close, nil
 }

@@ -80,11 +80,11 @@ func TestReadAsksAllAtOnce(t *testing.T) {
 		},
 		"no certs, and the rest all the same": {
 			turns: []turn{{requests: 3, words: said(200, whole) + said(404, "no") + said(200, info)}},
-			asked: [][]string{{"/config_dump", "/certs", "/server_info"}}, info: true, contexts: "reading /certs: the proxy answered 404",
+			asked: [][]string{{"/config_dump", "/certs", "/server_info"}}, info: true, contexts: "reading /certs: it answered 404",
 		},
 		"no dump": {
 			turns: []turn{{requests: 2, words: said(503, "") + said(200, certs)}},
-			asked: [][]string{{"/config_dump", "/certs"}}, err: "the proxy answered 503",
+			asked: [][]string{{"/config_dump", "/certs"}}, err: "it answered 503",
 		},
 		"cut in the first answer": {
 			turns: []turn{{requests: 2, words: said(200, whole)[:200]}},
