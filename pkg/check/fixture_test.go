@@ -80,6 +80,8 @@ func newWorld(t testing.TB) *world {
 	for _, n := range []string{"a", "b"} {
 		w.s.Proxies = append(w.s.Proxies, w.proxy(n, "p1", w.ca, w.root.Cert), w.proxy(n, "p2", w.ca, w.root.Cert))
 	}
+	w.plane().Replicas[0].Clients = []proxy.Client{{Proxy: "a/p1"}, {Proxy: "a/p2"}}
+	w.plane().Replicas[1].Clients = []proxy.Client{{Proxy: "b/p1"}, {Proxy: "b/p2"}}
 	return w
 }
 

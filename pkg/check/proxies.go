@@ -25,6 +25,7 @@ func proxyRules() []Rule {
 			}
 			return all, len(classes)
 		}},
+		connectedRule(),
 		{ID: "leaf-in-use", Category: Proxies, About: "the live TLS contexts use the certificate that each proxy has", Needs: "no proxy was read", Reads: []string{"pods"}, Run: leafInUse},
 		{ID: "proxy-state", Category: Proxies, About: "every proxy runs, and is ready", Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			var waiting crowds[string]

@@ -68,6 +68,16 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.plane().Version, w.plane().Replicas[0].Version = "", ""
 		}, "istiod-release", "release-unknown", isWarning, "neither its image nor itself"},
 		{"istiod unknown in a rollout", func(w *world) { w.plane().Settled, w.plane().Replicas[0].Version = false, "" }, "istiod-release", "release-unknown", isWarning, ""},
+		{"proxy connected to nobody", func(w *world) { w.plane().Replicas[1].Clients = []proxy.Client{{Proxy: "b/p2"}} }, "proxies-connected", "proxy-disconnected", isWarning, "b/p1"},
+		{"nobody connected", func(w *world) {
+			for i := range w.plane().Replicas {
+				w.plane().Replicas[i].Clients = []proxy.Client{}
+			}
+		}, "proxies-connected", "proxy-disconnected", isWarning, "4 proxies"},
+		{"proxy behind", func(w *world) { w.plane().Replicas[0].Clients[1].Behind = []string{"clusters", "routes"} }, "proxies-connected", "proxy-behind", isWarning, "last clusters, routes"},
+		{"connections not known", func(w *world) {
+			w.plane().Replicas[0].Clients, w.plane().Replicas[0].ClientsError = nil, "reading /debug/syncz: it answered 404"
+		}, "proxies-connected", "connections-unknown", isWarning, "answered 404"},
 		{"proxy misses files", func(w *world) { first(w).Version = "1.1.5" }, "proxy-release", "mounted-certs-missed", isError, "a/p1"},
 		{"proxy unknown", func(w *world) { first(w).Version = "" }, "proxy-release", "release-unknown", isWarning, "a/p1"},
 		{"proxy of some patch", func(w *world) { first(w).Version = "1.29" }, "proxy-release", "release-unknown", isWarning, "1.29 may be any"},

@@ -45,6 +45,8 @@ type Prober struct {
 	CSR bool
 	// Strongest leaves out the served chain of a replica that has answered a request.
 	Strongest bool
+	// Clients asks each replica which proxies are connected to it, too.
+	Clients bool
 
 	mu     sync.Mutex
 	tokens map[string]token // by namespace
@@ -99,6 +101,16 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 		if replica.Served, err = proxy.ReadServed(ctx, p.Dialer, pod, p.Now()); err != nil {
 			replica.ServedError = err.Error()
 		}
+	}
+	if p.Clients {
+		var asked sync.WaitGroup
+		defer asked.Wait()
+		asked.Go(func() {
+			var err error
+			if replica.Clients, err = proxy.ReadClients(ctx, p.Dialer, pod); err != nil {
+				replica.ClientsError = err.Error()
+			}
+		})
 	}
 	switch {
 	case !p.CSR:

@@ -143,6 +143,10 @@ type Istiod struct {
 	SignedError string        `json:"signedError,omitempty"`
 	// ProofForbidden is true where no request could be made for want of permission.
 	ProofForbidden bool `json:"proofForbidden,omitempty"`
+	// Clients are the proxies connected to it, where it was asked: not nil then, or
+	// ClientsError says why they are not known.
+	Clients      []proxy.Client `json:"clients,omitzero"`
+	ClientsError string         `json:"clientsError,omitempty"`
 }
 
 // CAKind is where a control plane's CA comes from.

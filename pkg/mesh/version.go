@@ -12,10 +12,6 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 )
 
-// monitoringPort is where istiod says its release (istio 1.30.3
-// pilot/pkg/bootstrap/monitoring.go, versionPath).
-const monitoringPort = 15014
-
 // releases asks the istiods whose images name no release. One that does not say
 // it either stays unknown: charts' labels carry the chart's version, not istiod's.
 func (g *gatherer) releases(ctx context.Context) {
@@ -64,7 +60,7 @@ func (g *gatherer) release(ctx context.Context, pod proxy.Pod) string {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return g.Dialer.DialPod(ctx, pod, monitoringPort)
+		return g.Dialer.DialPod(ctx, pod, proxy.MonitoringPort)
 	}}
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/version", nil)

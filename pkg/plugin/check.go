@@ -43,7 +43,7 @@ type checkReport struct {
 }
 
 func newCheckCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
-	var source sourceFlags
+	source := sourceFlags{clients: true}
 	var output, failOn, selector string
 	var allNamespaces bool
 	warn, fail := days(check.DefaultPolicy().WarnBefore), days(check.DefaultPolicy().FailBefore)

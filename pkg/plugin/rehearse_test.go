@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,7 +77,14 @@ func saveMesh(fault string) error {
 	if err != nil {
 		return err
 	}
-	s.Gaps = nil // there is no dynamic client here, and no virtual machine
+	s.Gaps = nil                                 // there is no dynamic client here, and no virtual machine
+	for i := range s.ControlPlanes[0].Replicas { // no rehearsed istiod says who is connected to it
+		s.ControlPlanes[0].Replicas[i].Clients = []proxy.Client{}
+	}
+	for _, p := range s.Proxies {
+		first := &s.ControlPlanes[0].Replicas[0]
+		first.Clients = append(first.Clients, proxy.Client{Proxy: p.Ref()})
+	}
 	switch fault {
 	case "unseen":
 		s.Gaps = []mesh.Gap{{Part: "workload entries", Verb: "list", Resource: "workloadentries", Error: "forbidden"}}

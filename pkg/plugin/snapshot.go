@@ -25,6 +25,8 @@ type sourceFlags struct {
 	unread bool
 	// bootstraps asks proxies how they are secured towards the control plane.
 	bootstraps bool
+	// clients asks every istiod who is connected to it, too.
+	clients bool
 }
 
 func (f *sourceFlags) addFlags(flags *pflag.FlagSet) {
@@ -50,6 +52,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 	if err != nil {
 		return nil, err
 	}
+	observer.prober.Clients = f.clients
 	if f.unread {
 		observer.collector.Dialer = nil
 	}
@@ -144,7 +147,7 @@ const snapshotExample = `  # save the mesh, to look at it offline or to send it 
   kubectl meshca check --from-snapshot mesh.json`
 
 func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
-	var source sourceFlags
+	source := sourceFlags{clients: true}
 	var output, file string
 	cmd := &cobra.Command{
 		Use:   "snapshot",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -19,24 +20,32 @@ type answer struct {
 
 const clustersPath = "/clusters"
 
-// ask puts all questions to the target's admin port at once, over one connection
-// (RFC 9112 9.3.2, pipelining), so that the way through API server and kubelet is
-// gone once. A proxy that closes the connection after an answer, as a draining one
-// does, is asked what is left over a new one.
+// atOnce is how many questions wait on one connection: after the second answer an
+// Envoy closes it, and does not say so, where a third question is there already
+// (seen on 1.40).
+const atOnce = 2
+
+// ask puts the questions to the target's admin port, two at once over one connection
+// (RFC 9112 9.3.2, pipelining): the way through API server and kubelet is gone once
+// where there are no more. A proxy that closes after an answer, as a draining one
+// does, is asked what is left over a new connection.
 func (r *Reader) ask(ctx context.Context, target Target, paths ...string) []answer {
 	answers := make([]answer, 0, len(paths))
 	for len(answers) < len(paths) {
 		got, err := r.askOnce(ctx, target, paths[len(answers):])
 		answers = append(answers, got...)
-		for err != nil && len(answers) < len(paths) { // a line that failed is not tried again
+		if len(got) > 0 && ctx.Err() == nil {
+			continue // each connection answers something, or is the last
+		}
+		for err != nil && len(answers) < len(paths) {
 			answers = append(answers, answer{err: fmt.Errorf("reading %s: %w", paths[len(answers)], err)})
 		}
 	}
 	return answers
 }
 
-// askOnce returns the answers that came over one connection. Without an error there
-// is at least one, and none follows because the proxy closed it.
+// askOnce returns the answers that came over one connection: all of them, at least
+// one where the proxy closed it, or an error besides.
 func (r *Reader) askOnce(ctx context.Context, target Target, paths []string) (answers []answer, err error) {
 	defer func() {
 		if err != nil && ctx.Err() != nil {
@@ -49,21 +58,23 @@ func (r *Reader) askOnce(ctx context.Context, target Target, paths []string) (an
 	}
 	defer connection.Close()
 	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
-	var questions strings.Builder
-	for _, path := range paths {
-		fmt.Fprintf(&questions, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
-	}
-	if _, err := io.WriteString(connection, questions.String()); err != nil {
-		return nil, err
-	}
 	in := bufio.NewReader(connection)
-	for _, path := range paths {
-		one, last, err := read(in, path)
-		if err != nil {
+	for some := range slices.Chunk(paths, atOnce) {
+		var questions strings.Builder
+		for _, path := range some {
+			fmt.Fprintf(&questions, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+		}
+		if _, err := io.WriteString(connection, questions.String()); err != nil {
 			return answers, err
 		}
-		if answers = append(answers, one); last {
-			break
+		for _, path := range some {
+			one, last, err := read(in, path)
+			if err != nil {
+				return answers, err
+			}
+			if answers = append(answers, one); last {
+				return answers, nil
+			}
 		}
 	}
 	return answers, nil
@@ -93,7 +104,7 @@ func read(in *bufio.Reader, path string) (one answer, last bool, err error) {
 	case len(one.raw) > MaxAnswer:
 		return answer{}, true, fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
 	case response.StatusCode != http.StatusOK:
-		one = answer{err: fmt.Errorf("reading %s: the proxy answered %d", path, response.StatusCode)}
+		one = answer{err: fmt.Errorf("reading %s: it answered %d", path, response.StatusCode)}
 	}
 	return one, response.Close, nil
 }

@@ -1,0 +1,68 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// connectedRule: a proxy that no istiod serves gets no pushed root, and one that has
+// not taken what it was sent may not have taken that either. ztunnels are left out:
+// how they show was never seen on a real one.
+func connectedRule() Rule {
+	return Rule{ID: "proxies-connected", Category: Proxies, About: "every proxy is connected to an istiod and has taken what it was sent",
+		Needs: "no istiod was asked who is connected to it", Reads: istiods(), Run: connected}
+}
+
+func connected(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	behind := map[string][]string{}
+	asked, unknown := 0, 0
+	for _, plane := range s.ControlPlanes {
+		for _, r := range plane.Replicas {
+			if r.ClientsError != "" {
+				unknown++
+				f := Finding{ID: "connections-unknown", Severity: pki.SeverityWarning, Object: "istiod " + plane.Namespace + "/" + r.Pod, Message: "which proxies are connected to it is not known: " + r.ClientsError, Hint: "is the pod healthy, and may it be port-forwarded to?"}
+				if strings.Contains(r.ClientsError, "answered 404") {
+					f.Hint = "its debug interface is off: ENABLE_DEBUG_ON_HTTP=true on istiod turns it on"
+				}
+				all = append(all, f)
+				continue
+			}
+			if r.Clients == nil {
+				continue
+			}
+			asked++
+			for _, c := range r.Clients {
+				// One that has moved to another istiod may show on both for a moment.
+				if before, ok := behind[c.Proxy]; !ok || len(c.Behind) < len(before) {
+					behind[c.Proxy] = c.Behind
+				}
+			}
+		}
+	}
+	if asked+unknown == 0 {
+		return nil, 0
+	}
+	var lost []string
+	var kinds crowds[string]
+	for _, p := range s.Proxies {
+		if p.Starting || p.Terminating || p.Kind == mesh.Ztunnel {
+			continue
+		}
+		looked++
+		switch what, ok := behind[p.Ref()]; {
+		case !ok && unknown == 0: // where an istiod was not read, it may be that one's
+			lost = append(lost, p.Ref())
+		case len(what) > 0:
+			kinds.add(strings.Join(what, ", "), p.Ref())
+		}
+	}
+	if len(lost) > 0 {
+		all = append(all, Finding{ID: "proxy-disconnected", Severity: pki.SeverityWarning, Object: crowd(lost), Message: "connected to no istiod: no pushed root reaches it, and its next certificate may not", Hint: "its log says why it cannot connect ('kubectl logs -c istio-proxy'); restart the pod where its agent has given up", proxies: lost})
+	}
+	for _, kind := range kinds.order {
+		all = append(all, Finding{ID: "proxy-behind", Severity: pki.SeverityWarning, Object: crowd(kinds.refs[kind]), Message: "has not acknowledged the last " + kind + " that istiod sent", Hint: "look again: a push takes seconds; one that stays so has refused it, and its log and istiod's say why", proxies: kinds.refs[kind]})
+	}
+	return all, looked
+}

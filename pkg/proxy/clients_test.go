@@ -1,0 +1,43 @@
+package proxy_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+)
+
+func TestReadClients(t *testing.T) {
+	const synced = `{"proxy":"app-1.a","cluster_sent":"1","cluster_acked":"1","listener_sent":"2","listener_acked":"2"}`
+	for name, test := range map[string]struct {
+		words string
+		want  []string // each with what it is behind in
+		err   string
+	}{
+		"in sync":            {said(200, "["+synced+"]"), []string{"a/app-1"}, ""},
+		"dots in its name":   {said(200, `[{"proxy":"app.v1-0.b"}]`), []string{"b/app.v1-0"}, ""},
+		"behind":             {said(200, `[{"proxy":"p.b","cluster_sent":"2","cluster_acked":"1","route_sent":"1"}]`), []string{"b/p clusters routes"}, ""},
+		"nobody":             {said(200, `[]`), []string{}, ""},
+		"no debugging":       {said(404, ""), nil, "it answered 404"},
+		"no list":            {said(200, `{"x":1}`), nil, "parsing the list"},
+		"a name without end": {said(200, `[{"proxy":"p."}]`), nil, "no pod and namespace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clients, err := proxy.ReadClients(t.Context(), &script{turns: []turn{{requests: 1, words: test.words}}}, proxy.Pod{})
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want %q", err, test.err)
+				}
+				return
+			}
+			got := []string{}
+			for _, c := range clients {
+				got = append(got, strings.TrimSpace(c.Proxy+" "+strings.Join(c.Behind, " ")))
+			}
+			if err != nil || clients == nil || !slices.Equal(got, test.want) {
+				t.Errorf("%q, %v, want %q", got, err, test.want)
+			}
+		})
+	}
+}
