@@ -72,8 +72,17 @@ func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 	return s, nil
 }
 
+// engineThreads wait for the clock while a rotation runs: it, and its Lease's keeper.
+const engineThreads = 2
+
 // Run looks, checks, plans, rotates from wherever the mesh stands, and verifies.
 func (t *Trial) Run(ctx context.Context) (out Outcome) {
+	clock := rotation.Clock(t.Clock)
+	if v, ok := t.Clock.(*rehearsal.Virtual); ok {
+		worker := v.Worker(engineThreads)
+		defer worker.Done()
+		clock = worker
+	}
 	s, err := t.Look(ctx)
 	if err != nil {
 		return Outcome{Err: err}
@@ -90,7 +99,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
-	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: t.Clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {
