@@ -41,7 +41,7 @@ func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if err := o.validate(); err != nil {
 				return err
 			}
-			ca, _, err := o.material()
+			ca, err := o.material()
 			if err != nil {
 				return err
 			}

@@ -100,4 +100,3 @@ func (b *bench) keysKept(rt *rapid.T) {
 	}
 	rt.Fatal("the old CA's key is lost")
 }
-

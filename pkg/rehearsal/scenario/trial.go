@@ -27,6 +27,7 @@ type Trial struct {
 	// Holder names the run; "rehearsal" where empty.
 	Holder string
 
+	first   *mesh.Snapshot     // what does not change while one waits
 	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
 }
 
@@ -47,7 +48,7 @@ func (t *Trial) Look(ctx context.Context) (*mesh.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.trusted = nil
+	t.first, t.trusted = s, nil
 	for _, n := range s.Namespaces {
 		if n.Trust != nil && slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.Namespace == n.Name }) {
 			t.trusted = append(t.trusted, n.Trust.Bundle.Certs...)
@@ -65,6 +66,9 @@ func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 	s, err := t.Mesh.Collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Known: o.Settled})
 	if err != nil {
 		return nil, err
+	}
+	if t.first != nil {
+		s.MeshCACertificates, s.VMs = t.first.MeshCACertificates, t.first.VMs
 	}
 	prober := t.Mesh.Prober(t.Config.CSRProof)
 	prober.Strongest = true
