@@ -102,7 +102,7 @@ func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mes
 		return nil, err
 	}
 	if o.first != nil {
-		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
+		s.Cluster, s.TrustDomain, s.MeshCACertificates, s.VMs = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates, o.first.VMs
 	}
 	vouching := append(trusted(s), look.Vouching...)
 	if o.first != nil {

@@ -24,6 +24,7 @@ import (
 // so that faults meet only whoever comes from outside.
 func (m *Mesh) serve() {
 	m.Kube.PrependReactor("*", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		m.clock.Now() // somebody is at work
 		fault := m.faults.meets(action.GetVerb(), action.GetResource().Resource)
 		if fault != nil && !fault.Lost {
 			return true, nil, fault.Err

@@ -22,6 +22,7 @@ import (
 // DialPod answers as a port-forward would: Envoy's admin port of a proxy, the
 // secure port of an istiod.
 func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, error) {
+	m.clock.Now() // somebody is at work
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	what := "proxy"

@@ -43,6 +43,7 @@ type Mesh struct {
 	planes  []*plane
 	bundles map[string]pki.Bundle // parsed
 	started int
+	signed  Signed
 	// numbered counts the proxies that ever were.
 	numbered int
 	truth    truth
@@ -196,7 +197,7 @@ func (m *Mesh) Thaw(ref string) {
 
 // meshed are the namespaces with injection.
 func (m *Mesh) meshed() []string {
-	all := slices.Clone(m.spec.Namespaces)
+	all := slices.DeleteFunc(slices.Clone(m.spec.Namespaces), func(n string) bool { return n == istioNamespace || n == "kube-system" })
 	for _, w := range m.spec.Workloads {
 		if !slices.Contains(all, w.Namespace) && w.Namespace != istioNamespace {
 			all = append(all, w.Namespace)

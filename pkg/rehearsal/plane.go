@@ -22,7 +22,7 @@ const defaultRevision = "default"
 
 // planes are the default control plane and the other revisions.
 func planesOf(spec Spec) []*plane {
-	all := []*plane{{Revision: Revision{Name: defaultRevision, Release: spec.Release, Replicas: spec.Replicas, MultiRoot: spec.MultiRoot, Env: spec.Env}, deployment: "istiod"}}
+	all := []*plane{{Revision: Revision{Name: cmp.Or(spec.DefaultName, defaultRevision), Release: spec.Release, Replicas: spec.Replicas, MultiRoot: spec.MultiRoot, Env: spec.Env}, deployment: cmp.Or(spec.Deployment, "istiod")}}
 	for _, r := range spec.Revisions {
 		r.Release = cmp.Or(r.Release, spec.Release)
 		all = append(all, &plane{Revision: r, deployment: "istiod-" + r.Name})

@@ -241,6 +241,7 @@ func (p *sidecar) issue(i *istiod) bool {
 	if err != nil {
 		return false
 	}
+	p.mesh.signed.add(p.mesh.clock.Now())
 	elements := i.answer()
 	chain := []*pki.Certificate{leaf}
 	for _, text := range elements[:len(elements)-1] {
@@ -278,6 +279,32 @@ func (m *Mesh) parsed(text string) (pki.Bundle, error) {
 		m.bundles[text] = bundle
 	}
 	return bundle, err
+}
+
+// Signed counts certificate requests: all, and the most within one second.
+type Signed struct {
+	All, Most int
+	second    time.Time
+	in        int
+}
+
+func (s *Signed) add(at time.Time) {
+	if at = at.Truncate(time.Second); !at.Equal(s.second) {
+		s.second, s.in = at, 0
+	}
+	s.All++
+	s.in++
+	s.Most = max(s.Most, s.in)
+}
+
+// Signed are the certificates that istiods have signed for proxies since the last
+// call; the mesh's start is not among them.
+func (m *Mesh) Signed() Signed {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.signed
+	m.signed = Signed{}
+	return s
 }
 
 // StartProxy adds a proxy to the running mesh.

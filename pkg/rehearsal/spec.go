@@ -23,6 +23,9 @@ type Spec struct {
 	Release string
 	// Env are more settings of the default revision's istiods.
 	Env map[string]string
+	// DefaultName and Deployment name the first control plane: "default" and "istiod"
+	// where empty.
+	DefaultName, Deployment string
 	// Replicas of istiod; Namespaces with so many proxies each.
 	Replicas   int
 	Namespaces []string
@@ -64,6 +67,9 @@ type Workload struct {
 	// StatefulSet, DaemonSet, or BarePod.
 	Controller string
 	Proxies    int
+	// Pods are the names of the first of them; the others are named as by their
+	// controller.
+	Pods []string
 	// Revision is its control plane's, the default one's where empty.
 	Revision string
 	// Release and TTL are the mesh's where empty.

@@ -16,7 +16,13 @@ import (
 
 // startWorkload starts a workload's proxies.
 func (m *Mesh) startWorkload(w Workload) error {
-	for range w.Proxies {
+	for n := range w.Proxies {
+		if n < len(w.Pods) {
+			if err := m.start(w, w.Pods[n], m.number()); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := m.startOf(w); err != nil {
 			return err
 		}
@@ -123,6 +129,17 @@ func (m *Mesh) startVM(name string) error {
 	}
 	m.join(&sidecar{mesh: m, namespace: namespace, name: name, vm: true, workload: Workload{Namespace: namespace, Name: name, Cold: true}, number: m.number()})
 	return nil
+}
+
+// freezeTrust makes a namespace's trust ConfigMap immutable.
+func (m *Mesh) freezeTrust(namespace string) error {
+	object, err := m.Kube.Tracker().Get(configMaps(), namespace, trustConfigMap)
+	if err != nil {
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	cm, immutable := object.(*corev1.ConfigMap).DeepCopy(), true
+	cm.Immutable = &immutable
+	return m.Kube.Tracker().Update(configMaps(), cm, namespace)
 }
 
 // Workload lists the refs of a workload's pods, as they are now.

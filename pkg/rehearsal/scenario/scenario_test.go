@@ -159,6 +159,10 @@ func (b *bench) expect(r row, out scenario.Outcome) {
 		if !errors.As(out.Err, &gate) || gate.Phase != r.closed || !strings.Contains(out.Err.Error(), r.blocker) {
 			b.t.Errorf("it ends with %v", out.Err)
 		}
+	case r.unfinished != "":
+		if out.Err == nil || !strings.Contains(out.Err.Error(), r.unfinished) {
+			b.t.Errorf("it ends with %v", out.Err)
+		}
 	case r.ends != nil:
 		if out.Err == nil || !r.ends(out.Err) {
 			b.t.Errorf("it ends with %v", out.Err)

@@ -27,6 +27,7 @@ type Trial struct {
 	// Holder names the run; "rehearsal" where empty.
 	Holder string
 
+	first   *mesh.Snapshot     // what does not change while one waits
 	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
 }
 
@@ -47,7 +48,7 @@ func (t *Trial) Look(ctx context.Context) (*mesh.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.trusted = nil
+	t.first, t.trusted = s, nil
 	for _, n := range s.Namespaces {
 		if n.Trust != nil && slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.Namespace == n.Name }) {
 			t.trusted = append(t.trusted, n.Trust.Bundle.Certs...)
@@ -66,14 +67,26 @@ func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 	if err != nil {
 		return nil, err
 	}
+	if t.first != nil {
+		s.MeshCACertificates, s.VMs = t.first.MeshCACertificates, t.first.VMs
+	}
 	prober := t.Mesh.Prober(t.Config.CSRProof)
 	prober.Strongest = true
 	prober.Probe(ctx, s, slices.Concat(o.Vouching, t.trusted))
 	return s, nil
 }
 
+// engineThreads wait for the clock while a rotation runs: it, and its Lease's keeper.
+const engineThreads = 2
+
 // Run looks, checks, plans, rotates from wherever the mesh stands, and verifies.
 func (t *Trial) Run(ctx context.Context) (out Outcome) {
+	clock := rotation.Clock(t.Clock)
+	if v, ok := t.Clock.(*rehearsal.Virtual); ok {
+		worker := v.Worker(engineThreads)
+		defer worker.Done()
+		clock = worker
+	}
 	s, err := t.Look(ctx)
 	if err != nil {
 		return Outcome{Err: err}
@@ -90,7 +103,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
-	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: t.Clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {

@@ -1,0 +1,148 @@
+package rehearsal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+)
+
+// Copy is a mesh in memory after the likeness of another, with keys of its own.
+type Copy struct {
+	Mesh *Mesh
+	// OldRoot stands for the root that the mesh's CA hangs from.
+	OldRoot *pki.Authority
+}
+
+// lags are what a hurried kubelet, and one in its own time, take at a real mesh.
+const (
+	copyLag     = time.Second
+	copyFileLag = time.Minute
+)
+
+// CopyOf starts a mesh as a Snapshot shows one: the same control planes, releases,
+// flags, namespaces and proxies, by name. What could not be read there cannot be
+// read here, what cannot be changed there cannot be here.
+func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
+	if len(s.ControlPlanes) == 0 {
+		return nil, errors.New("there is no control plane to copy")
+	}
+	first := s.ControlPlanes[0]
+	if len(first.CA.Cert.Certs) == 0 || len(first.CA.Root.Certs) == 0 {
+		return nil, errors.New("the certificates of the CA were not read")
+	}
+	root, signer, extra, err := likeness(first.CA, clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	spec := Spec{CA: signer, Extra: extra, Source: first.CA.Kind, MultiRoot: first.Flags.MultiRoot, XDSAgent: true, Release: first.Version,
+		Replicas: len(first.Replicas), TTL: 24 * time.Hour, Lag: copyLag, FileLag: copyFileLag, DefaultName: first.Revision, Deployment: first.Name}
+	for _, n := range s.Namespaces {
+		spec.Namespaces = append(spec.Namespaces, n.Name)
+	}
+	for _, p := range s.ControlPlanes[1:] {
+		spec.Revisions = append(spec.Revisions, Revision{Name: p.Revision, Release: p.Version, Replicas: len(p.Replicas), MultiRoot: p.Flags.MultiRoot})
+	}
+	for _, vm := range s.VMs {
+		spec.VMs = append(spec.VMs, vm.Name)
+	}
+	spec.Workloads = workloadsOf(s)
+	c := &Copy{OldRoot: root}
+	if c.Mesh, err = New(ctx, clock, spec); err != nil {
+		return nil, err
+	}
+	for _, p := range s.Proxies {
+		if p.Loaded == nil && p.Error != "" {
+			c.Mesh.Freeze(p.Ref())
+		}
+	}
+	for _, n := range s.Namespaces {
+		if n.Trust != nil && n.Trust.Immutable {
+			if err := c.Mesh.freezeTrust(n.Name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// likeness makes a CA of the same shape, names and ends.
+func likeness(ca mesh.CASource, now time.Time) (root, signer *pki.Authority, extra []*pki.Certificate, err error) {
+	chain := append([]*pki.Certificate{ca.Cert.Certs[0]}, ca.Chain.Certs...)
+	var own *pki.Certificate
+	for _, r := range ca.Root.Certs {
+		if pki.Verify(pki.Question{Judge: pki.Go, Roots: []*pki.Certificate{r}, Chain: chain, At: now, Usage: pki.AnyUsage}).Result == pki.Accepted {
+			own = r
+			break
+		}
+	}
+	if own == nil {
+		return nil, nil, nil, errors.New("the CA's certificate chains to none of its roots")
+	}
+	if root, err = rootLike(own, now); err != nil {
+		return nil, nil, nil, err
+	}
+	signer = root
+	if top := chain[0]; !top.Equal(own) {
+		if signer, err = root.NewIntermediate(requestLike(top, now)); err != nil {
+			return nil, nil, nil, fmt.Errorf("copying the CA: %w", err)
+		}
+	}
+	for _, r := range ca.Root.Certs {
+		if r.Equal(own) {
+			continue
+		}
+		other, err := rootLike(r, now)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		extra = append(extra, other.Cert)
+	}
+	return root, signer, extra, nil
+}
+
+func rootLike(c *pki.Certificate, now time.Time) (*pki.Authority, error) {
+	if c.X509 == nil {
+		return nil, fmt.Errorf("copying a root: %w", c.Err)
+	}
+	r := requestLike(c, now)
+	r.PathLen = -1
+	root, err := pki.NewRoot(r)
+	if err != nil {
+		return nil, fmt.Errorf("copying a root: %w", err)
+	}
+	return root, nil
+}
+
+func requestLike(c *pki.Certificate, now time.Time) pki.Request {
+	return pki.Request{Subject: c.X509.Subject, Key: pki.ECDSAP256, Now: now, Lifetime: max(c.X509.NotAfter.Sub(now), time.Second)}
+}
+
+// workloadsOf gathers proxies that differ in nothing but their names.
+func workloadsOf(s *mesh.Snapshot) []Workload {
+	index := map[string]int{}
+	var all []Workload
+	for _, p := range s.Proxies {
+		release, _ := p.ReleaseOf()
+		w := Workload{Namespace: p.Namespace, Name: p.Workload.Name, Kind: p.Kind, Controller: p.Workload.Kind, Revision: p.Revision, Release: release, TTL: time.Duration(p.SecretTTL), Cold: !p.XDSAgent}
+		if w.Controller == "" {
+			w.Controller, w.Name = BarePod, p.Name
+		}
+		if p.FileMounted {
+			w.Env = map[string]string{"FILE_MOUNTED_CERTS": "true"}
+		}
+		key := fmt.Sprint(w.Namespace, "/", w.Name, w.Kind, w.Controller, w.Revision, w.Release, w.TTL, w.Cold, w.Env)
+		at, ok := index[key]
+		if !ok {
+			at = len(all)
+			index[key] = at
+			all = append(all, w)
+		}
+		all[at].Pods = append(all[at].Pods, p.Name)
+		all[at].Proxies++
+	}
+	return all
+}
