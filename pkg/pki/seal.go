@@ -92,14 +92,60 @@ func Unseal(r io.Reader, identities ...age.Identity) ([]byte, error) {
 }
 
 // WriteSealed writes a sealed file: never over another, readable by its owner
-// alone, on disk when it returns, and opened once with the trial identities, where
-// there are any. Nothing is left behind when it fails.
+// alone, whole or not at all, on disk when it returns, and opened once with the
+// trial identities, where there are any. Nothing is left behind when it fails.
 func WriteSealed(path string, plaintext []byte, recipients []age.Recipient, trial []age.Identity) (err error) {
 	var buffer bytes.Buffer
 	if err := Seal(&buffer, plaintext, recipients...); err != nil {
 		return err
 	}
 	sealed := buffer.Bytes()
+	// It gets its name when it is whole and has been opened.
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // of mode 0600
+	if err != nil {
+		return fmt.Errorf("writing the sealed file: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(file.Name())) }()
+	_, err = file.Write(sealed)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("writing the sealed file: %w", err)
+	}
+	if err := reads(file.Name(), sealed, plaintext, trial); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := os.Link(file.Name(), path); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("writing the sealed file: %w", err)
+		}
+		return writeNew(path, sealed) // a file system without links
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// reads reads a sealed file back, and opens it where it can be.
+func reads(path string, sealed, plaintext []byte, trial []age.Identity) error {
+	written, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading the sealed file back: %w", err)
+	}
+	if !bytes.Equal(written, sealed) {
+		return errors.New("it does not hold what was written")
+	}
+	if len(trial) == 0 {
+		return nil
+	}
+	opened, err := Unseal(bytes.NewReader(written), trial...)
+	if err != nil {
+		return fmt.Errorf("opening it again with the identity given: %w", err)
+	}
+	if !bytes.Equal(opened, plaintext) {
+		return errors.New("it does not hold what was sealed")
+	}
+	return nil
+}
+
+// writeNew writes a new file in place, and takes it back where that fails.
+func writeNew(path string, data []byte) (err error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("writing the sealed file: %w", err)
@@ -109,31 +155,11 @@ func WriteSealed(path string, plaintext []byte, recipients []age.Recipient, tria
 			err = errors.Join(err, os.Remove(path))
 		}
 	}()
-	_, err = file.Write(sealed)
+	_, err = file.Write(data)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("writing the sealed file: %w", err)
 	}
-	if err = syncFolder(filepath.Dir(path)); err != nil {
-		return err
-	}
-	written, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("reading the sealed file back: %w", err)
-	}
-	if !bytes.Equal(written, sealed) {
-		return fmt.Errorf("%s does not hold what was written", path)
-	}
-	if len(trial) == 0 {
-		return nil
-	}
-	opened, err := Unseal(bytes.NewReader(written), trial...)
-	if err != nil {
-		return fmt.Errorf("opening %s again with the identity given: %w", path, err)
-	}
-	if !bytes.Equal(opened, plaintext) {
-		return fmt.Errorf("%s does not hold what was sealed", path)
-	}
-	return nil
+	return syncFolder(filepath.Dir(path))
 }
 
 func syncFolder(path string) error {

@@ -49,11 +49,11 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case journal == nil:
 				fmt.Fprintln(streams.Out, "nothing is kept: there is no secret "+namespace+"/meshca-staged")
 				return nil
-			case journal.Phase != rotation.Done:
+			case journal.Phase != rotation.Done && journal.Phase != rotation.RolledBack:
 				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
 			}
 			if confirm == "" && isTerminal(streams.In) {
-				fmt.Fprintf(streams.ErrOut, "This destroys the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
+				fmt.Fprintf(streams.ErrOut, "This destroys the kept copy of the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
 				if confirm, err = readLine(streams.In); err != nil {
 					return found(errors.New("not confirmed: nothing was destroyed"), "")
 				}

@@ -145,7 +145,8 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 		seen.journalError = err.Error()
 	}
 	if p.plan != nil {
-		if seen.at, err = p.plan.Stand(ctx, kube, p.staged); err != nil {
+		j := seen.journal()
+		if seen.at, err = p.plan.Stand(ctx, kube, p.staged, j != nil && j.Back); err != nil {
 			seen.placeError = err.Error()
 		}
 	}

@@ -16,11 +16,12 @@ import (
 type rotationState string
 
 const (
-	stateNone       rotationState = "none"       // no rotation is remembered
-	stateRunning    rotationState = "running"    // its holder is alive
-	stateUnfinished rotationState = "unfinished" // nobody runs it
-	stateDone       rotationState = "done"       // the old CA is still kept
-	stateRetired    rotationState = "retired"    // and now it is not
+	stateNone       rotationState = "none"        // no rotation is remembered
+	stateRunning    rotationState = "running"     // its holder is alive
+	stateUnfinished rotationState = "unfinished"  // nobody runs it
+	stateDone       rotationState = "done"        // the old CA is still kept
+	stateRetired    rotationState = "retired"     // and now it is not
+	stateBack       rotationState = "rolled-back" // the old CA is the mesh's again
 )
 
 // standing is what was read for one look.
@@ -73,7 +74,7 @@ type missing struct {
 	ETA   time.Time  `json:"eta,omitzero"`
 }
 
-// wayBack says whether, and to which phases, one can go back.
+// wayBack says whether one can go back, and by way of which phases.
 type wayBack struct {
 	Possible bool             `json:"possible"`
 	Why      string           `json:"why"`
@@ -93,10 +94,12 @@ func newStatusReport(s standing) *statusReport {
 		r.Phase, r.Step = j.Phase, j.Step
 	}
 	if s.plan != nil && s.placeError == "" && len(s.plan.Steps) > 0 {
-		r.Written, r.Steps = s.at.Index+1, len(s.plan.Steps)
+		r.Written, r.Steps = s.at.Written, s.at.Of
 		switch {
 		case r.State == stateDone:
 			r.Phase, r.Step = rotation.Done, ""
+		case r.State == stateBack:
+			r.Phase, r.Step = rotation.RolledBack, ""
 		case s.at.Step != nil:
 			r.Phase, r.Step = s.at.Step.Phase, s.at.Step.Name
 		default:
@@ -130,6 +133,8 @@ func (s standing) state(j *rotation.Journal) rotationState {
 		return stateRunning
 	case j == nil:
 		return stateNone
+	case j.Phase == rotation.RolledBack:
+		return stateBack
 	case j.Phase != rotation.Done:
 		return stateUnfinished
 	case s.staged != nil || s.stagedError != "":
@@ -223,12 +228,10 @@ func (s standing) back(r *statusReport) wayBack {
 		return wayBack{Why: "the old root expired at " + stamp(s.plan.OldRoot.NotAfter)}
 	}
 	back := wayBack{Possible: true, Why: "secret " + s.namespace + "/meshca-staged holds the old CA as it was"}
-	for _, p := range s.staged.Strategy.Phases() {
-		if p == r.Phase {
-			break
-		}
-		back.Phases = append(back.Phases, p)
+	if r.State == stateBack {
+		return wayBack{Why: "it is rolled back already"}
 	}
+	back.Phases = s.at.Back
 	return back
 }
 
@@ -240,9 +243,11 @@ func (s standing) next(r *statusReport) string {
 		return "find out who wrote the CA secret: a rotation goes on only from what it has written"
 	case r.State == stateUnfinished && s.staged == nil && s.stagedError == "":
 		return "kubectl meshca verify"
+	case r.State == stateUnfinished && r.Rotation != nil && r.Rotation.Back:
+		return "kubectl meshca rollback"
 	case r.State == stateUnfinished:
 		return "kubectl meshca rotate"
-	case r.State == stateDone:
+	case r.State == stateDone, r.State == stateBack && s.staged != nil:
 		return "kubectl meshca retire"
 	}
 	return "kubectl meshca plan"
@@ -347,7 +352,7 @@ func (r *statusReport) rows(wide bool) [][]string {
 		back = "yes: "
 	}
 	if len(r.Back.Phases) > 0 {
-		back = "to " + strings.Join(names(r.Back.Phases), ", ") + ": "
+		back = "yes, by way of " + strings.Join(names(r.Back.Phases), ", ") + ": "
 	}
 	rows = append(rows, []string{"way back", back + r.Back.Why})
 	for _, e := range r.Errors {
@@ -359,7 +364,8 @@ func (r *statusReport) rows(wide bool) [][]string {
 func (r *statusReport) summary() string {
 	text := map[rotationState]string{
 		stateNone: "no rotation is under way, and none is remembered", stateRunning: "a rotation runs", stateUnfinished: "a rotation is unfinished, and nobody runs it",
-		stateDone: "the rotation is done; the old CA is still kept", stateRetired: "no rotation is under way; the last one is done and retired",
+		stateDone: "the rotation is done; the old CA is still kept", stateBack: "the rotation is rolled back: the old CA is the mesh's again",
+		stateRetired: "no rotation is under way; the last one is done and retired",
 	}[r.State]
 	if r.Phase != "" {
 		text += ": phase " + string(r.Phase)

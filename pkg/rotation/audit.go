@@ -80,7 +80,7 @@ func (a *Audit) Note(e Event) {
 	switch e.Kind {
 	case EventWrite:
 		a.write(e.Time, corev1.EventTypeNormal, "RotationWrites", fmt.Sprintf("%s: %s: %s", where, e.Object, e.Message))
-	case EventRestart:
+	case EventRestart, EventWorkload:
 		a.write(e.Time, corev1.EventTypeNormal, "RotationRestarts", fmt.Sprintf("%s: %s: %s", where, e.Object, e.Message))
 	case EventPassed:
 		a.write(e.Time, corev1.EventTypeNormal, "RotationGatePassed", fmt.Sprintf("%s: %s", where, e.Message))
@@ -89,6 +89,8 @@ func (a *Audit) Note(e Event) {
 		a.write(e.Time, corev1.EventTypeNormal, "RotationResumes", e.Message)
 	case EventStopped:
 		a.write(e.Time, corev1.EventTypeNormal, "RotationStopped", e.Message)
+	case EventRolledBack:
+		a.write(e.Time, corev1.EventTypeNormal, "RotationRolledBack", fmt.Sprintf("%s; root %s", e.Message, a.plan.OldRoot.Fingerprint))
 	case EventDone:
 		a.write(e.Time, corev1.EventTypeNormal, "RotationDone", fmt.Sprintf("%s; root %s", e.Message, a.plan.NewRoot.Fingerprint))
 	case EventFailed:

@@ -112,3 +112,59 @@ func TestAuditFailure(t *testing.T) {
 		}
 	})
 }
+
+// On the way back the trail ends with the old root, and Stand counts that way's own
+// writes.
+func TestAuditWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.engine.Until = rotation.SignNew
+		trail(t, b)
+		stand := func(back bool) rotation.Standing {
+			s, staged := b.look(), b.staged()
+			s.Gaps = nil
+			rotation.Rewind(s, staged)
+			config := b.config
+			config.New, config.Cross, config.Strategy = staged.New, staged.Cross, staged.Strategy
+			at, err := rotation.NewPlan(s, config).Stand(b.ctx, b.mesh.Kube, staged, back)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+		if at := stand(false); at.Written != 3 || at.Of != 4 || at.Step.Phase != rotation.SignNew || at.Back[len(at.Back)-1] != rotation.Prepare {
+			t.Errorf("%+v", at)
+		}
+		b.engine.Until, b.engine.Back = "", true
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		list, err := b.mesh.Kube.CoreV1().Events("istio-system").List(b.ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, e := range list.Items {
+			found = found || e.Reason == "RotationRolledBack" && strings.Contains(e.Message, b.old.Roots.Certs[0].Fingerprint().String())
+		}
+		if !found {
+			t.Errorf("no event of the way back among %d", len(list.Items))
+		}
+		if at := stand(true); at.Written != at.Of || at.Of == 0 || at.Step != nil && at.Step.Phase != rotation.Prepare {
+			t.Errorf("rolled back: %+v", at)
+		}
+		journals, err := rotation.Journals(b.ctx, b.mesh.Kube, "istio-system")
+		if err != nil || len(journals) != 1 || journals[0].Phase != rotation.RolledBack || !journals[0].Back || journals[0].Figures == nil {
+			t.Errorf("%+v, %v", journals, err)
+		}
+	})
+}
+
+func (b *bench) staged() *rotation.Staged {
+	b.t.Helper()
+	staged, err := rotation.FindStaged(b.ctx, b.mesh.Kube, "istio-system")
+	if err != nil || staged == nil {
+		b.t.Fatal(staged, err)
+	}
+	return staged
+}

@@ -198,11 +198,11 @@ func (j *journal) note(e Event) {
 		if e.Gate != nil {
 			j.passed(e)
 		}
-	case EventRestart:
+	case EventRestart, EventWorkload:
 		s.Restarts = last(append(s.Restarts, JournalRestart{At: e.Time, Phase: e.Phase, Object: clipped(e.Object)}))
 	case EventFailed:
 		s.Failure = clipped(e.Message)
-	case EventDone, EventStopped:
+	case EventDone, EventStopped, EventRolledBack:
 		s.Failure, s.Figures = "", e.Figures
 	}
 	j.log.add(clipped(fmt.Sprintf("%s %s %s %s: %s", e.Time.UTC().Format(time.RFC3339), j.state.Holder, e.Kind, e.Phase, e.Message)))

@@ -2,53 +2,64 @@ package rotation
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/client-go/kubernetes"
 )
 
-// Standing is how far the CA Secret itself has come in a plan or on its way back,
+// Standing is how far the CA Secret itself has come in a plan, or on its way back,
 // whatever the journal says.
 type Standing struct {
-	// Index is that of the last step written, -1 where none is.
-	Index int
-	// Step is that step, nil where nothing has been written, or what is written stands
-	// only on the way back.
+	// Written of Of writes stand.
+	Written, Of int
+	// Step is what stands in the Secret, nil where that is the old CA.
 	Step *Step
-	// Back is true where it stands on the way back alone.
-	Back bool
+	// Back are the phases of the way back from here.
+	Back []Phase
 }
 
-// Stand finds out where a plan stands. staged is what its rotation keeps.
-func (p *Plan) Stand(ctx context.Context, kube kubernetes.Interface, staged *Staged) (Standing, error) {
-	_, _, at, err := p.standing(ctx, kube, staged, false)
-	if err != nil || at.untouched {
-		return Standing{Index: -1}, err
+// Stand finds out where a plan stands. staged is what its rotation keeps; back is
+// true where the rotation is on its way back.
+func (p *Plan) Stand(ctx context.Context, kube kubernetes.Interface, staged *Staged, back bool) (Standing, error) {
+	secret, m, at, err := p.standing(ctx, kube, staged, back)
+	if err != nil {
+		return Standing{}, err
 	}
-	if at.written {
-		return Standing{Index: at.step, Step: &p.Steps[at.step]}, nil
+	steps, others := p.Steps, p.Back
+	if back {
+		steps, others = p.Back, p.Steps
 	}
-	_, _, at, err = p.standing(ctx, kube, staged, true)
-	if err != nil || !at.written {
-		return Standing{Index: -1}, err
+	s := Standing{Written: at.step, Of: len(steps)}
+	switch {
+	case at.untouched:
+		return s, nil
+	case at.written:
+		s.Written, s.Step = at.step+1, &steps[at.step]
+	default: // the first write in this direction is yet to come
+		if i, ok := m.find(others, entriesOf(secret)); ok {
+			s.Step = &others[i]
+		}
 	}
-	return Standing{Index: -1, Step: &p.Back[at.step], Back: true}, nil
-}
-
-// Expected is what the gate of a step asks of the mesh. Without proof, what istiods
-// serve is enough, for those who only look.
-func (s Step) Expected(proof bool) Expectation {
-	e := s.expect
-	e.CSRProof = e.CSRProof && proof
-	return e
+	from := at.step
+	if !back && s.Step != nil {
+		from = s.Step.back
+	}
+	for _, step := range p.Back[min(from, len(p.Back)):] {
+		if !slices.Contains(s.Back, step.Phase) {
+			s.Back = append(s.Back, step.Phase)
+		}
+	}
+	return s, nil
 }
 
 // Expected is what must be true of the mesh where a plan stands: of its start where
-// nothing has been written.
+// nothing has been written. Without proof, what istiods serve is enough, for those
+// who only look.
 func (p *Plan) Expected(at Standing, proof bool) Expectation {
-	if at.Step != nil {
-		return at.Step.Expected(proof)
-	}
 	e := p.baseline
+	if at.Step != nil {
+		e = at.Step.expect
+	}
 	e.CSRProof = e.CSRProof && proof
 	return e
 }
