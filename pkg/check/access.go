@@ -11,7 +11,7 @@ import (
 func accessRules() []Rule {
 	return []Rule{
 		{ID: "unread", Category: Access, About: "every part of the mesh could be read", Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-			for _, g := range s.Gaps {
+			for _, g := range s.Unread() {
 				f := Finding{Severity: pki.SeverityError, Object: cmp.Or(g.Part, g.Resource, "a part of the mesh"), Message: "it could not be read: " + g.Error, Hint: "nothing is concluded from what is not seen: try again when it can be read"}
 				if g.Verb != "" {
 					f.Hint = fmt.Sprintf("ask for a role that may %s %s", g.Verb, g.Resource)

@@ -73,7 +73,7 @@ func MTLSUse(s *mesh.Snapshot) (Use, []string) {
 
 // unreadPolicies are the parts without which nothing says that it is not used.
 func unreadPolicies(s *mesh.Snapshot) (all []string) {
-	for _, g := range s.Gaps {
+	for _, g := range s.Unread() {
 		if slices.Contains([]string{"peerauthentications", "destinationrules", "meshpolicies", "policies"}, g.Resource) || g.Resource == "configmaps" && strings.HasPrefix(g.Part, "mesh config") {
 			all = append(all, g.Part)
 		}

@@ -178,7 +178,7 @@ func istiods(more ...string) []string { return append([]string{"deployments", "p
 
 // unread reports whether a part that the rule rests on is missing.
 func (r Rule) unread(s *mesh.Snapshot) (why string, unread bool) {
-	for _, g := range s.Gaps {
+	for _, g := range s.Unread() {
 		if slices.Contains(r.Reads, g.Resource) {
 			return fmt.Sprintf("%s could not be read", g.Part), true
 		}

@@ -65,19 +65,19 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 	const part, kind = "cert-manager's Certificates", "certificates"
 	resource, ok, err := g.served(certManagerGroup, kind)
 	if err != nil {
-		g.gap(part, "list", kind, "", err)
+		g.beside(part, "list", kind, "", err)
 	}
 	if !ok {
 		return
 	}
 	for _, namespace := range g.homes() {
 		if g.Dynamic == nil {
-			g.gap(part+" in "+namespace, "list", kind, namespace, errors.New("they were not read"))
+			g.beside(part+" in "+namespace, "list", kind, namespace, errors.New("they were not read"))
 			continue
 		}
 		found, err := g.objects(ctx, resource, namespace)
 		if err != nil {
-			g.gap(part+" in "+namespace, "list", kind, namespace, err)
+			g.beside(part+" in "+namespace, "list", kind, namespace, err)
 			continue
 		}
 		for i := range found {
@@ -153,7 +153,7 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 	if err != nil {
 		m.Error = m.Issuer + ": " + err.Error()
 		if refused(err) {
-			g.gap("cert-manager's "+m.Issuer, "get", plural, namespace, err)
+			g.beside("cert-manager's "+m.Issuer, "get", plural, namespace, err)
 		}
 		return
 	}
@@ -179,19 +179,16 @@ func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*
 	if g.NoSecrets {
 		return nil, errors.New("it was not to be read")
 	}
-	read := g.secretOf(ctx, namespace, name)
-	if read.err != nil {
-		return nil, read.err
+	secret, err := g.Kube.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err // whoever may not read it does not know the next root, which is said
 	}
-	if read.secret == nil {
-		return nil, errors.New("there is none")
-	}
-	bundle, err := pki.ParseBundle(read.secret.Data["tls.crt"])
+	bundle, err := pki.ParseBundle(secret.Data["tls.crt"])
 	if err != nil {
 		return nil, fmt.Errorf("tls.crt: %w", err)
 	}
 	left := bundle.Certs[1:]
-	if more, err := pki.ParseBundle(read.secret.Data["ca.crt"]); err == nil {
+	if more, err := pki.ParseBundle(secret.Data["ca.crt"]); err == nil {
 		left = append(slices.Clone(left), more.Certs...)
 	}
 	chain := bundle.Certs[:1:1]

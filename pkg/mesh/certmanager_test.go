@@ -47,11 +47,11 @@ func TestS13_ManagedCA(t *testing.T) {
 	c.NoSecrets = false
 	forbid(&dynamic.Fake, "get", "clusterissuers")
 	s = collect(t, c)
-	if len(s.Gaps) != 1 || s.Gaps[0].Resource != "clusterissuers" || s.ManagedCAs[0].Error == "" {
-		t.Errorf("a refusal: %+v, %+v", s.Gaps, s.ManagedCAs[0])
+	if len(s.Gaps) != 0 || len(s.Beside) != 1 || s.Beside[0].Resource != "clusterissuers" || s.ManagedCAs[0].Error == "" {
+		t.Errorf("a refusal: %+v, %+v", s.Beside, s.ManagedCAs[0])
 	}
 	forbid(&dynamic.Fake, "list", "certificates")
-	if s = collect(t, c); len(s.ManagedCAs) != 0 || len(s.Gaps) != 1 || s.Gaps[0].Resource != "certificates" {
-		t.Errorf("a refusal: %+v", s.Gaps)
+	if s = collect(t, c); len(s.ManagedCAs) != 0 || len(s.Gaps) != 0 || len(s.Beside) != 1 || s.Beside[0].Resource != "certificates" {
+		t.Errorf("a refusal: %+v", s.Beside)
 	}
 }

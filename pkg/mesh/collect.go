@@ -116,7 +116,9 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 		s.ClockSkew = Duration(c.Skew().Round(time.Second))
 	}
 	slices.SortFunc(s.Proxies, func(a, b Proxy) int { return strings.Compare(a.Ref(), b.Ref()) })
-	slices.SortFunc(s.Gaps, func(a, b Gap) int { return strings.Compare(a.Part, b.Part) })
+	for _, list := range [][]Gap{s.Gaps, s.Beside} {
+		slices.SortFunc(list, func(a, b Gap) int { return strings.Compare(a.Part, b.Part) })
+	}
 	return s, nil
 }
 
@@ -141,13 +143,22 @@ type gatherer struct {
 
 // gap notes a part that could not be read.
 func (g *gatherer) gap(part, verb, resource, namespace string, err error) {
+	g.note(&g.s.Gaps, part, verb, resource, namespace, err)
+}
+
+// beside notes one that no gate needs.
+func (g *gatherer) beside(part, verb, resource, namespace string, err error) {
+	g.note(&g.s.Beside, part, verb, resource, namespace, err)
+}
+
+func (g *gatherer) note(into *[]Gap, part, verb, resource, namespace string, err error) {
 	gap := Gap{Part: part, Resource: resource, Namespace: namespace, Error: err.Error(), Incomplete: verb == "list"}
 	if refused(err) {
 		gap.Verb = verb
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.s.Gaps = append(g.s.Gaps, gap)
+	*into = append(*into, gap)
 }
 
 // refused reports whether the API server answered, and said no.

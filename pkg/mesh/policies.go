@@ -75,19 +75,19 @@ func (g *gatherer) policies(ctx context.Context) {
 		const part = "policies on mutual TLS: "
 		resource, ok, err := g.served(kind.group, kind.resource)
 		if err != nil {
-			g.gap(part+kind.resource, "list", kind.resource, "", err)
+			g.beside(part+kind.resource, "list", kind.resource, "", err)
 			continue
 		}
 		if !ok {
 			continue // this cluster has no such kind, so it has none of them
 		}
 		if g.Dynamic == nil {
-			g.gap(part+kind.resource, "list", kind.resource, "", errors.New("they were not read"))
+			g.beside(part+kind.resource, "list", kind.resource, "", errors.New("they were not read"))
 			continue
 		}
 		found, err := g.objects(ctx, resource, "")
 		if err != nil {
-			g.gap(part+kind.resource, "list", kind.resource, "", err)
+			g.beside(part+kind.resource, "list", kind.resource, "", err)
 		}
 		for i := range found {
 			all = append(all, kind.modes(&found[i])...)

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -42,6 +43,9 @@ type Snapshot struct {
 	Uninjected []Uninjected `json:"uninjected,omitempty"`
 	// Gaps are the parts that could not be read. A gate that needs one is closed.
 	Gaps []Gap `json:"gaps,omitempty"`
+	// Beside are parts that could not be read and that no gate needs: policies on
+	// mutual TLS, cert-manager's objects. Checks that rest on them do not pass.
+	Beside []Gap `json:"beside,omitempty"`
 	// LeftoverCASecret is an istio-ca-secret that no istiod signs with.
 	LeftoverCASecret *CASource `json:"leftoverCASecret,omitempty"`
 	// TrustMounts are containers that read the trust ConfigMap themselves.
@@ -267,6 +271,9 @@ const (
 	// ReachUnknown closes every gate.
 	ReachUnknown Reach = "unknown"
 )
+
+// Unread are all parts that could not be read.
+func (s *Snapshot) Unread() []Gap { return slices.Concat(s.Gaps, s.Beside) }
 
 // Proxy is one live pod that takes part in the mesh.
 type Proxy struct {

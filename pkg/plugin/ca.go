@@ -47,7 +47,7 @@ func newCACommand(streams genericiooptions.IOStreams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCANewCommand(streams), newCALintCommand(streams), newCAVerifyCommand(streams), newCACrossSignCommand(streams), newCAInspectCommand(streams))
+	cmd.AddCommand(newCANewCommand(streams), newCALintCommand(streams), newCACSRCommand(streams), newCAAcceptCommand(streams), newCAVerifyCommand(streams), newCACrossSignCommand(streams), newCAInspectCommand(streams))
 	return cmd
 }
 

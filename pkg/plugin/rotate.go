@@ -43,25 +43,25 @@ const defaultTrustFileWait = 2 * time.Minute
 type rotateOptions struct {
 	meshFlags
 	caFlags
-	strategy      string
-	reason        string
-	soak          time.Duration
-	baseline      time.Duration
-	atOnce        int
-	allowRestart  []string
-	back          bool
+	strategy     string
+	reason       string
+	soak         time.Duration
+	baseline     time.Duration
+	atOnce       int
+	allowRestart []string
+	back         bool
 	// allowCompromised is for the way back alone.
 	allowCompromised bool
-	trustFileWait time.Duration
-	timeout       time.Duration
-	until         string
-	accept        []string
-	noCSRProof    bool
-	singleCluster bool
-	untested      bool
-	yes           bool
-	dryRun        string
-	output        string
+	trustFileWait    time.Duration
+	timeout          time.Duration
+	until            string
+	accept           []string
+	noCSRProof       bool
+	singleCluster    bool
+	untested         bool
+	yes              bool
+	dryRun           string
+	output           string
 }
 
 func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {

@@ -1,0 +1,105 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// caAcceptOptions name the parts of a CA whose certificate was signed elsewhere.
+type caAcceptOptions struct {
+	caNewOptions
+	cert, chain, rootFile, keyFile string
+}
+
+func newCAAcceptCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	var o caAcceptOptions
+	cmd := &cobra.Command{
+		Use:   "accept",
+		Short: "Take in the certificate that was signed for a request of 'ca csr'",
+		Long: "Holds the signed certificate against the key that its request was made with, and the\n" +
+			"chain against the root, by the rules of istiod, agents and proxies, and writes the four\n" +
+			"files of a CA. The signed file may hold the chain too, in any order of its rest. What is\n" +
+			"not sound is refused, and nothing is written.\n\n" +
+			"Exit codes: 0 written, 2 it is not sound, 1 it could not be done, 64 bad usage.",
+		Example: caCSRExample,
+		Args:    noArgs,
+		RunE:    func(*cobra.Command, []string) error { return o.run(streams) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.keyFile, "ca-key", "", "file of the key that 'ca csr' wrote, in clear or sealed")
+	flags.StringVar(&o.cert, "ca-cert", "", "PEM file of the signed certificate")
+	flags.StringVar(&o.chain, "chain", "", "PEM file of what stands between it and the root")
+	flags.StringVar(&o.rootFile, "root", "", "PEM file of the root")
+	flags.StringVar(&o.out, "out", "", "folder that the files are written into; made if it is missing")
+	o.addFlags(flags)
+	outputFlag(cmd, &o.output)
+	return cmd
+}
+
+func (o *caAcceptOptions) run(streams genericiooptions.IOStreams) (err error) {
+	if err := validOutput(o.output); err != nil {
+		return err
+	}
+	for _, f := range [][2]string{{"--ca-key", o.keyFile}, {"--ca-cert", o.cert}, {"--root", o.rootFile}, {"--out", o.out}} {
+		if f[1] == "" {
+			return usage(fmt.Errorf("%s is missing", f[0]), "give --ca-key, --ca-cert, --root and --out")
+		}
+	}
+	if err := o.free(); err != nil {
+		return err
+	}
+	in := &input{stdin: streams.In}
+	ca, err := o.read(in)
+	if err != nil {
+		return err
+	}
+	for _, f := range pki.LintAuthority(ca, time.Now()) {
+		if f.Severity == pki.SeverityError {
+			return found(fmt.Errorf("%s: %s", f.Subject, f.Message), f.Hint)
+		}
+	}
+	made := &created{}
+	defer func() {
+		if err != nil {
+			err = failed(errors.Join(err, made.undo()), hintOf(err))
+		}
+	}()
+	report, err := o.write(made, newCA{authority: ca}, sealing{})
+	if err != nil {
+		return err
+	}
+	return printResult(streams.Out, o.output, report)
+}
+
+func (o *caAcceptOptions) read(in *input) (*pki.Authority, error) {
+	var files pki.Files
+	for _, f := range []struct {
+		flag, name string
+		into       *pki.File
+	}{{"--ca-cert", o.cert, &files.CACert}, {"--chain", o.chain, &files.Chain}, {"--root", o.rootFile, &files.Root}} {
+		if f.name == "" {
+			continue
+		}
+		raw, err := in.read(f.flag, f.name)
+		if err != nil {
+			return nil, err
+		}
+		*f.into = pki.File{Name: f.name, Data: raw}
+	}
+	ca, err := pki.ParsePublic(files)
+	if err != nil {
+		return nil, failed(err, "'kubectl meshca ca lint' names what is wrong with a file")
+	}
+	if ca.Key, err = in.key("--ca-key", o.keyFile, o.opener); err != nil {
+		return nil, err
+	}
+	if !ca.KeyMatches() {
+		return nil, found(fmt.Errorf("%s: it was not made for the key %s", o.cert, o.keyFile), "is it the answer to this request, and does the signed certificate stand first in its file?")
+	}
+	return ca, nil
+}
