@@ -69,7 +69,7 @@ func (o *caAcceptOptions) run(streams genericiooptions.IOStreams) (err error) {
 			err = failed(errors.Join(err, made.undo()), hintOf(err))
 		}
 	}()
-	report, err := o.write(made, newCA{authority: ca}, sealing{})
+	report, err := o.write(made, newCA{authority: ca}, nil)
 	if err != nil {
 		return err
 	}

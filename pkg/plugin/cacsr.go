@@ -88,7 +88,7 @@ func (o *caCSROptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	if err != nil {
 		return err
 	}
-	var seal sealing
+	var seal *sealing
 	if len(o.sealTo) > 0 {
 		if seal, err = o.sealing(ctx, &input{stdin: streams.In}, streams); err != nil {
 			return err
@@ -112,7 +112,7 @@ func (o *caCSROptions) run(ctx context.Context, streams genericiooptions.IOStrea
 		return failed(fmt.Errorf("writing --out: %w", err), "")
 	}
 	report := &caNewReport{APIVersion: mesh.APIVersion, Kind: "CertificateRequest"}
-	if seal.file != "" {
+	if seal != nil {
 		if err := pki.WriteSealed(seal.file, text, seal.recipients, seal.trial); err != nil {
 			return failed(err, "")
 		}

@@ -177,15 +177,22 @@ func (i *istiod) load(secret *corev1.Secret) error {
 // each replica a little after the other.
 func (m *Mesh) follow(secret *corev1.Secret) {
 	m.after(0, func() { // with the lock that whoever writes may hold
+		if m.latest == nil || newer(secret, m.latest) {
+			m.latest = secret
+		}
 		for n, i := range m.istiods {
-			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() {
-				// What is there by then, not what was written when it began to follow.
-				if now, err := m.Kube.Tracker().Get(corev1.SchemeGroupVersion.WithResource("secrets"), istioNamespace, secret.Name); err == nil {
-					i.changed(now.(*corev1.Secret))
-				}
-			})
+			// What is there by then, not what was there when it began to follow.
+			m.after(m.spec.Lag+m.spec.Lag/4*time.Duration(n), func() { i.changed(m.latest) })
 		}
 	})
+}
+
+// newer reports whether a was written after b.
+func newer(a, b *corev1.Secret) bool {
+	var of, than int
+	fmt.Sscan(a.ResourceVersion, &of)
+	fmt.Sscan(b.ResourceVersion, &than)
+	return of > than
 }
 
 // changed is istiod's handleEvent (istio-facts B1, B2).

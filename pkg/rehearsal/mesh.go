@@ -54,6 +54,8 @@ type Mesh struct {
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
+	// latest is the newest cacerts that was written.
+	latest       *corev1.Secret
 	held, frozen map[string]bool
 }
 

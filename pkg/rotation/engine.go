@@ -125,6 +125,7 @@ type run struct {
 	material *material
 	first    time.Time // of the first write, or of the first look at what stands
 	waited   time.Duration
+	before   time.Duration // of waited, what came before first
 	deadline time.Time
 	prepared time.Time // when the mesh must be whole to begin
 	phase    Phase
@@ -355,7 +356,7 @@ func (r *run) rest(took time.Duration) {
 
 func (r *run) finish(kind EventKind, message string) {
 	if !r.first.IsZero() {
-		r.figures.Engine = (r.Clock.Now().Sub(r.first) - r.waited).Seconds()
+		r.figures.Engine = (r.Clock.Now().Sub(r.first) - (r.waited - r.before)).Seconds()
 	}
 	r.figures.Waits = r.waited.Seconds()
 	figures := r.figures

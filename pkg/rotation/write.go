@@ -23,7 +23,7 @@ const (
 // what may be missing behind it is done again.
 func (r *run) make(ctx context.Context, step Step, written bool) error {
 	if r.first.IsZero() {
-		r.first = r.Clock.Now()
+		r.first, r.before = r.Clock.Now(), r.waited
 	}
 	if !written {
 		if err := r.quarantine(ctx, step); err != nil {
