@@ -74,6 +74,11 @@ func (g ground) lay(strategy Strategy) course {
 	case HotBundle, BundleByRenewal, BundleByRestart:
 		c = g.bundle(strategy)
 	}
+	for _, steps := range [][]Step{c.forward, c.back} {
+		for i := range steps {
+			steps[i].cold = strategy != Intermediate && (!g.hotRoots || strategy == CrossSign)
+		}
+	}
 	if g.p.Adopts {
 		c.forward = slices.Insert(c.forward, 0, g.adopt())
 	}

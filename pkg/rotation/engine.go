@@ -268,7 +268,11 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if at.untouched {
 		// Nothing has been changed, and a mesh that is not whole is none to begin with.
 		r.enter(Step{Phase: Prepare, Name: beginning})
-		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: r.plan.baseline}); err != nil {
+		expect := r.plan.baseline
+		if staged != nil {
+			expect.Roots = nil // a way back that was killed at its last write may have left both roots loaded
+		}
+		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: expect}); err != nil {
 			return at, err
 		}
 	}

@@ -180,6 +180,9 @@ type Step struct {
 	// always asks for the restart even where every replica answers as it should: it
 	// starts what only a start does (a watcher, a verifier).
 	always bool
+	// cold is true where istiods may hold other roots than these and would not load them
+	// in place: whoever carries on restarts them, unless their answers prove the step.
+	cold bool
 	// fresh asks that agents which read their roots at their start alone have been
 	// started since these roots were published.
 	fresh bool

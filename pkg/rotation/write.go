@@ -33,7 +33,7 @@ func (r *run) make(ctx context.Context, step Step, written bool) error {
 			return err
 		}
 	}
-	if step.Restart {
+	if step.Restart || written && step.cold {
 		return r.restart(ctx, step)
 	}
 	r.refresh(ctx)
