@@ -94,7 +94,7 @@ func (g *game) rotatesWhole(dir string, more ...string) string {
 	g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
 	g.whole(s)
 	g.require(g.pods() == before, "workloads were restarted")
-	return fmt.Sprintf("%s, engine %.1f s, no restart", s, o.took.Seconds())
+	return fmt.Sprintf("%s, engine %s s, no restart", s, figure(o, "engineSeconds"))
 }
 
 // roots is what the trust ConfigMaps hold, where they all hold the same bytes.

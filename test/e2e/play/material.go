@@ -38,7 +38,7 @@ func (g *game) write(name, text string) string {
 func (g *game) rotate(dir string, more ...string) []string {
 	identity, recipient := age()
 	return append([]string{"rotate", "--root", dir + "/root-cert.pem", "--ca-cert", dir + "/ca-cert.pem", "--ca-key", dir + "/ca-key.pem", "--chain", dir + "/cert-chain.pem",
-		"--seal-to", recipient, "--identity", g.write("identity.txt", identity+"\n"), "--sealed-file", filepath.Join(g.dir, "sealed.age"), "--yes"}, more...)
+		"--seal-to", recipient, "--identity", g.write("identity.txt", identity+"\n"), "--sealed-file", filepath.Join(g.dir, "sealed.age"), "--yes", "--traffic-baseline", "2s"}, more...)
 }
 
 // age makes an identity and its recipient (X25519, age's own bech32 text).

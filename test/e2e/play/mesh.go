@@ -29,7 +29,7 @@ var (
 			"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false", "--set", "meshConfig.defaultConfig.proxyMetadata.SECRET_TTL=2m"}}
 	none = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, selfSigned, none}
+	meshes = []*mesh{hot, renewing, cold, selfSigned, none}
 )
 
 // field is the one cluster, and what is on it.

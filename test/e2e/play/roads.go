@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cold is a mesh whose leaves live too long to be waited for.
+var cold = &mesh{name: "cold", about: "Istio's default flags, 2 istiods, leaves of 24 h",
+	helm: []string{"--set", "replicaCount=2", "--set-string", "env.ISTIO_MULTIROOT_MESH=false",
+		"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false"}}
+
+// Every other road, and the way back.
+var roadRows = []row{
+	{name: "renewal-default-flags", about: "both roots for a while, on Istio's default flags: leaves renew on their own, no workload restarts", mesh: renewing, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+		b := g.ca("B")
+		before, t := g.pods(), startTally()
+		o := g.meshca(g.rotate(b, "--strategy", "bundle-by-renewal", "--trust-file-wait", "0", "--timeout", "13m", "-o", "json")...)
+		return g.went(b, o, t.end(), before)
+	}},
+	{name: "waves-mixed", about: "two workloads off the push: they alone are restarted, in waves", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
+		for _, d := range []string{"server", "client"} {
+			// The application outlives its last requests, as one must that is ever rolled: what a rollout itself fails is no CA's.
+			g.kubectl("-n", "c", "patch", "deploy", d, "-p", `{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"5s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":12,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":5}}}}]}}}}`)
+			g.kubectl("-n", "c", "rollout", "status", "deploy/"+d, "--timeout=120s")
+		}
+		g.require(quiet(g.ctx) == nil, "harness: the clients' requests do not settle")
+		b := g.ca("B")
+		before, t := podsIn(g, "a")+podsIn(g, "b"), startTally()
+		other := podsIn(g, "c")
+		o := g.meshca(g.rotate(b, "--strategy", "bundle-by-restart", "--reason", "compromised", "--trust-file-wait", "0", "--timeout", "10m", "-o", "json",
+			"--allow-restart", "c/server", "--allow-restart", "c/client")...)
+		s := t.end()
+		g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
+		g.whole(s)
+		g.require(podsIn(g, "a")+podsIn(g, "b") == before, "workloads were restarted that get pushes")
+		g.require(podsIn(g, "c") != other, "the workloads off the push were not restarted")
+		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+		return fmt.Sprintf("%s, engine %s s, %s pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), figure(o, "workloadRestarts"))
+	}},
+	{name: "adopt-self-signed", about: "Istio's own root on default flags: moved to cacerts, cross-signed with its own key, replaced", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+		b := g.ca("B")
+		before, t := g.pods(), startTally()
+		o := g.meshca(g.rotate(b, "--trust-file-wait", "0", "--timeout", "13m", "-o", "json")...)
+		return g.went(b, o, t.end(), before)
+	}},
+	{name: "intermediate", about: "another intermediate under the same root", mesh: hot, changes: true, needs: []string{"rotate", "ca"}, limit: 5 * time.Minute, play: func(g *game) string {
+		a, b := started(), filepath.Join(g.dir, "A2")
+		o := g.meshca("ca", "new", "--out", b, "--by", a+"/root-cert.pem", "--by-key", a+"/root-key.pem", "--subject-intermediate", "O=e2e,CN=intermediate A2")
+		g.require(o.code == 0, "ca new:", o.brief())
+		before, t := g.pods(), startTally()
+		o = g.meshca(g.rotate(b, "--trust-file-wait", "0", "-o", "json")...)
+		return g.went(a, o, t.end(), before)
+	}},
+	{name: "back-hot", about: "back from sign-new, forward to the end, and back from there", mesh: hot, changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
+		return g.thereAndBack("sign-new")
+	}},
+	{name: "back-cross", about: "cross-signed: back from swap-trust, forward to the end, and back from there", mesh: renewing, changes: true, needs: []string{"rotate", "rollback"}, limit: 25 * time.Minute, play: func(g *game) string {
+		return g.thereAndBack("swap-trust", "--old-root-key", started()+"/root-key.pem", "--timeout", "10m")
+	}},
+}
+
+// thereAndBack rotates until a phase, goes back, rotates to the end, and goes back from there.
+func (g *game) thereAndBack(until string, more ...string) string {
+	a, b := started(), g.ca("B")
+	before, t := g.pods(), startTally()
+	must := func(args ...string) {
+		o := g.meshca(args...)
+		g.require(o.code == 0, args[0]+": exit", itoa(o.code)+":", o.brief())
+	}
+	on := []string{"--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "10m"}
+	must(g.rotate(b, append([]string{"--trust-file-wait", "0", "--until", until}, more...)...)...)
+	must(append([]string{"rollback"}, on...)...)
+	g.require(g.roots() == read(a, "root-cert.pem"), "back from", until+": the ConfigMaps do not hold the old root alone")
+	must(append([]string{"rotate"}, on...)...)
+	g.require(g.roots() == read(b, "root-cert.pem"), "forward again: the ConfigMaps do not hold the new root alone")
+	must(append([]string{"rollback"}, on...)...)
+	s := t.end()
+	g.whole(s)
+	g.require(g.pods() == before, "workloads were restarted")
+	g.require(g.roots() == read(a, "root-cert.pem"), "the ConfigMaps do not hold the old root alone")
+	must("verify", "--csr-proof")
+	return fmt.Sprintf("%s, back twice", s)
+}
+
+// went requires that a rotation ended with the root in dir alone, no request failed and no workload was restarted.
+func (g *game) went(dir string, o outcome, s traffic, before string) string {
+	g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
+	g.whole(s)
+	g.require(g.pods() == before, "workloads were restarted")
+	g.require(g.roots() == read(dir, "root-cert.pem"), "the ConfigMaps do not hold the root that they should, alone")
+	return fmt.Sprintf("%s, engine %s s, %s istiods restarted, no workload", s, figure(o, "engineSeconds"), figure(o, "istiodRestarts"))
+}
+
+// figure is one of those that the last event of a rotation has.
+func figure(o outcome, name string) string {
+	_, rest, found := strings.Cut(o.out[strings.LastIndex(o.out, `"figures"`)+1:], `"`+name+`":`)
+	if !found {
+		return "?"
+	}
+	end := strings.IndexAny(rest, ",}")
+	if n, err := strconv.ParseFloat(rest[:max(end, 0)], 64); err == nil {
+		return strconv.FormatFloat(n, 'f', -1, 64)[:min(5, len(strconv.FormatFloat(n, 'f', -1, 64)))]
+	}
+	return "?"
+}
+
+// podsIn are the pods of one namespace and how often their containers have started.
+func podsIn(g *game, ns string) string {
+	return g.kubectl("-n", ns, "get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.uid} {end}")
+}
