@@ -144,6 +144,9 @@ func (b *wizardBackend) prepare(ctx context.Context, observer *observer, c tui.C
 	}
 	o := b.options
 	o.oldRootKey, o.strategy = c.OldRootKey, string(c.Strategy)
+	if o.reason = string(c.Reason); o.reason == "" {
+		o.reason = string(rotation.Expiring)
+	}
 	return o.prepare(ctx, observer, ca)
 }
 
@@ -258,8 +261,9 @@ func (b *wizardBackend) once(ctx context.Context, c tui.Choice, emit func(rotati
 		return err
 	}
 	observer.prober.CSR = !b.options.noCSRProof
+	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: emit}
 	engine := &rotation.Engine{
-		Kube: observer.collector.Kube, Observer: observer, Clock: b.clock, Emit: emit, Holder: holder(), Accept: b.accepts(),
+		Kube: observer.collector.Kube, Observer: observer, Clock: b.clock, Emit: audit.Then(emit), Holder: holder(), Accept: b.accepts(),
 		Timeout: p.plan.Cost.LongestWait + 10*time.Minute,
 	}
 	if seal != nil {

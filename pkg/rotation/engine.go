@@ -227,7 +227,7 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		last := i == len(steps)-1 || steps[i+1].Phase != step.Phase
 		if last && r.Until == step.Phase && i < len(steps)-1 {
 			r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
-			return nil
+			return r.save(ctx)
 		}
 		if step.FileWait {
 			if err := r.wait(ctx); err != nil {

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,7 +98,7 @@ func (s Status) Open() bool { return len(s.Blockers) == 0 }
 // missing, is a blocker; accept names the objects whose being unknown the
 // operator has taken upon himself.
 func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
-	j := judgement{e: e, s: s, status: Status{At: s.TakenAt},
+	j := judgement{e: e, s: s, memo: pki.NewMemo(), status: Status{At: s.TakenAt},
 		roots: pki.NewSet(e.Roots...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()
@@ -119,6 +120,7 @@ type judgement struct {
 	status Status
 	// The expectation's lists as sets, made once and not for every proxy.
 	roots, trusted, allowed pki.Set
+	memo                    *pki.Memo // of what is known of CAs: leaves of one class share it
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -351,6 +353,9 @@ func (e Expectation) asksProxies() bool {
 }
 
 func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknown bool) {
+	if i.State != "" {
+		return "it says of its identity " + cmp.Or(i.SPIFFE, i.Secret) + ": " + i.State, false
+	}
 	leaf := i.Leaf()
 	if leaf == nil {
 		return "it has no certificate of its own", true
@@ -373,7 +378,7 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	}
 	if j.e.Accepted != nil {
 		// By its own kind: both kinds are asked in the trust matrix.
-		answer := pki.Verify(pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
+		answer := j.memo.Verify(pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
 		if answer.Result != pki.Accepted {
 			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
 		}

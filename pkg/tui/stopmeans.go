@@ -7,6 +7,12 @@ func stopMeans(s rotation.Strategy, p rotation.Phase) string {
 	switch {
 	case p == rotation.Prepare || p == "":
 		return "Safe: nothing has been changed yet."
+	case p == rotation.Adopt:
+		return "Safe: the same pair signs as before, from another Secret."
+	case p == rotation.SignNew && s == rotation.Intermediate:
+		return "Safe: the root is the same, and both intermediates hang from it."
+	case p == rotation.RolledBack:
+		return "Safe: the old CA is the mesh's alone, as before."
 	case p == rotation.TrustNew:
 		return "Safe: the old CA still signs, and both roots are trusted as each proxy gets them."
 	case p == rotation.SignNew && s == rotation.CrossSign:
