@@ -5,7 +5,7 @@ build:
 demo: # a rotation on a mesh in memory: no cluster, Go alone
 	@go run ./cmd/kubectl-meshca demo
 test:
-	go test ./...
+	go test -timeout 20m ./...
 screens: # the README's pictures, from the wizard's own frames
 	MESHCA_SCREENS=1 go test -run TestScreens ./pkg/tui
 race: # needs a C compiler; of the long tables a part, for all of it under the detector takes an hour
