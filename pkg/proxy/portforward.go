@@ -33,23 +33,18 @@ type PortForward struct {
 	// sessions are shared with the requests of kube: every forward is a connection of
 	// its own, and a resumed TLS session spares both ends the signatures of a new one.
 	sessions tls.ClientSessionCache
-	// The round tripper and its upgrader hold the TLS settings; they are made
-	// once, not per pod.
-	spdyTransport http.RoundTripper
-	spdyUpgrader  spdy.Upgrader
 }
 
 // NewPortForward makes a Dialer for the cluster of config.
 func NewPortForward(config *rest.Config, kube kubernetes.Interface) (*PortForward, error) {
-	transport, upgrader, err := spdy.RoundTripperFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("preparing port-forward: %w", err)
-	}
-	p := &PortForward{config: config, kube: kube, sessions: tls.NewLRUClientSessionCache(0), spdyTransport: transport, spdyUpgrader: upgrader}
+	p := &PortForward{config: config, kube: kube, sessions: tls.NewLRUClientSessionCache(0)}
 	if client, ok := kube.CoreV1().RESTClient().(*rest.RESTClient); ok && client.Client != nil {
 		p.resume(client.Client.Transport)
 	}
-	p.resume(transport)
+	// What is wrong with config is said now, and not for each pod.
+	if _, err := p.dialer(&url.URL{}); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -109,7 +104,15 @@ func (p *PortForward) dialer(target *url.URL) (httpstream.Dialer, error) {
 	}
 	p.resume(wrapped)
 	tunnel := &tunnel{target: target, transport: wrapped, upgrade: upgrade}
-	legacy := spdy.NewDialer(p.spdyUpgrader, &http.Client{Transport: p.spdyTransport}, http.MethodPost, target)
+	// Of its own for each pod: SPDY's round tripper keeps the connection that it has
+	// made last, and two dials that shared it could get each other's
+	// (k8s.io/streaming pkg/httpstream/spdy, SpdyRoundTripper.conn).
+	transport, upgrader, err := spdy.RoundTripperFor(p.config)
+	if err != nil {
+		return nil, fmt.Errorf("preparing port-forward: %w", err)
+	}
+	p.resume(transport)
+	legacy := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
 	return portforward.NewFallbackDialer(tunnel, legacy, refusesWebSocket), nil
 }
 
