@@ -55,20 +55,23 @@ func (r *run) obey(c Command) {
 	}
 }
 
+// take carries out what has come over the commands, or notes that nothing more will:
+// then nobody is left who could resume a pause.
+func (r *run) take(c Command, more bool) {
+	if more {
+		r.obey(c)
+		return
+	}
+	r.commands, r.held = nil, false
+}
+
 // paused takes the commands that have come, and waits while it is paused.
 func (r *run) paused(ctx context.Context) error {
 	began := r.Clock.Now()
 	for {
 		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case c, open := <-r.commands:
-			if !open {
-				r.commands = nil
-				r.held = false // nobody is left who could resume it
-				continue
-			}
-			r.obey(c)
+		case c, more := <-r.commands:
+			r.take(c, more)
 			continue
 		default:
 		}
@@ -79,12 +82,8 @@ func (r *run) paused(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case c, open := <-r.commands:
-			if !open {
-				r.commands, r.held = nil, false
-				continue
-			}
-			r.obey(c)
+		case c, more := <-r.commands:
+			r.take(c, more)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 }
 
 func (r *run) all(ctx context.Context, staged *Staged) error {
-	if len(r.plan.Refusals) > 0 && !(r.Back && r.plan.config.Back) {
+	if len(r.plan.Refusals) > 0 {
 		return fmt.Errorf("%w: %s: %s", ErrRefused, r.plan.Refusals[0].Object, r.plan.Refusals[0].Why)
 	}
 	if r.plan.AlreadyDone {
@@ -342,6 +342,11 @@ func (r *run) wait(ctx context.Context) error {
 		return nil
 	}
 	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until every pod's copy of the trust ConfigMap has followed", d)})
+	return r.let(ctx, d)
+}
+
+// let lets a time pass that is no work of the engine.
+func (r *run) let(ctx context.Context, d time.Duration) error {
 	began := r.Clock.Now()
 	select {
 	case <-ctx.Done():

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509/pkix"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,6 +54,9 @@ type bench struct {
 	config   rotation.Config
 	engine   *rotation.Engine
 	prober   *mesh.Prober
+	// counters is what a/app-0 has counted of a/app-1, where traffic is watched;
+	// changed once something was written.
+	counters func(changed bool) proxy.Upstream
 }
 
 func newBench(t *testing.T, change func(*rehearsal.Spec)) *bench {
@@ -89,6 +94,22 @@ func (b *bench) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 		return nil, err
 	}
 	b.prober.Probe(ctx, s, append(o.Vouching, b.oldRoot.Cert))
+	if b.counters != nil && o.Counters {
+		changed := slices.ContainsFunc(b.events, func(e rotation.Event) bool { return e.Kind == rotation.EventWrite && e.Phase == rotation.TrustNew })
+		for i := range s.Proxies {
+			p := &s.Proxies[i]
+			p.Ready, p.IP = true, "10.0.0."+p.Name[len(p.Name)-1:]+strconv.Itoa(i)
+			if p.Ref() == "a/app-1" {
+				up := b.counters(changed)
+				up.Cluster, up.Endpoint = "outbound|80||app.a.svc.cluster.local", p.IP+":8080"
+				for j := range s.Proxies {
+					if s.Proxies[j].Ref() == "a/app-0" {
+						s.Proxies[j].Upstreams = []proxy.Upstream{up}
+					}
+				}
+			}
+		}
+	}
 	return s, nil
 }
 

@@ -72,7 +72,8 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				r.rest(soaked)
 				r.at, r.unseen = status.At, unseen(status.Accepted)
 				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
-				if verdict := r.traffic.Verdict(); o.Counters {
+				if o.Counters {
+					verdict := r.traffic.Verdict()
 					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
 				}
 				r.emit(event)
@@ -106,12 +107,8 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case c, open := <-r.commands:
-			if !open {
-				r.commands = nil
-			} else {
-				r.obey(c)
-			}
+		case c, more := <-r.commands:
+			r.take(c, more)
 		case <-r.Clock.After(poll):
 		}
 		if look > closeLooks {
@@ -151,16 +148,26 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 		return status, nil
 	}
 	r.figures.Proxies = len(s.Proxies)
-	if step.fresh && expect.freshSince.IsZero() && status.ConfigMaps.Of > 0 && status.ConfigMaps.Ready == status.ConfigMaps.Of {
-		// From here on whoever starts finds these roots in its trust file.
-		remember(&r.journal.state.Published, step, s.TakenAt.Truncate(time.Second))
-		if err := r.save(ctx); err != nil {
-			return status, err
-		}
+	if _, known := r.journal.state.Published[step.key()]; known || !step.fresh && step.Waves == "" || !out(status, expect) {
+		return status, nil
+	}
+	// From here on whoever starts has what this step hands out, and finds its roots in
+	// the trust file.
+	remember(&r.journal.state.Published, step, s.TakenAt.Truncate(time.Second))
+	if err := r.save(ctx); err != nil {
+		return status, err
+	}
+	if step.fresh {
 		expect.freshSince = r.journal.state.Published[step.key()]
 		status = expect.Judge(s, r.accept)
 	}
 	return status, nil
+}
+
+// out reports whether every istiod hands out what is expected, and has published it.
+func out(status Status, expect Expectation) bool {
+	return status.Replicas.Of > 0 && status.Replicas.Ready == status.Replicas.Of &&
+		(expect.Roots == nil || status.ConfigMaps.Of > 0 && status.ConfigMaps.Ready == status.ConfigMaps.Of)
 }
 
 // hurry does what a step may do for those that lag behind istiods that are all

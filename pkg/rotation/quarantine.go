@@ -25,12 +25,5 @@ func (r *run) quarantine(ctx context.Context, step Step) error {
 		return nil
 	}
 	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until every certificate of the old CA has expired: %s could not be read (and %d in all)", left.Round(time.Second), r.unseen[0].Object, len(r.unseen))})
-	began := r.Clock.Now()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-r.Clock.After(left):
-	}
-	r.rest(r.Clock.Now().Sub(began))
-	return nil
+	return r.let(ctx, left)
 }

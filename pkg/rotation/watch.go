@@ -14,13 +14,10 @@ func (r *run) count(ctx context.Context) error {
 		return nil
 	}
 	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s of real traffic, to know what fails already", r.Baseline)})
-	began := r.Clock.Now()
 	for look := range 2 {
 		if look > 0 {
-			select {
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			case <-r.Clock.After(r.Baseline):
+			if err := r.let(ctx, r.Baseline); err != nil {
+				return err
 			}
 		}
 		s, err := r.Observer.Observe(ctx, Observation{Vouching: r.vouching, Proxies: true, Counters: true})
@@ -33,7 +30,6 @@ func (r *run) count(ctx context.Context) error {
 		r.traffic.Add(s.TakenAt, s.Proxies)
 	}
 	r.traffic.Change()
-	r.rest(r.Clock.Now().Sub(began))
 	return nil
 }
 

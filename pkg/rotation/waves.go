@@ -20,11 +20,8 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
 	if err != nil {
 		return fmt.Errorf("planning restarts: %w", err)
 	}
-	// A pod that was made after the step's roots were there has them.
+	// A pod that was made after every istiod handed this step out has it.
 	since := r.journal.state.Published[step.key()]
-	if since.IsZero() {
-		since = r.at
-	}
 	plan := restart.NewPlan(behind, inventory, restart.Config{Since: since, AtOnce: r.AtOnce, Allow: r.AllowRestart})
 	for _, left := range plan.Left {
 		message := fmt.Sprintf("%s is not restarted: %s", left, left.Why)
