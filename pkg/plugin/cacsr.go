@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,33 +50,23 @@ func newCACSRCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.StringVar(&o.intermediate, "subject-intermediate", "", `whole name instead, such as "O=Acme,CN=Acme mesh G2.1"`)
 	flags.StringVar(&o.key, "key", o.key, "kind of the key: "+strings.Join(keySpecNames(), ", "))
 	flags.StringSliceVar(&o.dnsNames, "dns-name", nil, "DNS names of the intermediate")
-	flags.StringArrayVar(&o.sealTo, "seal-to", nil, "age recipient that the key is sealed to (may be repeated), or the word passphrase")
-	flags.StringVar(&o.sealedFile, "sealed-file", "", "where the sealed key is written")
-	o.addFlags(flags)
+	o.addSealFlags(cmd, "the key")
 	outputFlag(cmd, &o.output)
 	completions(cmd, "key", keySpecNames()...)
-	completions(cmd, "seal-to", passphraseWord)
 	return cmd
 }
 
 func (o *caCSROptions) validate() error {
-	if err := validOutput(o.output); err != nil {
+	if err := o.validateMaking(); err != nil {
 		return err
 	}
-	if _, err := pki.ParseKeySpec(o.key); err != nil {
-		return usage(fmt.Errorf("--key: %w", err), "use one of "+strings.Join(keySpecNames(), ", "))
-	}
 	switch {
-	case o.out == "":
-		return usage(errors.New("--out is missing"), "name the folder that the files are written into")
 	case (len(o.sealTo) == 0) != (o.sealedFile == ""):
 		return usage(errors.New("--seal-to and --sealed-file belong together"), "with neither the key is written for its owner alone")
-	case slices.Contains(o.sealTo, passphraseWord) && len(o.sealTo) > 1:
-		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "")
 	case (o.passphraseFile != "" || o.identity != "") && len(o.sealTo) == 0:
 		return usage(errors.New("--identity and --passphrase-file are for --seal-to"), "")
 	}
-	return nil
+	return o.validateSeal()
 }
 
 func (o *caCSROptions) run(ctx context.Context, streams genericiooptions.IOStreams) (err error) {

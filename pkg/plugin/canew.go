@@ -89,16 +89,25 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	return cmd
 }
 
-func (o *caNewOptions) validate() error {
+// validateMaking checks what every command asks that makes a key.
+func (o *caNewOptions) validateMaking() error {
 	if err := validOutput(o.output); err != nil {
 		return err
 	}
 	if _, err := pki.ParseKeySpec(o.key); err != nil {
 		return usage(fmt.Errorf("--key: %w", err), "use one of "+strings.Join(keySpecNames(), ", "))
 	}
-	switch {
-	case o.out == "":
+	if o.out == "" {
 		return usage(errors.New("--out is missing"), "name the folder that the files are written into")
+	}
+	return nil
+}
+
+func (o *caNewOptions) validate() error {
+	if err := o.validateMaking(); err != nil {
+		return err
+	}
+	switch {
 	case o.rootLifetime <= 0 || o.lifetime <= 0:
 		return usage(errors.New("--root-lifetime and --lifetime must be positive"), "")
 	case (o.by == "") != (o.byKey == ""):

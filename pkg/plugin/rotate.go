@@ -223,14 +223,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof
-	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: printer.event}
-	engine := &rotation.Engine{
-		Kube: observer.collector.Kube, Observer: observer, Clock: wallClock{}, Emit: audit.Then(printer.event), Holder: holder(), Accept: accept,
-		Until: rotation.Phase(o.until), Timeout: o.timeout, Soak: o.soak, Baseline: o.baseline, AtOnce: o.atOnce, AllowRestart: o.allowRestart, Back: o.back,
-	}
-	if o.timeout < 0 {
-		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute
-	}
+	engine := o.engine(observer, plan, wallClock{}, accept, printer.event)
 	if seal != nil {
 		engine.Seal = func(old map[string][]byte) (string, error) {
 			return seal.file, seal.write(plan, old, ca)
@@ -239,6 +232,19 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
 	return outcome(err)
+}
+
+// engine makes a plan so, as the flags ask, and leaves an audit trail of it.
+func (o *rotateOptions) engine(observer *observer, plan *rotation.Plan, clock rotation.Clock, accept map[string]string, emit func(rotation.Event)) *rotation.Engine {
+	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: emit}
+	engine := &rotation.Engine{
+		Kube: observer.collector.Kube, Observer: observer, Clock: clock, Emit: audit.Then(emit), Holder: holder(), Accept: accept,
+		Until: rotation.Phase(o.until), Timeout: o.timeout, Soak: o.soak, Baseline: o.baseline, AtOnce: o.atOnce, AllowRestart: o.allowRestart, Back: o.back,
+	}
+	if o.timeout < 0 {
+		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute
+	}
+	return engine
 }
 
 // dryRun shows the plan and has the API server judge its next write.

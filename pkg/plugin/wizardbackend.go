@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/check"
@@ -261,11 +260,9 @@ func (b *wizardBackend) once(ctx context.Context, c tui.Choice, emit func(rotati
 		return err
 	}
 	observer.prober.CSR = !b.options.noCSRProof
-	audit := &rotation.Audit{Kube: observer.collector.Kube, Holder: holder(), Warn: emit}
-	engine := &rotation.Engine{
-		Kube: observer.collector.Kube, Observer: observer, Clock: b.clock, Emit: audit.Then(emit), Holder: holder(), Accept: b.accepts(),
-		Timeout: p.plan.Cost.LongestWait + 10*time.Minute,
-	}
+	o := b.options
+	o.timeout = -1 // the plan's own: whoever watches ends it himself
+	engine := o.engine(observer, p.plan, b.clock, b.accepts(), emit)
 	if seal != nil {
 		engine.Seal = func(old map[string][]byte) (string, error) { return seal.file, b.write(seal, p.plan, old, ca) }
 	}
