@@ -40,19 +40,17 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 		}
 		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
 	}
-	for _, p := range m.proxies {
-		if p.ref() != pod.String() || p.vm {
-			continue
-		}
-		if m.frozen[p.ref()] {
-			return nil, fmt.Errorf("port-forward to %s: connection refused", pod)
-		}
-		here, there := net.Pipe()
-		server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: time.Minute}
-		go func() { _ = server.Serve(once(there)) }()
-		return here, nil
+	p := m.byRef[pod.String()]
+	if p == nil || p.vm {
+		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
 	}
-	return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
+	if m.frozen[p.ref()] {
+		return nil, fmt.Errorf("port-forward to %s: connection refused", pod)
+	}
+	here, there := net.Pipe()
+	server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(once(there)) }()
+	return here, nil
 }
 
 func (m *Mesh) serveIstiod(i *istiod) net.Conn {

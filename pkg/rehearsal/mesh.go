@@ -57,6 +57,8 @@ type Mesh struct {
 	// latest is the newest cacerts that was written.
 	latest       *corev1.Secret
 	held, frozen map[string]bool
+	// byRef finds a proxy.
+	byRef map[string]*sidecar
 }
 
 // Failure is a pair that would not have come to an understanding.
@@ -70,7 +72,10 @@ const istioNamespace = "istio-system"
 
 // New starts a mesh that lives until ctx ends.
 func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
-	m := &Mesh{Kube: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{},
+	// The other fake clientset keeps managed fields, which nobody here reads, and makes
+	// a REST mapper of every kind there is for each write.
+	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: see above
+	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
 		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock), planes: planesOf(spec), bundles: map[string]pki.Bundle{}}
 	m.serve()
 	secret, err := m.caSecret()

@@ -99,6 +99,7 @@ func (m *Mesh) start(w Workload, name string, number int) error {
 
 func (m *Mesh) join(p *sidecar) {
 	m.proxies = append(m.proxies, p)
+	m.byRef[p.ref()] = p
 	p.file = m.trustFile(p.namespace)
 	p.client = p.file
 	if i := m.connected(p, 0); i != nil && p.subscribes(i) {

@@ -153,14 +153,15 @@ func (m *Mesh) Workload(namespace, name string) (refs []string) {
 }
 
 func (m *Mesh) find(ref string) (*sidecar, error) {
-	if i := slices.IndexFunc(m.proxies, func(p *sidecar) bool { return p.ref() == ref }); i >= 0 {
-		return m.proxies[i], nil
+	if p := m.byRef[ref]; p != nil {
+		return p, nil
 	}
 	return nil, fmt.Errorf("rehearsal: there is no proxy %s", ref)
 }
 
 func (m *Mesh) remove(p *sidecar) error {
 	m.proxies = slices.DeleteFunc(m.proxies, func(other *sidecar) bool { return other == p })
+	delete(m.byRef, p.ref())
 	p.generation = -1 // no renewal any more
 	pods := corev1.SchemeGroupVersion.WithResource("pods")
 	if err := m.Kube.Tracker().Delete(pods, p.namespace, p.name); err != nil && !apierrors.IsNotFound(err) {

@@ -142,6 +142,8 @@ type run struct {
 	unseen []Blocker
 	// traffic is what the proxies have counted since before the first write.
 	traffic traffic.Watch
+	// nudges are those of the gate that is waited at.
+	nudges int
 	// waved are the steps whose workloads were restarted by this run.
 	waved map[string]bool
 }

@@ -23,7 +23,10 @@ const (
 	// be whole: a pod that starts, a rollout that ends.
 	prepareWait = 30 * time.Second
 	// nudgeAfter is how long stragglers may lag behind replicas that are all proven.
-	nudgeAfter = 4 * time.Second
+	// It doubles with each nudge of a gate: every one has the whole mesh ask for new
+	// certificates, and whom the first few do not reach is not helped by more.
+	nudgeAfter   = 4 * time.Second
+	nudgeDoubles = 8
 )
 
 // gate waits until the step is proven: first by every istiod, for nothing can
@@ -35,6 +38,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 	poll := firstPoll
 	var replicasSince, shown, open time.Time
 	var last string
+	r.nudges = 0
 	for look := 0; ; look++ {
 		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done, Settled: settled}
 		if o.Counters = r.Baseline > 0 && step.Name != beginning && o.Proxies && len(settled) == 0; o.Counters {
@@ -182,7 +186,8 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 			return true, r.waves(ctx, step, behind)
 		}
 	}
-	if step.nudge != nil && r.Clock.Now().Sub(replicasSince) > nudgeAfter {
+	if step.nudge != nil && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
+		r.nudges++
 		return true, r.push(ctx, step)
 	}
 	return false, nil
