@@ -25,25 +25,34 @@ var ErrEmptyBundle = errors.New("no certificate in it")
 // blocks that hides a certificate (a glued or cut block), are errors; a
 // certificate that Go cannot parse is not.
 func ParseBundle(raw []byte) (Bundle, error) {
-	b := Bundle{Raw: bytes.Clone(raw)}
+	certs, err := parsePEM(raw, NewCertificate)
+	if err != nil {
+		return Bundle{}, err
+	}
+	return Bundle{Raw: bytes.Clone(raw), Certs: certs}, nil
+}
+
+// parsePEM is ParseBundle, of whatever makes a certificate of DER.
+func parsePEM(raw []byte, parse func(der []byte) *Certificate) ([]*Certificate, error) {
+	var certs []*Certificate
 	for rest := raw; ; {
 		block, next := pem.Decode(rest)
 		if block == nil {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return Bundle{}, fmt.Errorf("block %d is a %q, not a CERTIFICATE", len(b.Certs)+1, block.Type)
+			return nil, fmt.Errorf("block %d is a %q, not a CERTIFICATE", len(certs)+1, block.Type)
 		}
-		b.Certs = append(b.Certs, NewCertificate(block.Bytes))
+		certs = append(certs, parse(block.Bytes))
 		rest = next
 	}
-	if begins := bytes.Count(raw, []byte("-----BEGIN")); begins != len(b.Certs) {
-		return Bundle{}, fmt.Errorf("%d PEM blocks begin, %d are whole: a block is cut, or two are glued together without a newline", begins, len(b.Certs))
+	if begins := bytes.Count(raw, []byte("-----BEGIN")); begins != len(certs) {
+		return nil, fmt.Errorf("%d PEM blocks begin, %d are whole: a block is cut, or two are glued together without a newline", begins, len(certs))
 	}
-	if len(b.Certs) == 0 {
-		return Bundle{}, ErrEmptyBundle
+	if len(certs) == 0 {
+		return nil, ErrEmptyBundle
 	}
-	return b, nil
+	return certs, nil
 }
 
 // NewBundle lays certificates out as plain PEM, one block after another.

@@ -55,7 +55,7 @@ type Certificate struct {
 // NewCertificate takes a certificate's DER. It never fails: what Go cannot parse
 // is kept with its error, because a bundle that holds it is still the bundle.
 func NewCertificate(der []byte) *Certificate {
-	c := &Certificate{DER: der, fingerprint: sha256.Sum256(der)}
+	c := &Certificate{DER: der, fingerprint: fingerprintOf(der)}
 	c.X509, c.Err = x509.ParseCertificate(der)
 	return c
 }
@@ -64,6 +64,8 @@ func NewCertificate(der []byte) *Certificate {
 func FromX509(x *x509.Certificate) *Certificate {
 	return &Certificate{DER: x.Raw, X509: x, fingerprint: sha256.Sum256(x.Raw)}
 }
+
+func fingerprintOf(der []byte) Fingerprint { return sha256.Sum256(der) }
 
 // Fingerprint is the SHA-256 of the DER.
 func (c *Certificate) Fingerprint() Fingerprint { return c.fingerprint }

@@ -45,26 +45,30 @@ type source struct {
 	Filename     string `json:"filename"`
 }
 
-func (s source) bundle() (pki.Bundle, error) {
+func (s source) certificates(parser *pki.Parser) ([]*pki.Certificate, error) {
 	switch {
 	case s.InlineBytes != "":
 		raw, err := base64.StdEncoding.DecodeString(s.InlineBytes)
 		if err != nil {
-			return pki.Bundle{}, fmt.Errorf("decoding inline bytes: %w", err)
+			return nil, fmt.Errorf("decoding inline bytes: %w", err)
 		}
-		return pki.ParseBundle(raw)
+		return parser.Certificates(raw)
 	case s.InlineString != "":
-		return pki.ParseBundle([]byte(s.InlineString))
+		return parser.Certificates([]byte(s.InlineString))
 	case s.Filename != "":
-		return pki.Bundle{}, fmt.Errorf("the certificate is the file %q in the pod, which the dump does not show", s.Filename)
+		return nil, fmt.Errorf("the certificate is the file %q in the pod, which the dump does not show", s.Filename)
 	}
-	return pki.Bundle{}, pki.ErrEmptyBundle
+	return nil, pki.ErrEmptyBundle
 }
 
 // ParseSecrets reads Envoy's config_dump?resource=dynamic_active_secrets, and a
 // whole config dump as well. A secret that is warming is not loaded: it is named
 // in Warming and nothing else of it is used.
 func ParseSecrets(raw []byte, at time.Time) (*Loaded, error) {
+	return parseSecrets(raw, at, &pki.Parser{})
+}
+
+func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error) {
 	var dump struct {
 		Configs []struct {
 			secret
@@ -104,11 +108,11 @@ func ParseSecrets(raw []byte, at time.Time) (*Loaded, error) {
 		if *into != nil {
 			return nil, fmt.Errorf("secret %q is active twice", s.Name)
 		}
-		bundle, err := from.bundle()
+		certs, err := from.certificates(parser)
 		if err != nil {
 			return nil, fmt.Errorf("secret %q: %w", s.Name, err)
 		}
-		*into = bundle.Certs
+		*into = certs
 	}
 	switch {
 	case identity.Chain == nil && identity.Roots == nil:

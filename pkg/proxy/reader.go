@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -31,6 +32,8 @@ type Reader struct {
 	// them; zero means the default.
 	Concurrency int
 	Timeout     time.Duration
+
+	parser pki.Parser // all hold the same few CAs
 }
 
 // Target is one proxy to read.
@@ -97,7 +100,7 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		if dump.err != nil {
 			return nil, nil, dump.err
 		}
-		loaded, err := ParseZtunnel(dump.raw, r.Now())
+		loaded, err := parseZtunnel(dump.raw, r.Now(), &r.parser)
 		return loaded, nil, err
 	}
 	paths := []string{"/config_dump?resource=dynamic_active_secrets", "/certs"}
@@ -110,7 +113,7 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 	}
 	info, bootstrap, clusters := more(target.Info, "/server_info"), more(target.Bootstrap, "/config_dump?mask=bootstrap"), more(target.Counters, clustersPath)
 	answers := r.ask(ctx, target, paths...)
-	loaded, err := secretsOf(answers[0], answers[1], r.Now())
+	loaded, err := r.secretsOf(answers[0], answers[1])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -135,11 +138,12 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 // are files, as on meshes with a Citadel (Istio 1.0 to 1.4), has no dynamic secrets:
 // /certs alone tells what its live contexts use. One without any mesh certificate
 // there either is what its dump says it is.
-func secretsOf(dump, certs answer, at time.Time) (*Loaded, error) {
+func (r *Reader) secretsOf(dump, certs answer) (*Loaded, error) {
 	if dump.err != nil {
 		return nil, dump.err
 	}
-	loaded, err := ParseSecrets(dump.raw, at)
+	at := r.Now()
+	loaded, err := parseSecrets(dump.raw, at, &r.parser)
 	var contexts []Context
 	without := certs.err
 	if without == nil {

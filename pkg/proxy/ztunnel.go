@@ -14,6 +14,10 @@ import (
 // on its node (ztunnel 1.30.3 src/admin.rs:73). Before 1.24.6 and 1.25.3 a dump
 // has no rootCerts: the one root that ztunnel trusts is the chain's last element.
 func ParseZtunnel(raw []byte, at time.Time) (*Loaded, error) {
+	return parseZtunnel(raw, at, &pki.Parser{})
+}
+
+func parseZtunnel(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error) {
 	type cert struct {
 		PEM string `json:"pem"` // base64 of PEM
 	}
@@ -38,11 +42,11 @@ func ParseZtunnel(raw []byte, at time.Time) (*Loaded, error) {
 			if err != nil {
 				return nil, fmt.Errorf("decoding a certificate: %w", err)
 			}
-			bundle, err := pki.ParseBundle(text)
+			certs, err := parser.Certificates(text)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, bundle.Certs...)
+			all = append(all, certs...)
 		}
 		return all, nil
 	}
