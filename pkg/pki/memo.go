@@ -1,13 +1,15 @@
 package pki
 
 // Memo answers many questions about the same few CAs: what it has read of a CA's
-// certificate, and whether one CA signed another, it does not work out again. Each
-// leaf is judged in full, its signature included, so that the answers are Verify's
-// own. It is not for use by several goroutines at once; its memory is that of the
-// distinct certificates behind the leaves.
+// certificate, and whether one key signed a certificate, by its fingerprint, it does
+// not work out again. Whatever else there is of a leaf is judged each time, so that
+// the answers are Verify's own. It is not for use by several goroutines at once; its
+// memory is that of the distinct certificates behind the leaves, and some hundred
+// bytes for each leaf.
 type Memo struct {
 	read   map[Fingerprint]*fields
 	signed map[[2]Fingerprint]signature
+	byGo   map[[2]Fingerprint]bool
 }
 
 type signature struct {
@@ -17,7 +19,7 @@ type signature struct {
 
 // NewMemo remembers nothing yet.
 func NewMemo() *Memo {
-	return &Memo{read: map[Fingerprint]*fields{}, signed: map[[2]Fingerprint]signature{}}
+	return &Memo{read: map[Fingerprint]*fields{}, signed: map[[2]Fingerprint]signature{}, byGo: map[[2]Fingerprint]bool{}}
 }
 
 // Verify answers as the function Verify does.
@@ -35,6 +37,7 @@ func (q Question) fieldsOf(certs []*Certificate) []*fields {
 	for i, c := range certs {
 		if c.Equal(q.Chain[0]) {
 			all[i] = readFields(c)
+			all[i].memo = q.memo
 			continue
 		}
 		f, ok := q.memo.read[c.Fingerprint()]
@@ -46,4 +49,18 @@ func (q Question) fieldsOf(certs []*Certificate) []*fields {
 		all[i] = f
 	}
 	return all
+}
+
+// SignedBy answers as the method of a Certificate does.
+func (m *Memo) SignedBy(c, signer *Certificate) bool {
+	if c == nil || signer == nil {
+		return false
+	}
+	pair := [2]Fingerprint{c.Fingerprint(), signer.Fingerprint()}
+	signed, ok := m.byGo[pair]
+	if !ok {
+		signed = c.SignedBy(signer)
+		m.byGo[pair] = signed
+	}
+	return signed
 }

@@ -50,7 +50,7 @@ type fields struct {
 	permitted, forbidden []subtree
 	constrained          bool
 
-	memo *Memo // of whose signatures are known, nil for a leaf
+	memo *Memo // of which signatures are known; nil where nothing is remembered
 }
 
 // authority is an authority key identifier.

@@ -80,13 +80,26 @@ func (f *fields) signedBy(issuer *fields) (Answer, bool) {
 }
 
 func (f *fields) checkSignedBy(issuer *fields) (Answer, bool) {
-	bad := refused("%s is not signed by the key of %s", f.Subject(), issuer.Subject())
+	doubt, holds := f.weighSignedBy(issuer)
+	if holds {
+		return Answer{}, true
+	}
+	if doubt != nil {
+		return *doubt, false
+	}
+	return refused("%s is not signed by the key of %s", f.Subject(), issuer.Subject()), false
+}
+
+// weighSignedBy reports whether the signature holds; doubt is what else is to be
+// said where it does not.
+func (f *fields) weighSignedBy(issuer *fields) (doubt *Answer, holds bool) {
+	say := func(a Answer) (*Answer, bool) { return &a, false }
 	if !bytes.Equal(f.algorithm, f.inner) {
-		return refused("%s names two signature algorithms", f.Subject()), false
+		return say(refused("%s names two signature algorithms", f.Subject()))
 	}
 	s, ok := schemeOf(f.algorithm, f.X509)
 	if !ok {
-		return depends("%s is signed by an algorithm that is not judged here", f.Subject()), false
+		return say(depends("%s is signed by an algorithm that is not judged here", f.Subject()))
 	}
 	var digest []byte
 	if s.hash != 0 {
@@ -97,23 +110,23 @@ func (f *fields) checkSignedBy(issuer *fields) (Answer, bool) {
 	switch key := issuer.key().(type) {
 	case *rsa.PublicKey:
 		if n := key.N.BitLen(); n < 1024 || n > 8192 {
-			return depends("%s has an RSA key of %d bits, which is not judged here", issuer.Subject(), n), false
+			return say(depends("%s has an RSA key of %d bits, which is not judged here", issuer.Subject(), n))
 		}
 		switch s.family {
 		case "rsa":
-			return bad, rsa.VerifyPKCS1v15(key, s.hash, digest, f.signature) == nil
+			return nil, rsa.VerifyPKCS1v15(key, s.hash, digest, f.signature) == nil
 		case "pss":
-			return bad, rsa.VerifyPSS(key, s.hash, digest, f.signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+			return nil, rsa.VerifyPSS(key, s.hash, digest, f.signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 		}
 	case *ecdsa.PublicKey:
 		if key.Params().BitSize < 256 {
-			return depends("%s has a key on %s, which is not judged here", issuer.Subject(), key.Params().Name), false
+			return say(depends("%s has a key on %s, which is not judged here", issuer.Subject(), key.Params().Name))
 		}
-		return bad, s.family == "ecdsa" && ecdsa.VerifyASN1(key, digest, f.signature)
+		return nil, s.family == "ecdsa" && ecdsa.VerifyASN1(key, digest, f.signature)
 	case ed25519.PublicKey:
-		return bad, s.family == "ed25519" && ed25519.Verify(key, f.tbs, f.signature)
+		return nil, s.family == "ed25519" && ed25519.Verify(key, f.tbs, f.signature)
 	default:
-		return depends("the key of %s cannot be read here", issuer.Subject()), false
+		return say(depends("the key of %s cannot be read here", issuer.Subject()))
 	}
-	return bad, false
+	return nil, false
 }

@@ -142,6 +142,10 @@ type run struct {
 	unseen []Blocker
 	// traffic is what the proxies have counted since before the first write.
 	traffic traffic.Watch
+	// memo is of the leaves of the gate that is waited at: most are looked at twice.
+	memo *pki.Memo
+	// last are the readings of proxies that opened the last gate.
+	last map[string]*proxy.Loaded
 	// nudges are those of the gate that is waited at.
 	nudges int
 	// waved are the steps whose workloads were restarted by this run.

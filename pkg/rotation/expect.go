@@ -98,7 +98,11 @@ func (s Status) Open() bool { return len(s.Blockers) == 0 }
 // missing, is a blocker; accept names the objects whose being unknown the
 // operator has taken upon himself.
 func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
-	j := judgement{e: e, s: s, memo: pki.NewMemo(), status: Status{At: s.TakenAt},
+	return e.judge(s, accept, pki.NewMemo())
+}
+
+func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki.Memo) Status {
+	j := judgement{e: e, s: s, memo: memo, status: Status{At: s.TakenAt},
 		roots: pki.NewSet(e.Roots...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()
@@ -120,7 +124,7 @@ type judgement struct {
 	status Status
 	// The expectation's lists as sets, made once and not for every proxy.
 	roots, trusted, allowed pki.Set
-	memo                    *pki.Memo // of what is known of CAs: leaves of one class share it
+	memo                    *pki.Memo // of what is known of CAs, and of signatures
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -373,7 +377,7 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if j.e.Only && !j.allowed.Contains(roots) {
 		return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
 	}
-	if j.e.Leaves && !leaf.SignedBy(j.e.Signer) {
+	if j.e.Leaves && !j.memo.SignedBy(leaf, j.e.Signer) {
 		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false
 	}
 	if j.e.Accepted != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
-	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
 const (
@@ -31,18 +31,26 @@ const (
 
 // gate waits until the step is proven: first by every istiod, for nothing can
 // follow before, then by everything else. Proxies that are as expected are not
-// read again until none is missing; then all are, once more, together: a gate
-// opens on one look at the whole mesh and on nothing less.
+// read again until none is missing, and of those that lag a handful is, until one
+// of them has followed; then all are, once more, together: a gate opens on one look
+// at the whole mesh and on nothing less.
 func (r *run) gate(ctx context.Context, step Step) error {
-	settled := map[string]*proxy.Loaded{}
+	seen := newLooks()
+	// Where a step asks nothing of proxies they are counted, and need not be read.
+	idle := !step.expect.asksProxies() && r.Baseline <= 0 && r.last != nil
 	poll := firstPoll
 	var replicasSince, shown, open time.Time
 	var last string
-	r.nudges = 0
+	r.nudges, r.memo = 0, pki.NewMemo()
 	for look := 0; ; look++ {
-		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done, Settled: settled}
-		if o.Counters = r.Baseline > 0 && step.Name != beginning && o.Proxies && len(settled) == 0; o.Counters {
-			o.Settled = nil
+		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done}
+		o.Counters = r.Baseline > 0 && step.Name != beginning && o.Proxies && seen.none()
+		partly := false
+		switch {
+		case idle:
+			o.Settled = r.last
+		case o.Proxies && !o.Counters:
+			o.Settled, partly = seen.known(r.Clock.Now(), poll)
 		}
 		s, err := r.Observer.Observe(ctx, o)
 		if ctx.Err() != nil {
@@ -59,8 +67,8 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		case status.Open() && !o.Proxies && step.expect.asksMore():
 			replicasSince = r.Clock.Now()
 			continue
-		case status.Open() && len(settled) > 0:
-			clear(settled) // all of them, together
+		case status.Open() && !seen.none():
+			seen.forget() // all of them, together
 			continue
 		case status.Open():
 			if open.IsZero() {
@@ -81,12 +89,13 @@ func (r *run) gate(ctx context.Context, step Step) error {
 					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
 				}
 				r.emit(event)
+				r.last = readings(s)
 				return nil
 			}
 		default:
 			open = time.Time{}
-			if s != nil && o.Proxies {
-				keep(settled, s, status)
+			if s != nil && o.Proxies && !idle {
+				seen.keep(s, status)
 			}
 		}
 		if text := closed(status); text != last || r.Clock.Now().Sub(shown) > time.Minute {
@@ -97,9 +106,13 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			r.emit(Event{Kind: EventGate, Gate: &status, Message: text})
 		}
 		if open.IsZero() && !r.Clock.Now().Before(r.until(step)) {
+			if partly {
+				seen.moved = true // the last word is on all of them
+				continue
+			}
 			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning}
 		}
-		if o.Proxies && open.IsZero() && s != nil {
+		if o.Proxies && open.IsZero() && s != nil && !partly {
 			acted, err := r.hurry(ctx, step, s, status, replicasSince)
 			if err != nil {
 				return err
@@ -147,7 +160,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if !o.Proxies {
 		expect = expect.replicasOnly()
 	}
-	status := expect.Judge(s, r.accept)
+	status := expect.judge(s, r.accept, r.memo)
 	if !o.Proxies {
 		return status, nil
 	}
@@ -163,7 +176,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	}
 	if step.fresh {
 		expect.freshSince = r.journal.state.Published[step.key()]
-		status = expect.Judge(s, r.accept)
+		status = expect.judge(s, r.accept, r.memo)
 	}
 	return status, nil
 }
@@ -218,22 +231,6 @@ func unseen(accepted []Blocker) []Blocker {
 // look a second would be wasted on the API server.
 func (r *run) slowest() time.Duration {
 	return min(max(r.plan.Cost.LongestWait/100, shortestPause), longestPause)
-}
-
-// keep remembers the readings of proxies that are as expected.
-func keep(settled map[string]*proxy.Loaded, s *mesh.Snapshot, status Status) {
-	blocked := map[string]bool{}
-	for _, b := range status.Blockers {
-		if b.Kind == "proxy" {
-			blocked[b.Object] = true
-		}
-	}
-	clear(settled)
-	for _, p := range s.Proxies {
-		if p.Loaded != nil && !blocked[p.Ref()] {
-			settled[p.UID] = p.Loaded
-		}
-	}
 }
 
 // replicasOnly is the part of an expectation that istiods alone can fulfil.

@@ -1,0 +1,92 @@
+package rotation
+
+import (
+	"maps"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+)
+
+const (
+	// handful is how many of those that lag are asked first where there are more: a
+	// push reaches all within seconds or nobody, and ten thousand port-forwards ten
+	// times a second would only keep the API server from it.
+	handful = 32
+	// wholeAfter is after how many pauses all that lag are asked, whatever a handful
+	// of them says, and at least after that long.
+	wholePauses  = 4
+	wholeAtLeast = 2 * time.Second
+)
+
+// looks is what a gate knows of proxies by its looks so far, by the UID of their
+// pods.
+type looks struct {
+	settled map[string]*proxy.Loaded // as expected
+	lagging map[string]*proxy.Loaded // read, and not yet
+	order   []string                 // of lagging
+	turn    int                      // whose turn it is to be asked
+	moved   bool                     // the last look showed that somebody has followed
+	whole   time.Time                // when all were asked
+}
+
+func newLooks() *looks { return &looks{settled: map[string]*proxy.Loaded{}} }
+
+func (l *looks) none() bool { return len(l.settled)+len(l.lagging) == 0 }
+
+// known are the readings that the next look, after such a pause, need not do again;
+// partly says that not all that lag are asked.
+func (l *looks) known(now time.Time, pause time.Duration) (known map[string]*proxy.Loaded, partly bool) {
+	if len(l.lagging) <= handful || l.moved || now.Sub(l.whole) >= max(wholePauses*pause, wholeAtLeast) {
+		l.whole = now
+		return l.settled, false
+	}
+	known = maps.Clone(l.settled)
+	stride := len(l.order) / handful
+	for n, uid := range l.order {
+		if n%stride != l.turn%stride {
+			known[uid] = l.lagging[uid]
+		}
+	}
+	l.turn++
+	return known, true
+}
+
+// keep remembers what a look has shown.
+func (l *looks) keep(s *mesh.Snapshot, status Status) {
+	blocked := map[string]bool{}
+	for _, b := range status.Blockers {
+		if b.Kind == "proxy" {
+			blocked[b.Object] = true
+		}
+	}
+	before := len(l.settled)
+	l.forget()
+	for _, p := range s.Proxies {
+		switch {
+		case p.Loaded == nil:
+		case blocked[p.Ref()]:
+			l.lagging[p.UID] = p.Loaded
+			l.order = append(l.order, p.UID)
+		default:
+			l.settled[p.UID] = p.Loaded
+		}
+	}
+	l.moved = len(l.settled) > before
+}
+
+// forget has the next look ask everybody.
+func (l *looks) forget() {
+	l.settled, l.lagging, l.order = map[string]*proxy.Loaded{}, map[string]*proxy.Loaded{}, nil
+}
+
+// readings are those of a look, by the UID of the pods.
+func readings(s *mesh.Snapshot) map[string]*proxy.Loaded {
+	all := make(map[string]*proxy.Loaded, len(s.Proxies))
+	for _, p := range s.Proxies {
+		if p.Loaded != nil {
+			all[p.UID] = p.Loaded
+		}
+	}
+	return all
+}
