@@ -89,6 +89,10 @@ func TestScenario(t *testing.T) {
 	}
 }
 
+// mostNudges of a rotation: each re-issues every certificate, and a proxy that does not
+// follow must not have that done all the time.
+const mostNudges = 30
+
 func play(t *testing.T, r row) {
 	b := newBench(t, r.spec)
 	if r.cross {
@@ -109,6 +113,15 @@ func play(t *testing.T, r row) {
 	}
 	out := b.trial.Run(b.ctx)
 	b.expect(r, out)
+	nudges := 0
+	for _, e := range out.Events {
+		if e.Kind == rotation.EventNudge {
+			nudges++
+		}
+	}
+	if nudges > mostNudges {
+		t.Errorf("the whole mesh was asked for new certificates %d times", nudges)
+	}
 	if len(b.failed()) > 0 {
 		t.Errorf("while it was at work: %v", b.failed()[0])
 	}
