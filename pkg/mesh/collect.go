@@ -46,12 +46,13 @@ type Collector struct {
 
 // Parts says how much of the mesh is read.
 type Parts struct {
-	// Published are namespaces, trust ConfigMaps and webhooks. Proxies are listed and
-	// read, Counters theirs of upstream endpoints too. Surroundings are what does not
+	// Published are namespaces, trust ConfigMaps and webhooks. Proxies are listed and,
+	// unless Unread, read, Counters theirs of upstream endpoints too. Surroundings are what does not
 	// change while a rotation waits: the CA Secret, machines, other clusters, virtual
 	// machines, releases.
 	Published    bool
 	Proxies      bool
+	Unread       bool
 	Counters     bool
 	Surroundings bool
 	// Known gives a proxy's reading by pod UID that need not be done again.

@@ -191,6 +191,14 @@ func TestParts(t *testing.T) {
 	if p := s.Proxies[slices.IndexFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Name == "server" })]; len(p.Upstreams) != 1 || p.Upstreams[0].Connections != 3 {
 		t.Errorf("counters: %+v %s", p.Upstreams, p.Error)
 	}
+	if s, err = c.Read(t.Context(), mesh.Parts{Proxies: true, Unread: true}); err != nil || len(s.Proxies) == 0 {
+		t.Fatalf("%d proxies are listed, %v", len(s.Proxies), err)
+	}
+	for _, p := range s.Proxies {
+		if p.Loaded != nil || p.Error == "" {
+			t.Errorf("%s: %+v, %q: what was not to be read is known, or nothing says that it is not", p.Ref(), p.Loaded, p.Error)
+		}
+	}
 }
 
 func TestNoKeyLeaves(t *testing.T) {

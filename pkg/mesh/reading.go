@@ -52,7 +52,7 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 			if p.Phase != "" {
 				p.Error += ": the pod is " + p.Phase
 			}
-		case g.Dialer == nil:
+		case g.Dialer == nil || parts.Unread:
 			p.Error = "it was not asked"
 		default:
 			asked = append(asked, p)

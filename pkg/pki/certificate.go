@@ -62,7 +62,7 @@ func NewCertificate(der []byte) *Certificate {
 
 // FromX509 wraps a certificate that Go has parsed already.
 func FromX509(x *x509.Certificate) *Certificate {
-	return &Certificate{DER: x.Raw, X509: x, fingerprint: sha256.Sum256(x.Raw)}
+	return &Certificate{DER: x.Raw, X509: x, fingerprint: fingerprintOf(x.Raw)}
 }
 
 func fingerprintOf(der []byte) Fingerprint { return sha256.Sum256(der) }

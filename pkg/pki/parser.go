@@ -13,8 +13,9 @@ type Parser struct {
 	bundles map[string][]*Certificate // by text, where all are CAs
 }
 
-// mostBundles bounds what text is remembered: whoever asks may be lied to.
-const mostBundles = 1024
+// mostKept bounds how many CAs and how many bundles are remembered: what is parsed may
+// come from a proxy that lies.
+const mostKept = 1024
 
 // Certificates parses as ParseBundle does.
 func (p *Parser) Certificates(raw []byte) ([]*Certificate, error) {
@@ -38,7 +39,7 @@ func (p *Parser) Certificates(raw []byte) ([]*Certificate, error) {
 	if p.bundles == nil {
 		p.bundles = map[string][]*Certificate{}
 	}
-	if len(p.bundles) < mostBundles {
+	if len(p.bundles) < mostKept {
 		p.bundles[string(raw)] = certs[:len(certs):len(certs)]
 	}
 	return certs, nil
@@ -64,7 +65,7 @@ func (p *Parser) certificate(der []byte) *Certificate {
 	if p.cas == nil {
 		p.cas = map[Fingerprint]*Certificate{}
 	}
-	if len(p.cas) < mostBundles {
+	if len(p.cas) < mostKept {
 		p.cas[f] = c
 	}
 	return c

@@ -17,6 +17,8 @@ import (
 type Observation struct {
 	// Proxies asks for proxies, ConfigMaps and webhooks too, not only for istiods.
 	Proxies bool
+	// Unread has proxies listed only: the step asks nothing of what they have loaded.
+	Unread bool
 	// Counters asks for what every proxy has counted of its upstreams.
 	Counters bool
 	// Settled gives the reading that is already good enough for a pod, by UID, so
@@ -144,8 +146,6 @@ type run struct {
 	traffic traffic.Watch
 	// memo is of the leaves of the gate that is waited at: most are looked at twice.
 	memo *pki.Memo
-	// last are the readings of proxies that opened the last gate.
-	last map[string]*proxy.Loaded
 	// nudges are those of the gate that is waited at.
 	nudges int
 	// waved are the steps whose workloads were restarted by this run.

@@ -36,20 +36,16 @@ const (
 // at the whole mesh and on nothing less.
 func (r *run) gate(ctx context.Context, step Step) error {
 	seen := newLooks()
-	// Where a step asks nothing of proxies they are counted, and need not be read.
-	idle := !step.expect.asksProxies() && r.Baseline <= 0 && r.last != nil
 	poll := firstPoll
 	var replicasSince, shown, open time.Time
 	var last string
 	r.nudges, r.memo = 0, pki.NewMemo()
 	for look := 0; ; look++ {
-		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done}
+		o := Observation{Vouching: r.vouching, Proxies: !replicasSince.IsZero() || step.Name == beginning || step.Phase == Done,
+			Unread: r.Baseline <= 0 && !step.expect.asksProxies()}
 		o.Counters = r.Baseline > 0 && step.Name != beginning && o.Proxies && seen.none()
 		partly := false
-		switch {
-		case idle:
-			o.Settled = r.last
-		case o.Proxies && !o.Counters:
+		if o.Proxies && !o.Counters {
 			o.Settled, partly = seen.known(r.Clock.Now(), poll)
 		}
 		s, err := r.Observer.Observe(ctx, o)
@@ -89,12 +85,11 @@ func (r *run) gate(ctx context.Context, step Step) error {
 					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
 				}
 				r.emit(event)
-				r.last = readings(s)
 				return nil
 			}
 		default:
 			open = time.Time{}
-			if s != nil && o.Proxies && !idle {
+			if s != nil && o.Proxies {
 				seen.keep(s, status)
 			}
 		}

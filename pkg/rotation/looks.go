@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// handful is how many of those that lag are asked first where there are more: a
-	// push reaches all within seconds or nobody, and ten thousand port-forwards ten
-	// times a second would only keep the API server from it.
+	// handful is about how many of those that lag are asked first, where there are twice
+	// as many: a push reaches all within seconds or nobody, and ten thousand
+	// port-forwards ten times a second would only keep the API server from it.
 	handful = 32
-	// wholeAfter is after how many pauses all that lag are asked, whatever a handful
-	// of them says, and at least after that long.
+	// All that lag are asked after wholePauses pauses, whatever a handful of them says,
+	// and not before wholeAtLeast has gone by.
 	wholePauses  = 4
 	wholeAtLeast = 2 * time.Second
 )
@@ -23,11 +23,16 @@ const (
 // pods.
 type looks struct {
 	settled map[string]*proxy.Loaded // as expected
-	lagging map[string]*proxy.Loaded // read, and not yet
-	order   []string                 // of lagging
+	lagging []reading                // read, and not yet as expected; the Snapshot's order
 	turn    int                      // whose turn it is to be asked
 	moved   bool                     // the last look showed that somebody has followed
 	whole   time.Time                // when all were asked
+}
+
+// reading is what one proxy has loaded, by the UID of its pod.
+type reading struct {
+	uid    string
+	loaded *proxy.Loaded
 }
 
 func newLooks() *looks { return &looks{settled: map[string]*proxy.Loaded{}} }
@@ -37,15 +42,15 @@ func (l *looks) none() bool { return len(l.settled)+len(l.lagging) == 0 }
 // known are the readings that the next look, after such a pause, need not do again;
 // partly says that not all that lag are asked.
 func (l *looks) known(now time.Time, pause time.Duration) (known map[string]*proxy.Loaded, partly bool) {
-	if len(l.lagging) <= handful || l.moved || now.Sub(l.whole) >= max(wholePauses*pause, wholeAtLeast) {
+	stride := len(l.lagging) / handful
+	if stride < 2 || l.moved || now.Sub(l.whole) >= max(wholePauses*pause, wholeAtLeast) {
 		l.whole = now
 		return l.settled, false
 	}
 	known = maps.Clone(l.settled)
-	stride := len(l.order) / handful
-	for n, uid := range l.order {
+	for n, lags := range l.lagging {
 		if n%stride != l.turn%stride {
-			known[uid] = l.lagging[uid]
+			known[lags.uid] = lags.loaded
 		}
 	}
 	l.turn++
@@ -66,8 +71,7 @@ func (l *looks) keep(s *mesh.Snapshot, status Status) {
 		switch {
 		case p.Loaded == nil:
 		case blocked[p.Ref()]:
-			l.lagging[p.UID] = p.Loaded
-			l.order = append(l.order, p.UID)
+			l.lagging = append(l.lagging, reading{p.UID, p.Loaded})
 		default:
 			l.settled[p.UID] = p.Loaded
 		}
@@ -77,16 +81,5 @@ func (l *looks) keep(s *mesh.Snapshot, status Status) {
 
 // forget has the next look ask everybody.
 func (l *looks) forget() {
-	l.settled, l.lagging, l.order = map[string]*proxy.Loaded{}, map[string]*proxy.Loaded{}, nil
-}
-
-// readings are those of a look, by the UID of the pods.
-func readings(s *mesh.Snapshot) map[string]*proxy.Loaded {
-	all := make(map[string]*proxy.Loaded, len(s.Proxies))
-	for _, p := range s.Proxies {
-		if p.Loaded != nil {
-			all[p.UID] = p.Loaded
-		}
-	}
-	return all
+	l.settled, l.lagging = map[string]*proxy.Loaded{}, nil
 }
