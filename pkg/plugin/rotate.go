@@ -359,6 +359,8 @@ func outcome(err error) error {
 		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run 'kubectl meshca rotate' again: it goes on from here"}
 	case errors.As(err, &gate):
 		return found(fmt.Errorf("refused, nothing was changed: %w", err), "mend what is named first; 'kubectl meshca verify' shows all of it")
+	case errors.Is(err, rotation.ErrAway):
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run 'kubectl meshca rotate' again when the API server answers: it goes on from here"}
 	case errors.Is(err, rotation.ErrHeld):
 		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
 	case errors.Is(err, rotation.ErrStaged):

@@ -27,8 +27,7 @@ type faults struct {
 	mu  sync.Mutex
 	all []*Fault
 	cut bool
-	// calls counts what was asked, by "verb resource".
-	calls map[string]int
+	calls int
 	// kill is called at the call that it counts down to.
 	left int
 	kill func()
@@ -38,10 +37,7 @@ type faults struct {
 func (f *faults) meets(verb, resource string) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.calls == nil {
-		f.calls = map[string]int{}
-	}
-	f.calls[verb+" "+resource]++
+	f.calls++
 	if f.cut {
 		return &Fault{Err: ErrCut}
 	}
@@ -68,6 +64,13 @@ func (f *faults) meets(verb, resource string) *Fault {
 		return &Fault{Err: fault.Err, Lost: fault.Lost}
 	}
 	return nil
+}
+
+// Calls is how many calls from outside there were.
+func (m *Mesh) Calls() int {
+	m.faults.mu.Lock()
+	defer m.faults.mu.Unlock()
+	return m.faults.calls
 }
 
 // Inject adds a fault.

@@ -185,7 +185,7 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now}
-	if err := r.lease.acquire(ctx); err != nil {
+	if err := r.insist(ctx, r.lease.object(), func() error { return r.lease.acquire(ctx) }); err != nil {
 		return err
 	}
 	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
@@ -257,7 +257,11 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 // begin finds out where the mesh stands, and keeps both CAs safe before the first
 // change.
 func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place, err error) {
-	if _, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back); err != nil {
+	err = r.insist(ctx, r.plan.object(), func() (err error) {
+		_, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back)
+		return err
+	})
+	if err != nil {
 		return at, err
 	}
 	config := r.plan.config
@@ -297,11 +301,11 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		kind = mesh.CASelfSigned
 	}
 	keep := &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Kind: kind, Old: r.material.old, New: config.New, Cross: config.Cross}
-	if err := stage(ctx, r.Kube, r.plan.Namespace, keep); err != nil {
+	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
 		return at, err
 	}
 	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
-	if err := r.journal.open(ctx); err != nil {
+	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) }); err != nil {
 		return at, err
 	}
 	if sealed != "" {

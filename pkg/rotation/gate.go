@@ -100,12 +100,12 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			}
 			r.emit(Event{Kind: EventGate, Gate: &status, Message: text})
 		}
-		if open.IsZero() && !r.Clock.Now().Before(r.until(step)) {
+		if open.IsZero() && !r.Clock.Now().Before(r.until(step, status)) {
 			if partly {
 				seen.moved = true // the last word is on all of them
 				continue
 			}
-			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning}
+			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning || onlyReadings(status)}
 		}
 		if o.Proxies && open.IsZero() && s != nil && !partly {
 			acted, err := r.hurry(ctx, step, s, status, replicasSince)
@@ -129,9 +129,14 @@ func (r *run) gate(ctx context.Context, step Step) error {
 	}
 }
 
-// until is when a gate is given up.
-func (r *run) until(step Step) time.Time {
+// until is when a gate is given up. What an API server that is away does not show is
+// waited for like anything later: it says nothing of the mesh.
+func (r *run) until(step Step, status Status) time.Time {
 	if step.Name != beginning {
+		return r.deadline
+	}
+	if onlyReadings(status) {
+		r.prepared = time.Time{}
 		return r.deadline
 	}
 	if r.prepared.IsZero() {
@@ -244,6 +249,11 @@ func onlyProxies(s Status) bool {
 		}
 	}
 	return len(s.Blockers) > 0
+}
+
+// onlyReadings reports whether nothing but what could not be read is in the way.
+func onlyReadings(s Status) bool {
+	return len(s.Blockers) > 0 && !slices.ContainsFunc(s.Blockers, func(b Blocker) bool { return b.Kind != "reading" })
 }
 
 func passed(s Status) string {

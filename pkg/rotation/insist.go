@@ -4,28 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
+	"syscall"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 const (
-	// patience is how long an API server may be away before a write is given up.
-	patience = 2 * time.Minute
 	// conflicts is how often in a row somebody else may be faster.
 	conflicts = 5
 	// longestTry is the longest pause between two tries.
 	longestTry = 5 * time.Second
 )
 
+// ErrAway: the API server, or the way to it, was not there until the time for gates
+// was over. The mesh is safe as it stands, and the same command goes on from there.
+var ErrAway = errors.New("the API server did not answer in time")
+
 // insist does one thing until it is done: an API server that restarts, or that has
-// too much to do, is waited for; a conflict is met by reading anew, which f does.
-// Whatever else fails is not tried again.
+// too much to do, is waited for until the run's deadline; a conflict is met by
+// reading anew, which f does. Whatever else fails is not tried again.
 func (r *run) insist(ctx context.Context, object string, f func() error) error {
-	end := r.Clock.Now().Add(patience)
-	pause, clashes, told := firstPoll, 0, false
-	for {
+	clashes := 0
+	for w := (waiting{run: r, object: object}); ; {
 		err := f()
 		switch {
 		case err == nil:
@@ -37,19 +42,81 @@ func (r *run) insist(ctx context.Context, object string, f func() error) error {
 				return fmt.Errorf("%s is changed by somebody else all the time: %w", object, err)
 			}
 			continue
-		case !passing(err) || r.Clock.Now().After(end):
+		case !passing(err):
 			return err
 		}
-		if !told {
-			told = true
-			r.emit(Event{Kind: EventWarning, Object: object, Message: "waiting for the API server: " + err.Error()})
+		if !w.more(ctx, err.Error()) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("%w: %s: %w", ErrAway, object, err)
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-r.Clock.After(pause):
+	}
+}
+
+// look looks at the mesh until it is seen: one look that fails, whatever the reason,
+// says nothing of the mesh. A look that the proxies are needed of has failed too where
+// pods could not be listed.
+func (r *run) look(ctx context.Context, o Observation) (*mesh.Snapshot, error) {
+	for w := (waiting{run: r, object: "cluster"}); ; {
+		s, err := r.Observer.Observe(ctx, o)
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err == nil:
+			if err = unlisted(s, o); err == nil {
+				return s, nil
+			}
 		}
-		pause = min(pause*2, longestTry)
+		if !w.more(ctx, err.Error()) {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			return nil, fmt.Errorf("%w: %w", ErrAway, err)
+		}
+	}
+}
+
+// unlisted is the error of a look without the pods that it was made for.
+func unlisted(s *mesh.Snapshot, o Observation) error {
+	for _, g := range s.Gaps {
+		if o.Proxies && g.Resource == "pods" && g.Incomplete {
+			return fmt.Errorf("%s: %s", g.Part, g.Error)
+		}
+	}
+	return nil
+}
+
+// waiting is a wait for what does not answer, with the pauses of a gate.
+type waiting struct {
+	*run
+	object string
+	tries  int
+	pause  time.Duration
+	told   string
+}
+
+// more waits for the next try; it is false where there is none. Every reason is said
+// once, not with every try.
+func (w *waiting) more(ctx context.Context, why string) bool {
+	now := w.Clock.Now()
+	if !now.Before(w.deadline) {
+		return false
+	}
+	if w.told != why {
+		w.told = why
+		w.emit(Event{Kind: EventWait, Object: w.object, Message: "waiting for the API server: " + why})
+	}
+	if w.pause == 0 {
+		w.pause = firstPoll
+	} else if w.tries++; w.tries > 3 {
+		w.pause = min(w.pause*2, longestTry)
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-w.Clock.After(min(w.pause, w.deadline.Sub(now))):
+		return true
 	}
 }
 
@@ -59,14 +126,18 @@ func passing(err error) bool {
 	if errors.Is(err, ErrHeld) || errors.Is(err, ErrForeign) {
 		return false
 	}
-	if apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) {
-		return true
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		// A proxy before the API server has codes of its own, and no reasons.
+		return status.Status().Code >= 500 || apierrors.IsTooManyRequests(err) || apierrors.IsTimeout(err)
 	}
 	var transport *url.Error
-	return errors.As(err, &transport)
+	var network net.Error
+	return errors.As(err, &transport) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // save writes the journal.
 func (r *run) save(ctx context.Context) error {
-	return r.insist(ctx, "configmap "+r.plan.Namespace+"/"+r.journal.name(), func() error { return r.journal.save(ctx) })
+	return r.insist(ctx, r.journal.object(), func() error { return r.journal.save(ctx) })
 }

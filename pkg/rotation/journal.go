@@ -166,6 +166,9 @@ func (j *journal) open(ctx context.Context) error {
 
 func (j *journal) name() string { return journalPrefix + j.state.ID }
 
+// object names the journal for people.
+func (j *journal) object() string { return "configmap " + j.namespace + "/" + j.name() }
+
 func (j *journal) run() {
 	j.state.Runs = last(append(j.state.Runs, JournalRun{Holder: ParseHolder(j.state.Holder), Began: j.now()}))
 }

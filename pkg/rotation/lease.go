@@ -56,6 +56,9 @@ func (l *lease) acquire(ctx context.Context) error {
 	return l.wrap("taking", err)
 }
 
+// object names the Lease for people.
+func (l *lease) object() string { return "lease " + l.namespace + "/" + leaseName }
+
 func (l *lease) spec(before *coordinationv1.LeaseSpec) coordinationv1.LeaseSpec {
 	now := metav1.NewMicroTime(l.now())
 	seconds := int32(leaseDuration / time.Second)
@@ -98,7 +101,9 @@ func (l *lease) mine(held *coordinationv1.Lease) error {
 }
 
 // keep renews until ctx ends, and cancels the work where the Lease is lost for
-// good: taken over, or not renewed for its whole duration.
+// good: taken over, or not renewed for its whole duration although the API server
+// answers. While that is away nobody can take it over, and before each write it is
+// asked whose it is.
 func (l *lease) keep(ctx context.Context, after func(time.Duration) <-chan time.Time, lost func(error)) {
 	renewed := l.now()
 	for {
@@ -113,7 +118,7 @@ func (l *lease) keep(ctx context.Context, after func(time.Duration) <-chan time.
 			renewed = l.now()
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, ErrHeld), l.now().Sub(renewed) > leaseDuration:
+		case errors.Is(err, ErrHeld), l.now().Sub(renewed) > leaseDuration && !passing(err):
 			lost(err)
 			return
 		}

@@ -20,10 +20,7 @@ func (r *run) count(ctx context.Context) error {
 				return err
 			}
 		}
-		s, err := r.Observer.Observe(ctx, Observation{Vouching: r.vouching, Proxies: true, Counters: true})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+		s, err := r.look(ctx, Observation{Vouching: r.vouching, Proxies: true, Counters: true})
 		if err != nil {
 			return fmt.Errorf("counting traffic: %w", err)
 		}

@@ -16,7 +16,11 @@ const wavePatience = 15 * time.Minute
 // Whatever may not be restarted is named and left to the gate, which stays closed
 // until it has followed by itself or somebody has restarted it.
 func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
-	inventory, err := restart.Read(ctx, r.Kube, behind)
+	var inventory *restart.Inventory
+	err := r.insist(ctx, "workloads", func() (err error) {
+		inventory, err = restart.Read(ctx, r.Kube, behind)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("planning restarts: %w", err)
 	}
@@ -33,7 +37,7 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
 	if len(plan.Waves) == 0 {
 		return nil
 	}
-	runner := &restart.Runner{Kube: r.Kube, Clock: r.Clock, Since: since, FieldManager: fieldManager, Before: r.lease.renew, Patience: wavePatience, Emit: func(p restart.Progress) {
+	runner := &restart.Runner{Kube: r.Kube, Clock: r.Clock, Since: since, FieldManager: fieldManager, Before: r.ours, Patience: wavePatience, Emit: func(p restart.Progress) {
 		if p.State == restart.Restarted {
 			r.figures.Workloads += p.Target.Replaced
 		}
@@ -43,6 +47,11 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
 		return fmt.Errorf("restarting workloads: %w", err)
 	}
 	return nil
+}
+
+// ours reports, before a write, whether the Lease is still this run's.
+func (r *run) ours(ctx context.Context) error {
+	return r.insist(ctx, r.lease.object(), func() error { return r.lease.renew(ctx) })
 }
 
 func detail(text string) string {

@@ -167,11 +167,7 @@ func (r *run) refresh(ctx context.Context) {
 // restart rolls every istiod of the namespace, where their own answers do not
 // prove that they have loaded the step already.
 func (r *run) restart(ctx context.Context, step Step) error {
-	var s *mesh.Snapshot
-	err := r.insist(ctx, "istiod", func() (err error) {
-		s, err = r.Observer.Observe(ctx, Observation{Vouching: r.vouching})
-		return err
-	})
+	s, err := r.look(ctx, Observation{Vouching: r.vouching})
 	if err != nil {
 		return fmt.Errorf("looking at istiod before its restart: %w", err)
 	}

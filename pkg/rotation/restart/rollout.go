@@ -98,6 +98,6 @@ func passing(err error) bool {
 	if !errors.As(err, &status) {
 		return true
 	}
-	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) ||
-		apierrors.IsInternalError(err) || apierrors.IsConflict(err)
+	// A proxy before the API server has codes of its own, and no reasons.
+	return status.Status().Code >= 500 || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsConflict(err)
 }
