@@ -49,12 +49,13 @@ type Parts struct {
 	// Published are namespaces, trust ConfigMaps and webhooks. Proxies are listed and,
 	// unless Unread, read, Counters theirs of upstream endpoints too. Surroundings are what does not
 	// change while a rotation waits: the CA Secret, machines, other clusters, virtual
-	// machines, releases.
+	// machines, releases. Nodes are machines alone.
 	Published    bool
 	Proxies      bool
 	Unread       bool
 	Counters     bool
 	Surroundings bool
+	Nodes        bool
 	// Known gives a proxy's reading by pod UID that need not be done again.
 	Known map[string]*proxy.Loaded
 }
@@ -90,6 +91,9 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	}
 	if parts.Surroundings {
 		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.citadelMesh, g.policies)
+	}
+	if parts.Nodes && !parts.Surroundings {
+		steps = append(steps, g.nodes)
 	}
 	if parts.Proxies {
 		steps = append(steps, func(ctx context.Context) { g.proxies(ctx, parts) })

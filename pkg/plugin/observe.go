@@ -97,7 +97,7 @@ func (o *observer) planes(ctx context.Context) (*mesh.Snapshot, error) {
 
 // Observe is the engine's look.
 func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mesh.Snapshot, error) {
-	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Unread: look.Unread, Counters: look.Counters, Known: look.Settled})
+	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Unread: look.Unread, Counters: look.Counters, Nodes: look.Nodes, Known: look.Settled})
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func permissions() []permission {
 		{forRead, everywhere, core, "configmaps", nil, []string{"get"}, "the roots that istiod has published in every namespace, the mesh config", ""},
 		{forRead, everywhere, core, "configmaps", nil, []string{"list"}, "the same in one request", "they are read one by one"},
 		{forRead, everywhere, core, "services", nil, []string{"list"}, "east-west gateways: another cluster may share the root", ""},
-		{forRead, everywhere, core, "nodes", nil, []string{"list"}, "how far kubelets lag behind a changed ConfigMap", "every node counts as lagging unknown"},
+		{forRead, everywhere, core, "nodes", nil, []string{"list"}, "how far kubelets lag behind a changed ConfigMap", "a pod on a node whose kubelet is silent looks like any other, and the plan warns"},
 		{forRead, atNodes, "coordination.k8s.io", "leases", nil, []string{"list"}, "kubelets' heartbeats, which are fresher than a node's own condition", "the node's own condition stands"},
 		{forRead, everywhere, apps, "deployments", nil, []string{"list"}, "control planes and their settings", ""},
 		{forRead, everywhere, admission, "mutatingwebhookconfigurations", nil, []string{"list"}, "do the injection webhooks trust istiod", ""},

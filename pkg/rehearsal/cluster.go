@@ -56,6 +56,8 @@ func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {
 			m.after(0, func() { m.recreate(ref) })
 			return true, nil, nil
 		}
+	case "list nodes":
+		return m.nodes(action)
 	case "delete pods":
 		ref := action.GetNamespace() + "/" + action.(k8stesting.DeleteAction).GetName()
 		m.after(0, func() { m.recreate(ref) })
@@ -79,6 +81,22 @@ func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {
 		return m.patch(action.(k8stesting.PatchAction))
 	}
 	return false, nil, nil
+}
+
+// nodes are as they are kept; the kubelets of those that are ready have reported this
+// moment.
+func (m *Mesh) nodes(list k8stesting.Action) (bool, runtime.Object, error) {
+	_, object, err := k8stesting.ObjectReaction(m.Kube.Tracker())(list)
+	if nodes, ok := object.(*corev1.NodeList); ok && err == nil {
+		for i := range nodes.Items {
+			for c := range nodes.Items[i].Status.Conditions {
+				if condition := &nodes.Items[i].Status.Conditions[c]; condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+					condition.LastHeartbeatTime = metav1.NewTime(m.clock.Now())
+				}
+			}
+		}
+	}
+	return true, object, err
 }
 
 // lock takes an update only at the version that was read.

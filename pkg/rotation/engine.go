@@ -21,6 +21,8 @@ type Observation struct {
 	Unread bool
 	// Counters asks for what every proxy has counted of its upstreams.
 	Counters bool
+	// Nodes asks for nodes and when their kubelets were last heard of.
+	Nodes bool
 	// Settled gives the reading that is already good enough for a pod, by UID, so
 	// that it need not be read again.
 	Settled map[string]*proxy.Loaded

@@ -89,7 +89,7 @@ func (b *bench) collector() *mesh.Collector {
 }
 
 func (b *bench) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snapshot, error) {
-	s, err := b.collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Unread: o.Unread, Counters: o.Counters, Known: o.Settled})
+	s, err := b.collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Unread: o.Unread, Counters: o.Counters, Nodes: o.Nodes, Known: o.Settled})
 	if err != nil {
 		return nil, err
 	}

@@ -136,12 +136,16 @@ func (j *judgement) unknown(kind, object, why string) {
 }
 
 // gaps closes the gate on every part that could not be read and that the
-// expectation needs. A node's heartbeat, and who owns a pod, it does not need.
+// expectation needs. Who owns a pod it does not need.
 func (j *judgement) gaps() {
 	for _, g := range j.s.Gaps {
 		switch g.Resource {
-		case "nodes", "leases", "replicasets", "jobs", "secrets", "services", "workloadentries":
+		case "leases", "replicasets", "jobs", "secrets", "services", "workloadentries":
 			continue // the plan has judged these
+		case "nodes":
+			if g.Verb != "" {
+				continue // nobody may see them: the plan has said so
+			}
 		}
 		j.unknown("reading", g.Part, g.Error)
 	}
@@ -293,6 +297,7 @@ func ignored(namespace string) bool {
 
 func (j *judgement) proxies() {
 	index := map[string]int{}
+	silent := j.silent()
 	for _, p := range j.s.Proxies {
 		i, ok := index[p.Namespace]
 		if !ok {
@@ -302,7 +307,11 @@ func (j *judgement) proxies() {
 		}
 		progress := &j.status.Namespaces[i]
 		progress.Proxies++
-		switch why, unknown := j.proxy(p); {
+		why, unknown := j.proxy(p)
+		if on, ok := silent[p.Ref()]; ok && (why == "" || unknown) {
+			why, unknown = strings.TrimSuffix(fmt.Sprintf("node %s: %s; %s", on.Node, on.Why, why), "; "), true
+		}
+		switch {
 		case unknown:
 			progress.Unreadable++
 			j.status.Proxies.add(false)

@@ -48,6 +48,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		if o.Proxies && !o.Counters {
 			o.Settled, partly = seen.known(r.Clock.Now(), poll)
 		}
+		o.Nodes = o.Proxies && (seen.none() || seen.silent)
 		s, err := r.Observer.Observe(ctx, o)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -27,6 +27,7 @@ type looks struct {
 	turn    int                      // whose turn it is to be asked
 	moved   bool                     // the last look showed that somebody has followed
 	whole   time.Time                // when all were asked
+	silent  bool                     // the last look at nodes showed kubelets that say nothing
 }
 
 // reading is what one proxy has loaded, by the UID of its pod.
@@ -64,6 +65,9 @@ func (l *looks) keep(s *mesh.Snapshot, status Status) {
 		if b.Kind == "proxy" {
 			blocked[b.Object] = true
 		}
+	}
+	if len(s.Nodes) > 0 {
+		l.silent = len(s.Unheard(silentAfter(s))) > 0
 	}
 	before := len(l.settled)
 	l.forget()

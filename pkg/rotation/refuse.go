@@ -79,6 +79,7 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 		p.refuse("multi-cluster", r.Kind+" "+strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), "another cluster may share this root, and would be cut off",
 			"rotate all clusters in step by hand; --single-cluster says that gateways and networks are this cluster's own")
 	}
+	p.warnNodes(s)
 	for _, g := range s.Gaps {
 		switch g.Resource {
 		case "nodes", "leases", "replicasets", "jobs":

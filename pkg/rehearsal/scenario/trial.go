@@ -63,7 +63,7 @@ func (t *Trial) Look(ctx context.Context) (*mesh.Snapshot, error) {
 
 // Observe is the engine's look.
 func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snapshot, error) {
-	s, err := t.Mesh.Collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Unread: o.Unread, Known: o.Settled})
+	s, err := t.Mesh.Collector().Read(ctx, mesh.Parts{Published: o.Proxies, Proxies: o.Proxies, Unread: o.Unread, Nodes: o.Nodes, Known: o.Settled})
 	if err != nil {
 		return nil, err
 	}
