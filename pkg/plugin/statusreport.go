@@ -307,7 +307,7 @@ func (r *statusReport) rows(wide bool) [][]string {
 	rows = append(rows, []string{"holder", r.holder()})
 	if j := r.Rotation; j != nil {
 		for _, g := range j.Gates {
-			rows = append(rows, []string{"gate " + string(g.Phase), fmt.Sprintf("opened %s: %s", stamp(g.At), counts(g.Proxies, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence))})
+			rows = append(rows, []string{"gate " + string(g.Phase), fmt.Sprintf("opened %s: %s", stamp(g.At), counts(g.Proxies, g.Listed, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence))})
 		}
 		for _, x := range j.Exceptions {
 			rows = append(rows, []string{"accepted", fmt.Sprintf("%s by %s at %s (%s): %s", x.Object, x.By, stamp(x.At), x.Why, x.Reason)})
@@ -329,7 +329,7 @@ func (r *statusReport) rows(wide bool) [][]string {
 		if g.Open() {
 			word = "open: "
 		}
-		rows = append(rows, []string{"gate now", word + counts(g.Proxies, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence)})
+		rows = append(rows, []string{"gate now", word + counts(g.Proxies, g.Listed, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence)})
 		for i, m := range r.Missing {
 			if i == shownMissing && !wide {
 				rows = append(rows, []string{"", fmt.Sprintf("and %d more (-o wide)", len(r.Missing)-i)})
@@ -389,9 +389,13 @@ func (r *statusReport) holder() string {
 	return r.Lease.String() + ": dead, anybody may go on"
 }
 
-func counts(proxies, replicas, configMaps, webhooks rotation.Count, evidence string) string {
-	return fmt.Sprintf("%d of %d proxies, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
-		proxies.Ready, proxies.Of, replicas.Ready, replicas.Of, cmp.Or(evidence, "no evidence"), configMaps.Ready, configMaps.Of, webhooks.Ready, webhooks.Of)
+func counts(proxies rotation.Count, listed bool, replicas, configMaps, webhooks rotation.Count, evidence string) string {
+	text := fmt.Sprintf("%d of %d proxies", proxies.Ready, proxies.Of)
+	if listed {
+		text = fmt.Sprintf("%d proxies listed and none asked", proxies.Of)
+	}
+	return fmt.Sprintf("%s, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
+		text, replicas.Ready, replicas.Of, cmp.Or(evidence, "no evidence"), configMaps.Ready, configMaps.Of, webhooks.Ready, webhooks.Of)
 }
 
 func (r *statusReport) names() []string {

@@ -24,9 +24,9 @@ var ErrCut = errors.New("the connection is cut")
 
 // faults may be asked with any lock held.
 type faults struct {
-	mu  sync.Mutex
-	all []*Fault
-	cut bool
+	mu    sync.Mutex
+	all   []*Fault
+	cut   bool
 	calls int
 	// kill is called at the call that it counts down to.
 	left int

@@ -72,6 +72,9 @@ type Status struct {
 	ConfigMaps Count      `json:"configMaps"`
 	Webhooks   Count      `json:"webhooks"`
 	Proxies    Count      `json:"proxies"`
+	// Listed is true where proxies were counted and nothing was asked of what they have
+	// loaded: they are no part of the proof.
+	Listed bool `json:"proxiesListedOnly,omitempty"`
 	// Evidence names what the verdict on the replicas rests on.
 	Evidence string `json:"evidence,omitempty"`
 	// Accepted are the blockers that the operator has accepted by name.
@@ -102,7 +105,7 @@ func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
 }
 
 func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki.Memo) Status {
-	j := judgement{e: e, s: s, memo: memo, status: Status{At: s.TakenAt},
+	j := judgement{e: e, s: s, memo: memo, status: Status{At: s.TakenAt, Listed: !e.asksProxies()},
 		roots: pki.NewSet(e.Roots...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()

@@ -109,6 +109,11 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning || onlyReadings(status)}
 		}
 		if o.Proxies && open.IsZero() && s != nil && !partly {
+			waits := pushable(s, status)
+			if waits < seen.waits {
+				replicasSince = r.Clock.Now() // they follow: nobody needs to be hurried
+			}
+			seen.waits = waits
 			acted, err := r.hurry(ctx, step, s, status, replicasSince)
 			if err != nil {
 				return err
@@ -190,6 +195,8 @@ func out(status Status, expect Expectation) bool {
 
 // hurry does what a step may do for those that lag behind istiods that are all
 // proven: the same roots once more, or a restart of their workloads.
+// A push is for those whom it reaches, and only while nobody follows without it: it
+// has the whole mesh ask for certificates.
 func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Status, replicasSince time.Time) (bool, error) {
 	if r.held || !onlyProxies(status) {
 		return false, nil
@@ -200,20 +207,39 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 			return true, r.waves(ctx, step, behind)
 		}
 	}
-	if step.nudge != nil && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
+	if step.nudge != nil && pushable(s, status) > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
 		r.nudges++
 		return true, r.push(ctx, step)
 	}
 	return false, nil
 }
 
+// pushable is how many a gate waits for of those who follow a push.
+func pushable(s *mesh.Snapshot, status Status) int {
+	n, blocked := 0, status.blocked()
+	for _, p := range s.Proxies {
+		if p.Reach == mesh.ReachPush && blocked[p.Ref()] {
+			n++
+		}
+	}
+	return n
+}
+
+// blocked are the proxies that keep a gate closed, by name.
+func (s Status) blocked() map[string]bool {
+	blocked := map[string]bool{}
+	for _, b := range s.Blockers {
+		if b.Kind == "proxy" {
+			blocked[b.Object] = true
+		}
+	}
+	return blocked
+}
+
 // behind are the proxies that a step restarts: those that its gate waits for and
 // that no push reaches.
 func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
-	blocked := map[string]bool{}
-	for _, b := range status.Blockers {
-		blocked[b.Object] = b.Kind == "proxy"
-	}
+	blocked := status.blocked()
 	var behind []mesh.Proxy
 	for _, p := range m.Proxies {
 		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && p.Reach != mesh.ReachPush) {
@@ -257,14 +283,22 @@ func onlyReadings(s Status) bool {
 	return len(s.Blockers) > 0 && !slices.ContainsFunc(s.Blockers, func(b Blocker) bool { return b.Kind != "reading" })
 }
 
+// proxies says how many follow, or that none was asked.
+func (s Status) proxies() string {
+	if s.Listed {
+		return fmt.Sprintf("%d proxies listed and none asked", s.Proxies.Of)
+	}
+	return fmt.Sprintf("%d of %d proxies", s.Proxies.Ready, s.Proxies.Of)
+}
+
 func passed(s Status) string {
-	return fmt.Sprintf("%d of %d proxies, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
-		s.Proxies.Ready, s.Proxies.Of, s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
+	return fmt.Sprintf("%s, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
+		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
 }
 
 func closed(s Status) string {
-	text := fmt.Sprintf("%d of %d proxies, %d of %d istiods, %d of %d ConfigMaps, %d of %d webhooks",
-		s.Proxies.Ready, s.Proxies.Of, s.Replicas.Ready, s.Replicas.Of, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
+	text := fmt.Sprintf("%s, %d of %d istiods, %d of %d ConfigMaps, %d of %d webhooks",
+		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
 	if len(s.Blockers) > 0 {
 		text += "; " + s.Blockers[0].String()
 	}

@@ -81,6 +81,7 @@ type JournalGate struct {
 	ConfigMaps Count     `json:"configMaps"`
 	Webhooks   Count     `json:"webhooks"`
 	Proxies    Count     `json:"proxies"`
+	Listed     bool      `json:"proxiesListedOnly,omitempty"`
 	// Accepted is how many unknown objects it opened over.
 	Accepted int `json:"accepted,omitempty"`
 }
@@ -214,7 +215,7 @@ func (j *journal) note(e Event) {
 func (j *journal) passed(e Event) {
 	g := e.Gate
 	gate := JournalGate{Phase: e.Phase, Step: e.Step, At: e.Time, By: j.state.Holder, Evidence: clipped(g.Evidence),
-		Replicas: g.Replicas, ConfigMaps: g.ConfigMaps, Webhooks: g.Webhooks, Proxies: g.Proxies, Accepted: len(g.Accepted)}
+		Replicas: g.Replicas, ConfigMaps: g.ConfigMaps, Webhooks: g.Webhooks, Proxies: g.Proxies, Listed: g.Listed, Accepted: len(g.Accepted)}
 	j.state.opened(gate)
 	for _, b := range g.Accepted {
 		j.state.excepted(Exception{Object: clipped(b.Object), Why: clipped(b.Why), Reason: clipped(j.state.Accepted[b.Object]), By: j.state.Holder, At: e.Time, Phase: e.Phase})

@@ -26,6 +26,7 @@ type looks struct {
 	lagging []reading                // read, and not yet as expected; the Snapshot's order
 	turn    int                      // whose turn it is to be asked
 	moved   bool                     // the last look showed that somebody has followed
+	waits   int                      // how many of those who follow a push lag
 	whole   time.Time                // when all were asked
 	silent  bool                     // the last look at nodes showed kubelets that say nothing
 }
@@ -60,12 +61,7 @@ func (l *looks) known(now time.Time, pause time.Duration) (known map[string]*pro
 
 // keep remembers what a look has shown.
 func (l *looks) keep(s *mesh.Snapshot, status Status) {
-	blocked := map[string]bool{}
-	for _, b := range status.Blockers {
-		if b.Kind == "proxy" {
-			blocked[b.Object] = true
-		}
-	}
+	blocked := status.blocked()
 	if len(s.Nodes) > 0 {
 		l.silent = len(s.Unheard(silentAfter(s))) > 0
 	}

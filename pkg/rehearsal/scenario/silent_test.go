@@ -113,7 +113,9 @@ func TestSilentBySnapshot(t *testing.T) {
 			{"heard an hour ago", func() { s.Nodes[0].LastReady = s.TakenAt.Add(-time.Hour) }, false},
 			{"by a clock that is ahead", func() { s.ClockSkew = mesh.Duration(time.Hour) }, true},
 			{"not ready", func() { s.Nodes[0].Ready = false }, false},
-			{"nodes nobody may see", func() { s.Nodes, s.Gaps = nil, []mesh.Gap{{Part: "nodes", Resource: "nodes", Verb: "list", Error: "forbidden"}} }, true},
+			{"nodes nobody may see", func() {
+				s.Nodes, s.Gaps = nil, []mesh.Gap{{Part: "nodes", Resource: "nodes", Verb: "list", Error: "forbidden"}}
+			}, true},
 			{"nodes that were not answered", func() { s.Gaps[0].Verb, s.Gaps[0].Error = "", "connection refused" }, false},
 		} {
 			row.change()
