@@ -150,14 +150,14 @@ type run struct {
 	memo *pki.Memo
 	// nudges are those of the gate that is waited at.
 	nudges int
-	// waved are the steps whose workloads were restarted by this run.
-	waved map[string]bool
+	// waved are the rounds of restarts of this run, by step.
+	waved map[string]*rounds
 }
 
 // Run makes the plan so, from wherever the mesh stands. staged is what an earlier
 // run kept, or nil.
 func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
-	r := &run{Engine: e, plan: plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]bool{}}
+	r := &run{Engine: e, plan: plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
 	r.emit(Event{Kind: EventPlan, Plan: plan, Message: plan.Summary()})
 	err := r.all(ctx, staged)

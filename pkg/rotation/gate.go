@@ -201,10 +201,9 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 	if r.held || !onlyProxies(status) {
 		return false, nil
 	}
-	if step.Waves != "" && !r.waved[step.key()] {
-		if behind := step.behind(s, status); len(behind) > 0 {
-			r.waved[step.key()] = true
-			return true, r.waves(ctx, step, behind)
+	if step.Waves != "" {
+		if behind := step.behind(s, status); len(behind) > 0 && r.round(step).due(r.Clock.Now()) {
+			return r.waves(ctx, step, behind)
 		}
 	}
 	if step.nudge != nil && pushable(s, status) > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {

@@ -14,28 +14,33 @@ const wavePatience = 15 * time.Minute
 
 // waves restarts the workloads of the proxies that a step waits for, and no other.
 // Whatever may not be restarted is named and left to the gate, which stays closed
-// until it has followed by itself or somebody has restarted it.
-func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
+// until it has followed by itself or somebody has restarted it; what was in the way
+// may be gone by the next round. It reports whether any was restarted.
+func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) (bool, error) {
 	var inventory *restart.Inventory
 	err := r.insist(ctx, "workloads", func() (err error) {
 		inventory, err = restart.Read(ctx, r.Kube, behind)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("planning restarts: %w", err)
+		return false, fmt.Errorf("planning restarts: %w", err)
 	}
+	rounds := r.round(step)
+	defer func() { rounds.ended(r.Clock.Now()) }()
 	// A pod that was made after every istiod handed this step out has it.
 	since := r.journal.state.Published[step.key()]
 	plan := restart.NewPlan(behind, inventory, restart.Config{Since: since, AtOnce: r.AtOnce, Allow: r.AllowRestart})
-	for _, left := range plan.Left {
-		message := fmt.Sprintf("%s is not restarted: %s", left, left.Why)
-		if left.Remedy != "" {
-			message += "; " + left.Remedy
+	for _, t := range append(plan.Left, rounds.spent(plan)...) {
+		message := fmt.Sprintf("%s is not restarted: %s", t, t.Why)
+		if t.Remedy != "" {
+			message += "; " + t.Remedy
 		}
-		r.emit(Event{Kind: EventWarning, Object: left.String(), Message: message})
+		if rounds.news(t, message) {
+			r.emit(Event{Kind: EventWarning, Object: t.String(), Message: message})
+		}
 	}
 	if len(plan.Waves) == 0 {
-		return nil
+		return false, nil
 	}
 	runner := &restart.Runner{Kube: r.Kube, Clock: r.Clock, Since: since, FieldManager: fieldManager, Before: r.ours, Patience: wavePatience, Emit: func(p restart.Progress) {
 		if p.State == restart.Restarted {
@@ -44,9 +49,9 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) error {
 		r.emit(Event{Kind: EventWorkload, Object: p.Target.String(), Message: fmt.Sprintf("wave %d of %d: %s %s%s", p.Wave, p.Of, p.Target, p.State, detail(p.Detail))})
 	}}
 	if _, err := runner.Run(ctx, plan); err != nil {
-		return fmt.Errorf("restarting workloads: %w", err)
+		return true, fmt.Errorf("restarting workloads: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // ours reports, before a write, whether the Lease is still this run's.
