@@ -27,7 +27,7 @@ func perManaged(run func(*mesh.Snapshot, mesh.ManagedCA, mesh.ControlPlane) []Fi
 	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		for _, m := range s.ManagedCAs {
 			for _, plane := range s.ControlPlanes {
-				if plane.Namespace == m.Namespace {
+				if plane.Namespace == m.Namespace && m.Released == "" {
 					all = append(all, run(s, m, plane)...)
 				}
 			}
@@ -47,7 +47,7 @@ func managedRoot(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (a
 	if !m.RenewalTime.IsZero() {
 		when = "at its renewal, " + stamp(m.RenewalTime)
 	}
-	const hint = "do not let it renew: put the old root back behind the issuer, or cross-sign the new one, or hand the CA over to an Opaque Secret of its own first"
+	const hint = "put the old root back behind the issuer, or, before it renews: 'kubectl meshca cert-manager release', then 'kubectl meshca rotate' to the new root, then 'kubectl meshca cert-manager return'"
 	next := m.NextRoot()
 	switch {
 	case m.IssuerType == "selfSigned":
