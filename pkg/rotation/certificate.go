@@ -100,10 +100,10 @@ func (c Certificates) state(ctx context.Context, name string) (issuing, error) {
 	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
 	for _, entry := range all {
 		c, _ := entry.(map[string]any)
-		observed, _ := c["observedGeneration"].(int64)
+		observed, said := c["observedGeneration"].(int64)
 		switch {
 		case c["type"] == "Ready":
-			s.ready = c["status"] == "True" && observed == o.GetGeneration()
+			s.ready = c["status"] == "True" && (!said || observed == o.GetGeneration())
 		case c["type"] == "Issuing" && c["status"] == "True":
 			s.under = true
 		case c["type"] == "Issuing" && c["reason"] == "Failed":

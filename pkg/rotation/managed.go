@@ -52,6 +52,10 @@ type Managed struct {
 
 	ca   mesh.CASource
 	plan *Plan
+	// roots are what the mesh trusts. The Secret may hold others, which istiods have
+	// refused and would cut over to: then waits is true.
+	roots []*pki.Certificate
+	waits bool
 	// under is true where a renewal was begun before, which is waited for.
 	under bool
 }
@@ -85,7 +89,9 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 		p.refuse("ca-unreadable", object, orUnread(plane.CA.Error), "mend the Secret first: 'kubectl meshca ca lint' names the fault")
 		return m
 	}
-	m.Signer, m.Root = briefOf(plane.CA.Cert.Certs[0]), briefOf(plane.CA.Root.Certs[0])
+	m.roots = liveRoots(s, plane)
+	m.waits = !pki.NewSet(m.roots...).Equal(plane.CA.Root.Set())
+	m.Signer, m.Root = briefOf(plane.CA.Cert.Certs[0]), briefOf(m.roots[0])
 	p.refuseReleases(s)
 	if !plane.Settled {
 		p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
@@ -105,6 +111,20 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 		m.giveBack(s, plane, writes, released)
 	}
 	return m
+}
+
+// liveRoots are what the control plane's own namespace trusts, which istiods write
+// there as they have loaded it; what the Secret holds where that was not read.
+func liveRoots(s *mesh.Snapshot, plane mesh.ControlPlane) []*pki.Certificate {
+	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
+		return t.Bundle.Certs
+	}
+	for _, n := range s.Namespaces {
+		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
+			return n.Trust.Bundle.Certs
+		}
+	}
+	return plane.CA.Root.Certs
 }
 
 // certificates are those that write the CA Secret, and those that did before they were
@@ -163,14 +183,14 @@ func (m *Managed) judgeIssuer(c mesh.ManagedCA, accept map[string]string) {
 	case c.IssuerType == "selfSigned":
 		m.plan.refuse("issuer-self-signed", object, c.Issuer+" is selfSigned: each certificate is a root of its own, which istiod refuses, and cuts over to when it restarts", m.handover())
 	case next == nil && accepted:
-		m.plan.warn("next-root-accepted", object, "which root it brings is not known, and accepted: "+reason, "the Secret is looked at before anything is proven")
+		m.plan.warn("next-root-accepted", object, "which root it brings is not known, and accepted: "+reason, "'kubectl meshca backup' first: if it brings another root, 'kubectl meshca cert-manager release' and 'kubectl meshca restore' bring the old CA back")
 	case next == nil:
 		m.plan.refuse("next-root-unknown", object, "it is not known which root the next certificate brings: "+cmp.Or(c.Error, "an issuer of the type "+cmp.Or(c.IssuerType, "unknown")+" shows nothing beforehand"),
 			"ask whoever runs "+c.Issuer+" whether its root stays, then say --accept "+c.Namespace+"/"+c.Name+"=REASON")
-	case !slices.ContainsFunc(m.ca.Root.Certs, next.Equal):
+	case !slices.ContainsFunc(m.roots, next.Equal):
 		m.plan.refuse("root-changes", object, fmt.Sprintf("%s would bring the root %s (%s), and the mesh trusts %s (%s): istiod would refuse it, and cut over when it restarts", c.Issuer, next.Subject(), next.Fingerprint().Short(), m.Root.Subject, m.Root.Fingerprint.Short()), m.handover())
-	case len(m.ca.Root.Certs) > 1:
-		m.plan.refuse("bundle-shrinks", object, fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one", len(m.ca.Root.Certs)), "finish or roll back the rotation that added the others, or use 'kubectl meshca rotate' on the Secret")
+	case len(m.roots) > 1:
+		m.plan.refuse("bundle-shrinks", object, fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one", len(m.roots)), "finish or roll back the rotation that added the others, or use 'kubectl meshca rotate' on the Secret")
 	}
 	if !c.IssuerReady && (next != nil || c.IssuerType == "ca") {
 		m.plan.refuse("issuer-not-ready", object, c.Issuer+" is not ready: it would sign nothing", "'kubectl describe "+strings.ToLower(c.Issuer)+"' tells why")

@@ -29,7 +29,7 @@ var ErrOtherRoot = errors.New("cert-manager has written another root")
 func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificates) error {
 	r := &run{Engine: e, plan: m.plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]bool{}}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
-	r.vouching = m.ca.Root.Certs
+	r.vouching = slices.Concat(m.roots, m.ca.Root.Certs)
 	err := r.manage(ctx, m, certificates)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
@@ -66,10 +66,14 @@ func (r *run) manage(ctx context.Context, m *Managed, certificates Certificates)
 	return err
 }
 
-// whole requires that the mesh is, with the CA that stands in the Secret.
+// wholeWith requires that the mesh is whole: with the CA that stands in the Secret,
+// or, where istiods have refused that, with whatever signs under the roots of before.
 func (r *run) wholeWith(ctx context.Context, m *Managed) error {
 	step := Step{Phase: Prepare, Name: beginning, expect: Expectation{CSRProof: r.plan.config.CSRProof,
-		Roots: m.ca.Root.Certs, Trusted: m.ca.Root.Certs, Accepted: m.ca.Root.Certs, Signer: m.ca.Cert.Certs[0]}}
+		Roots: m.roots, Trusted: m.roots, Accepted: m.roots}}
+	if !m.waits {
+		step.expect.Signer = m.ca.Cert.Certs[0]
+	}
 	r.enter(step)
 	return r.gate(ctx, step)
 }
@@ -119,7 +123,7 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 	}
 	r.plan.NewSigner = briefOf(chain[0])
 	r.refresh(ctx)
-	roots := m.ca.Root.Certs
+	roots := m.roots
 	signer := Step{Phase: SignNew, Name: "signer", expect: Expectation{CSRProof: r.plan.config.CSRProof, Roots: roots, Signer: chain[0], Behind: without(chain, roots)}}
 	if err := r.gate(ctx, signer); err != nil {
 		return err
@@ -153,8 +157,8 @@ func (r *run) unchanged(ctx context.Context, m *Managed) error {
 }
 
 // issued waits until cert-manager has written the Secret, and returns what stands in
-// it: signer first. was is the certificate of before, nil where any will do once no
-// issue is under way.
+// it: signer first. was is the certificate of before, nil where any will do that
+// cert-manager calls ready for what it is now asked.
 func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates, was []byte) ([]*pki.Certificate, error) {
 	told := false
 	for {
@@ -173,9 +177,9 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 		bundle, parsed := pki.ParseBundle(secret.Data[corev1.TLSCertKey])
 		changed := parsed == nil && (was == nil || !bytes.HasPrefix(secret.Data[corev1.TLSCertKey], was))
 		switch {
-		case changed && !state.under:
+		case changed && !state.under && state.ready:
 			roots, err := pki.ParseBundle(secret.Data["ca.crt"])
-			if err != nil || !pki.NewSet(roots.Certs...).Equal(pki.NewSet(m.ca.Root.Certs...)) {
+			if err != nil || !pki.NewSet(roots.Certs...).Equal(pki.NewSet(m.roots...)) {
 				return nil, fmt.Errorf("%w: %s holds another ca.crt than %s", ErrOtherRoot, r.plan.object(), m.Root.Subject)
 			}
 			r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: "cert-manager has written " + bundle.Certs[0].Subject() + " " + bundle.Certs[0].Fingerprint().Short()})
