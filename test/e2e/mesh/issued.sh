@@ -3,7 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); export PATH=$STATE/bin:$PATH KUBECONFIG=$STATE/admin.kubeconfig; d=$STATE/ca/A
 "$here/ca.sh" "$d" A
-kubectl apply -f "$STATE/crds" >/dev/null; kubectl wait --for=condition=Established crd/certificates.cert-manager.io crd/clusterissuers.cert-manager.io --timeout=30s >/dev/null
+kubectl apply -f "$(realpath "$STATE/crds")" >/dev/null; kubectl wait --for=condition=Established crd/certificates.cert-manager.io crd/clusterissuers.cert-manager.io --timeout=30s >/dev/null
 kubectl create ns cert-manager; kubectl -n cert-manager create secret tls root-a --cert="$d/root-cert.pem" --key="$d/root-key.pem"
 # A namespace that is gone takes its Secrets along: a controller that has seen them starts anew.
 [ ! -e "$STATE/run/certmanager.pid" ] || kill "$(cat "$STATE/run/certmanager.pid")" 2>/dev/null || true
