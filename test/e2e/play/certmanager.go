@@ -75,6 +75,7 @@ var certManagerRows = []row{
 
 // behind puts another root behind the issuer.
 func (g *game) behind(name, dir string) {
+	g.kubectl("-n", "cert-manager", "delete", "secret", "root-"+name, "--ignore-not-found")
 	g.kubectl("-n", "cert-manager", "create", "secret", "tls", "root-"+name, "--cert="+dir+"/root-cert.pem", "--key="+dir+"/root-key.pem")
 	g.issuer("root-" + name)
 }
