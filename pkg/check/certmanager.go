@@ -18,6 +18,7 @@ func managedRules() []Rule {
 	return []Rule{
 		{ID: "cert-manager-root", Category: CA, About: "cert-manager's next renewal keeps the root", Needs: noPlane, Reads: reads, Run: perManaged(managedRoot)},
 		{ID: "cert-manager-policy", Category: CA, About: "cert-manager renews the CA early enough, and as a CA", Needs: noPlane, Reads: reads, Run: perManaged(managedPolicy)},
+		{ID: "cert-manager-hands", Category: CA, About: "the Certificate that wrote the CA still does", Needs: noPlane, Reads: reads, Run: managedReleased},
 		{ID: "cert-manager-reload", Category: CA, About: "istiod loads what cert-manager renews", Needs: noPlane, Reads: reads, Run: perManaged(managedReload)},
 	}
 }
@@ -27,7 +28,7 @@ func perManaged(run func(*mesh.Snapshot, mesh.ManagedCA, mesh.ControlPlane) []Fi
 	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		for _, m := range s.ManagedCAs {
 			for _, plane := range s.ControlPlanes {
-				if plane.Namespace == m.Namespace {
+				if plane.Namespace == m.Namespace && m.Released == "" {
 					all = append(all, run(s, m, plane)...)
 				}
 			}
@@ -41,26 +42,56 @@ func managedObject(m mesh.ManagedCA) string { return "certificate " + m.Namespac
 // managedRoot sees a change of the root before it happens: istiod takes no root
 // that does not contain the one before (istio-facts B2, H5.6), logs a warning, and
 // cuts over at its next restart.
-func managedRoot(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
+func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
 	object := managedObject(m)
 	when := "at its next renewal"
 	if !m.RenewalTime.IsZero() {
 		when = "at its renewal, " + stamp(m.RenewalTime)
 	}
-	const hint = "do not let it renew: put the old root back behind the issuer, or cross-sign the new one, or hand the CA over to an Opaque Secret of its own first"
+	const hint = "put the old root back behind the issuer, or, before it renews: 'kubectl meshca cert-manager release', then 'kubectl meshca rotate' to the new root, then 'kubectl meshca cert-manager return'"
 	next := m.NextRoot()
+	live := liveRoots(s, plane)
+	if written := plane.CA.Root.Certs; len(written) > 0 && len(live) > 0 && !pki.NewSet(live...).Contains(plane.CA.Root.Set()) {
+		all = append(all, Finding{ID: "cert-manager-root-waits", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("it has written the root %s (%s), and the mesh trusts %s (%s): istiods have refused it, and cut over when they restart", written[0].Subject(), written[0].Fingerprint().Short(), live[0].Subject(), live[0].Fingerprint().Short()),
+			Hint: "let no istiod restart; put the old root back behind " + m.Issuer + ", then 'kubectl meshca cert-manager renew' has it write an intermediate under it"})
+	}
 	switch {
 	case m.IssuerType == "selfSigned":
 		all = append(all, Finding{ID: "cert-manager-self-signed", Severity: pki.SeverityError, Object: object, Message: m.Issuer + " is selfSigned: every renewal is a new root, which istiod refuses until it restarts, and then cuts over (" + when + ")", Hint: "sign it by an issuer of the type ca whose own certificate outlives many renewals"})
 	case next == nil:
 		all = append(all, Finding{ID: "cert-manager-root-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it is not known which root the next renewal brings: " + cmp.Or(m.Error, "an issuer of the type "+cmp.Or(m.IssuerType, "unknown")+" shows nothing beforehand"), Hint: "ask whoever runs " + m.Issuer + " whether its root stays"})
-	case len(plane.CA.Root.Certs) == 0:
-	case !slices.ContainsFunc(plane.CA.Root.Certs, next.Equal):
-		all = append(all, Finding{ID: "cert-manager-root-changes", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("%s is below %s (%s), and the mesh trusts %s (%s): %s istiod gets a root that it refuses, and cuts over when it restarts", m.Issuer, next.Subject(), next.Fingerprint().Short(), plane.CA.Root.Certs[0].Subject(), plane.CA.Root.Certs[0].Fingerprint().Short(), when), Hint: hint})
-	case len(plane.CA.Root.Certs) > 1:
-		all = append(all, Finding{ID: "cert-manager-bundle-shrinks", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one: %s the others are gone", len(plane.CA.Root.Certs), when), Hint: hint})
+	case len(live) == 0:
+	case !slices.ContainsFunc(live, next.Equal):
+		all = append(all, Finding{ID: "cert-manager-root-changes", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("%s is below %s (%s), and the mesh trusts %s (%s): %s istiod gets a root that it refuses, and cuts over when it restarts", m.Issuer, next.Subject(), next.Fingerprint().Short(), live[0].Subject(), live[0].Fingerprint().Short(), when), Hint: hint})
+	case len(live) > 1:
+		all = append(all, Finding{ID: "cert-manager-bundle-shrinks", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one: %s the others are gone", len(live), when), Hint: hint})
 	}
 	return all
+}
+
+// liveRoots are what the control plane's own namespace trusts, as istiods have loaded
+// it; what the Secret holds where that was not read.
+func liveRoots(s *mesh.Snapshot, plane mesh.ControlPlane) []*pki.Certificate {
+	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
+		return t.Bundle.Certs
+	}
+	for _, n := range s.Namespaces {
+		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
+			return n.Trust.Bundle.Certs
+		}
+	}
+	return plane.CA.Root.Certs
+}
+
+// managedReleased: a CA that nobody renews any more.
+func managedReleased(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	for _, m := range s.ManagedCAs {
+		if m.Released != "" {
+			all = append(all, Finding{ID: "cert-manager-released", Severity: pki.SeverityWarning, Object: managedObject(m), Message: fmt.Sprintf("it is released from %s and writes %s: nobody renews the CA of the mesh", m.Released, m.Secret),
+				Hint: "when the rotation is done and retired: 'kubectl meshca cert-manager return'"})
+		}
+	}
+	return all, len(s.ControlPlanes)
 }
 
 // managedPolicy holds the lives of Certificate, issuer and leaves against each other.

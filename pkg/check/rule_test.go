@@ -151,6 +151,11 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"S12 issuer signs itself", func(w *world) { w.managed().IssuerType = "selfSigned" }, "cert-manager-root", "cert-manager-self-signed", isError, "every renewal"},
 		{"S12 issuer that shows nothing", func(w *world) { m := w.managed(); m.IssuerType, m.IssuerChain = "vault", nil }, "cert-manager-root", "cert-manager-root-unknown", isWarning, "vault"},
 		{"S12 two roots and cert-manager", func(w *world) { w.managed(); w.everywhere(w.root.Cert, w.other.Cert) }, "cert-manager-root", "cert-manager-bundle-shrinks", isError, "2 roots"},
+		{"S12 another root is written already", func(w *world) {
+			w.managed()
+			w.plane().CA.Root = pki.NewBundle(w.other.Cert)
+		}, "cert-manager-root", "cert-manager-root-waits", isError, "have refused it"},
+		{"S12 released", func(w *world) { m := w.managed(); m.Released, m.Secret = m.Secret, "cacerts-released" }, "cert-manager-hands", "cert-manager-released", isWarning, "nobody renews"},
 		{"S16 no CA", func(w *world) { w.managed().IsCA = false }, "cert-manager-policy", "cert-manager-no-ca", isError, ""},
 		{"S16 not ready", func(w *world) { m := w.managed(); m.Ready, m.Why = false, "no issuer" }, "cert-manager-policy", "cert-manager-not-ready", isWarning, "no issuer"},
 		{"S16 renews late", func(w *world) { w.managed().RenewBefore = mesh.Duration(23 * time.Hour) }, "cert-manager-policy", "cert-manager-renews-late", isError, "23h"},

@@ -24,6 +24,11 @@ const (
 	certManagerLife = 90 * 24 * time.Hour
 )
 
+// ReleasedFrom on a Certificate names the Secret that it wrote before it was
+// released: the mesh's CA is another's hands now, and the Certificate writes to a
+// Secret of its own until it is returned.
+const ReleasedFrom = "meshca.io/released-from"
+
 // ManagedCA is a cert-manager Certificate that writes a control plane's CA Secret,
 // with the issuer behind it.
 type ManagedCA struct {
@@ -47,6 +52,12 @@ type ManagedCA struct {
 	// IssuerChain is what a ca issuer signs with and what stands above it; the last is
 	// what its next certificate brings as ca.crt. Empty where it cannot be known.
 	IssuerChain []*pki.Certificate `json:"issuerChain,omitempty"`
+	// Released is the Secret that it wrote before it was released, "" where it was not:
+	// then Secret is none that an istiod reads.
+	Released string `json:"released,omitempty"`
+	// Owners name the controllers that would put back what somebody else changes of the
+	// Certificate itself.
+	Owners []string `json:"owners,omitempty"`
 	// Error says why issuer or chain could not be read.
 	Error string `json:"error,omitempty"`
 }
@@ -82,6 +93,10 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 		}
 		for i := range found {
 			name, _, _ := unstructured.NestedString(found[i].Object, "spec", "secretName")
+			released := found[i].GetAnnotations()[ReleasedFrom]
+			if released != "" && released != name {
+				name = released
+			}
 			if name != pluggedSecret && !slices.ContainsFunc(g.s.ControlPlanes, func(p ControlPlane) bool { return p.Namespace == namespace && p.CA.Secret == name && name != "" }) {
 				continue
 			}
@@ -95,6 +110,10 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 func managedOf(o *unstructured.Unstructured) ManagedCA {
 	text := func(path ...string) string { s, _, _ := unstructured.NestedString(o.Object, path...); return s }
 	m := ManagedCA{Namespace: o.GetNamespace(), Name: o.GetName(), Secret: text("spec", "secretName"), Duration: Duration(certManagerLife)}
+	if from := o.GetAnnotations()[ReleasedFrom]; from != m.Secret {
+		m.Released = from
+	}
+	m.Owners = slices.DeleteFunc(ownersOf(o), func(owner string) bool { return owner == "cert-manager" })
 	m.IsCA, _, _ = unstructured.NestedBool(o.Object, "spec", "isCA")
 	if d, err := time.ParseDuration(text("spec", "duration")); err == nil && d > 0 {
 		m.Duration = Duration(d)

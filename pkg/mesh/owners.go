@@ -5,25 +5,25 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // ownersOf names the controllers that would put back what somebody else writes:
 // by owner references, by the marks that each of them leaves in labels and
 // annotations, and by who has written a field.
-func ownersOf(secret *corev1.Secret) []string {
+func ownersOf(object metav1.Object) []string {
 	found := map[string]bool{}
-	for _, o := range secret.OwnerReferences {
+	for _, o := range object.GetOwnerReferences() {
 		found[o.Kind+" "+o.Name] = true
 	}
-	for _, in := range []map[string]string{secret.Labels, secret.Annotations} {
+	for _, in := range []map[string]string{object.GetLabels(), object.GetAnnotations()} {
 		for key := range in {
 			if owner := ownerByMark(key); owner != "" {
 				found[owner] = true
 			}
 		}
 	}
-	for _, f := range secret.ManagedFields {
+	for _, f := range object.GetManagedFields() {
 		if owner := ownerByManager(strings.ToLower(f.Manager)); owner != "" {
 			found[owner] = true
 		}

@@ -98,7 +98,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
 		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newRehearseCommand(cluster, streams), newDemoCommand(streams), newVersionCommand(streams),
-		newWizardCommand(cluster, streams),
+		newWizardCommand(cluster, streams), newCertManagerCommand(cluster, streams),
 		newCompletionCommand(streams), newRBACCommand(streams), newRollbackCommand(cluster, streams),
 	)
 	cluster.completeLive(root)

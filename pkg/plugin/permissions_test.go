@@ -175,7 +175,7 @@ func operate(t *testing.T, allowed []permission, strategy rotation.Strategy) (s 
 // have these kinds, and a strategy that restarts workloads ask.
 func unrehearsed(n permission, verb string) bool {
 	return slices.Contains([]string{"security.istio.io", "authentication.istio.io", "cert-manager.io", "policy"}, n.group) || n.resource == "destinationrules" ||
-		n.resource == "pods/eviction" || n.purpose == forRotate && n.scope == everywhere || n.resource == "events" || n.resource == "secrets" && verb == "update" && slices.Contains(n.names, "istio-ca-secret")
+		n.resource == "pods/eviction" || n.resource == "pods/log" || slices.Contains(n.names, "cacerts-released") || n.purpose == forRotate && n.scope == everywhere || n.resource == "events" || n.resource == "secrets" && verb == "update" && slices.Contains(n.names, "istio-ca-secret")
 }
 
 // What the commands ask is what the table allows, and no more is in the table.

@@ -217,6 +217,9 @@ func (m *Mesh) meshed() []string {
 func listKinds() map[schema.GroupVersionResource]string {
 	return map[schema.GroupVersionResource]string{
 		{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}: "WorkloadEntryList",
+		certManagerKind("certificates"):                                            "CertificateList",
+		certManagerKind("issuers"):                                                 "IssuerList",
+		certManagerKind("clusterissuers"):                                          "ClusterIssuerList",
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	EventAccepted   EventKind = "accepted" // the operator takes something unknown upon himself
 	EventWorkload   EventKind = "workload" // workloads are restarted
 	EventFailed     EventKind = "failed"   // it ended before
+	EventEvidence   EventKind = "evidence" // a line of istiod's log, beside the proof
 )
 
 // Event is one thing that happened, for printers and the wizard. It carries no
@@ -45,6 +46,8 @@ type Event struct {
 	Gate    *Status  `json:"gate,omitempty"`
 	Plan    *Plan    `json:"plan,omitempty"`
 	Figures *Figures `json:"figures,omitempty"`
+	// Managed is set for plan, where cert-manager writes the CA.
+	Managed *Managed `json:"managed,omitempty"`
 	// Traffic is set for passed, where counters were read.
 	Traffic *traffic.Verdict `json:"traffic,omitempty"`
 }

@@ -44,7 +44,9 @@ func (p *Plan) refuseSource(ca mesh.CASource) {
 	if ca.Immutable {
 		p.refuse("immutable-secret", object, "it is immutable", "its owner must replace it with one that can be changed, in a moment when no istiod starts")
 	}
-	if len(ca.Owners) > 0 {
+	if byCertManager(ca.Owners) {
+		p.refuse("owned-secret", object, "cert-manager writes it, and would put its own CA back", "an intermediate under the same root: 'kubectl meshca cert-manager renew'; another root: 'kubectl meshca cert-manager release', this command, 'kubectl meshca cert-manager return'")
+	} else if len(ca.Owners) > 0 {
 		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, or take the Secret out of its hands first")
 	}
 	if ca.HasCRL {
@@ -166,4 +168,14 @@ func (p *Plan) refuseBack(s *mesh.Snapshot) {
 	if end := p.oldRoot.X509.NotAfter; !s.TakenAt.Before(end) {
 		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+end.UTC().Format(time.RFC3339)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
 	}
+}
+
+// byCertManager reports whether cert-manager alone writes a Secret.
+func byCertManager(owners []string) bool {
+	for _, o := range owners {
+		if o != "cert-manager" && !strings.HasPrefix(o, "Certificate ") {
+			return false
+		}
+	}
+	return len(owners) > 0
 }

@@ -15,6 +15,7 @@ type mesh struct {
 	name, about string
 	helm        []string
 	selfSigned  bool
+	issued      bool // cert-manager writes cacerts
 	empty       bool
 }
 
@@ -29,7 +30,7 @@ var (
 			"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false", "--set", "meshConfig.defaultConfig.proxyMetadata.SECRET_TTL=2m"}}
 	none = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, cold, selfSigned, none}
+	meshes = []*mesh{hot, renewing, cold, selfSigned, issued, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -58,6 +59,9 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		c.Stdout, c.Stderr = log, log
 		if m.selfSigned {
 			c.Env = append(os.Environ(), "SELFSIGNED=1")
+		}
+		if m.issued {
+			c.Env = append(os.Environ(), "ISSUED=1")
 		}
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("mesh/%s: %w (log/mesh.log)", name, err)

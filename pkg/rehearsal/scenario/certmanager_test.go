@@ -1,0 +1,258 @@
+package scenario_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// managedBench is a cold mesh whose cacerts cert-manager writes.
+func managedBench(t *testing.T, more ...func(*bench, *rehearsal.Spec)) (*bench, *rehearsal.CertManager) {
+	t.Helper()
+	b := newBench(t, both(append([]func(*bench, *rehearsal.Spec){cold, tlsLayout}, more...)...))
+	c, err := b.mesh.Manage(b.oldRoot)
+	b.must(err)
+	return b, c
+}
+
+// present watches that cacerts is the same object, of the same type, at every moment.
+func (b *bench) present() {
+	b.t.Helper()
+	s, err := b.mesh.Kube.CoreV1().Secrets("istio-system").Get(b.ctx, "cacerts", metav1.GetOptions{})
+	b.must(err)
+	if s.UID != "cacerts" || s.Type != "kubernetes.io/tls" || len(s.Data["tls.key"]) == 0 {
+		b.t.Errorf("cacerts is not what it was: %s %s", s.UID, s.Type)
+	}
+}
+
+func (b *bench) manage(act rotation.Act) scenario.ManagedOutcome {
+	b.t.Helper()
+	out := b.trial.Manage(b.ctx, act)
+	if failed := b.failed(); len(failed) > 0 {
+		b.t.Errorf("%s: %v", act, failed[0])
+	}
+	b.present()
+	return out
+}
+
+func refusedBy(m *rotation.Managed, id string) bool {
+	return slices.ContainsFunc(m.Refusals, func(r rotation.Refusal) bool { return r.ID == id && r.Hint != "" })
+}
+
+// Another intermediate on demand, proven on every istiod and proxy, and nothing that
+// breaks later.
+func TestS16_RenewBehindCertManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		out := b.manage(rotation.Renew)
+		if out.Err != nil || c.Issued != 1 || out.Events[len(out.Events)-1].Kind != rotation.EventDone {
+			t.Fatalf("%d issued: %v", c.Issued, out.Err)
+		}
+		s, err := b.trial.Look(b.ctx)
+		b.must(err)
+		signer := s.ControlPlanes[0].CA.Cert.Certs[0]
+		for _, r := range s.ControlPlanes[0].Replicas {
+			if !r.Signed.Chain[0].SignedBy(signer) {
+				t.Errorf("%s signs with another", r.Pod)
+			}
+		}
+		for _, p := range s.Proxies {
+			if i := p.Loaded.Identities[0]; !i.Chain[0].SignedBy(signer) {
+				t.Errorf("%s has a leaf of another", p.Ref())
+			}
+		}
+		b.later()
+		if len(b.failed()) > 0 {
+			t.Errorf("later: %v", b.failed()[0])
+		}
+	})
+}
+
+// What would not end well is refused before anything is changed, each with its hint.
+func TestS12_RefusedBehindCertManager(t *testing.T) {
+	for _, row := range []struct {
+		name, refused string
+		act           rotation.Act
+		finds         string
+		spec          func(*bench, *rehearsal.Spec)
+		spoil         func(*bench, *rehearsal.CertManager)
+	}{
+		{name: "another root behind the issuer", act: rotation.Renew, refused: "root-changes", finds: "cert-manager-root-changes", spoil: func(b *bench, c *rehearsal.CertManager) { b.must(c.Behind(b.newRoot)) }},
+		{name: "an istiod that loads nothing", act: rotation.Renew, refused: "not-loaded", finds: "cert-manager-not-loaded", spec: env("AUTO_RELOAD_PLUGIN_CERTS", "false")},
+		{name: "returned without a release", act: rotation.Return, refused: "root-changes", spoil: func(b *bench, c *rehearsal.CertManager) { b.must(c.Behind(b.newRoot)) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				spec := func(*bench, *rehearsal.Spec) {}
+				if row.spec != nil {
+					spec = both(row.spec, func(_ *bench, s *rehearsal.Spec) { s.Release = "1.17.0" })
+				}
+				b, c := managedBench(t, spec)
+				if row.spoil != nil {
+					row.spoil(b, c)
+				}
+				out := b.manage(row.act)
+				if !errors.Is(out.Err, rotation.ErrRefused) || !refusedBy(out.Managed, row.refused) || c.Issued != 0 {
+					t.Errorf("%d issued, refused %v: %v", c.Issued, out.Managed.Refusals, out.Err)
+				}
+				if row.finds != "" && !slices.ContainsFunc(out.Check.Findings, func(f finding) bool { return f.ID == row.finds }) {
+					t.Errorf("check does not find %s", row.finds)
+				}
+			})
+		})
+	}
+}
+
+// cert-manager that has written another root already: istiods have refused it, and the
+// next restart would cut over. With the old root back behind the issuer a renewal
+// brings the Secret to a state that is safe to load.
+func TestS12_RootThatWaitsBehindCertManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		b.must(c.Behind(b.newRoot))
+		c.Renew()
+		time.Sleep(time.Minute)
+		out := b.manage(rotation.Renew)
+		if !refusedBy(out.Managed, "root-changes") || !slices.ContainsFunc(out.Check.Findings, func(f finding) bool { return f.ID == "cert-manager-root-waits" && f.Hint != "" }) {
+			t.Errorf("not seen: %v, %v", out.Managed.Refusals, out.Check.Findings)
+		}
+		b.must(c.Behind(b.oldRoot))
+		if out = b.manage(rotation.Renew); out.Err != nil {
+			t.Fatalf("not mended: %v", out.Err)
+		}
+		b.later()
+		if len(b.failed()) > 0 {
+			t.Errorf("later: %v", b.failed()[0])
+		}
+	})
+}
+
+// The same, where nobody helps: it does go wrong, so that the row above shows something.
+func TestS12_RootThatWaitsCutsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		b.must(c.Behind(b.newRoot))
+		c.Renew()
+		b.later()
+		if len(b.failed()) == 0 {
+			t.Error("a root that istiod refuses does no harm here")
+		}
+	})
+}
+
+// A controller that does nothing, or fails: an end in time that says so, and a mesh as
+// it was; the same command goes on later.
+func TestS16_CertManagerThatDoesNotIssue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		c.Stop()
+		b.trial.Timeout = time.Minute
+		var gate *rotation.GateError
+		if out := b.manage(rotation.Renew); !errors.As(out.Err, &gate) || !gate.TimedOut {
+			t.Errorf("down: %v", out.Err)
+		}
+		b.trial.Timeout = 0
+		c.Start()
+		if out := b.manage(rotation.Renew); out.Err != nil || c.Issued != 1 {
+			t.Errorf("%d issued: %v", c.Issued, out.Err)
+		}
+		c.Fail("the issuer refused")
+		if out := b.manage(rotation.Renew); !errors.Is(out.Err, rotation.ErrNotIssued) {
+			t.Errorf("fails: %v", out.Err)
+		}
+	})
+}
+
+// Another root behind cert-manager: released, replaced, returned. Nothing breaks, and
+// cacerts is there throughout.
+func TestS12_AnotherRootBehindCertManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		if out := b.trial.Run(b.ctx); !slices.ContainsFunc(out.Plan.Refusals, func(r rotation.Refusal) bool { return r.ID == "owned-secret" }) {
+			t.Errorf("rotated under cert-manager's hands: %v", out.Err)
+		}
+		if out := b.manage(rotation.Release); out.Err != nil {
+			t.Fatal(out.Err)
+		}
+		s, err := b.trial.Look(b.ctx)
+		b.must(err)
+		if len(s.ControlPlanes[0].CA.Owners) > 0 || s.ManagedCAs[0].Secret == "cacerts" || s.ManagedCAs[0].Released != "cacerts" {
+			t.Errorf("not released: %v, %+v", s.ControlPlanes[0].CA.Owners, s.ManagedCAs[0])
+		}
+		b.must(c.Behind(b.newRoot)) // whoever is early does no harm now
+		c.Renew()
+		out := b.trial.Run(b.ctx)
+		if out.Err != nil || !out.Proof.Open() {
+			t.Fatalf("rotated: %v", out.Err)
+		}
+		b.present()
+		if out := b.manage(rotation.Return); !refusedBy(out.Managed, "rotation-open") {
+			t.Errorf("returned while the rotation may go back: %v", out.Err)
+		}
+		b.must(rotation.Retire(b.ctx, b.mesh.Kube, "istio-system", out.Plan.ID))
+		if out := b.manage(rotation.Return); out.Err != nil {
+			t.Fatal(out.Err)
+		}
+		if s, err = b.trial.Look(b.ctx); err != nil || s.ManagedCAs[0].Secret != "cacerts" || s.ManagedCAs[0].Released != "" || !s.ControlPlanes[0].CA.Root.Certs[0].Equal(b.newRoot.Cert) || s.ControlPlanes[0].CA.Cert.Certs[0].Equal(b.new.Cert) {
+			t.Errorf("not returned: %+v", s.ManagedCAs[0])
+		}
+		b.later()
+		if len(b.failed()) > 0 {
+			t.Errorf("later: %v", b.failed()[0])
+		}
+	})
+}
+
+// Killed at any call of a release or return, the same command goes on; cacerts is
+// there, and nothing breaks.
+func TestS12_KilledBehindCertManager(t *testing.T) {
+	for n := 1; n < 400; n += 57 {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := managedBench(t)
+				for _, act := range []rotation.Act{rotation.Release, rotation.Return, rotation.Renew} {
+					ctx, cancel := context.WithCancel(b.ctx)
+					b.mesh.Kill(n, cancel)
+					out := b.trial.Manage(ctx, act)
+					cancel()
+					b.mesh.Mend()
+					if out.Err != nil {
+						time.Sleep(2 * time.Minute) // its lease runs out
+						if out = b.manage(act); out.Err != nil {
+							t.Fatalf("%s does not go on: %v", act, out.Err)
+						}
+					}
+					b.present()
+				}
+				b.later()
+				if len(b.failed()) > 0 {
+					t.Errorf("later: %v", b.failed()[0])
+				}
+			})
+		})
+	}
+}
+
+// A Certificate that somebody else has changed meanwhile is not written over, and a
+// refusal of the API server is one of the command.
+func TestS16_ConflictBehindCertManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		b.mesh.Inject(rehearsal.Fault{Verb: "update", Resource: "certificates", Err: apierrors.NewForbidden(schema.GroupResource{Resource: "certificates"}, "cacerts", errors.New("no"))})
+		if out := b.manage(rotation.Renew); !apierrors.IsForbidden(out.Err) || c.Issued != 0 {
+			t.Errorf("%d issued: %v", c.Issued, out.Err)
+		}
+	})
+}
