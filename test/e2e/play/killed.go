@@ -43,7 +43,7 @@ func (g *game) killedAndResumed(times int, span time.Duration, more ...string) s
 			back = !back
 			line[0] = way(back)
 		} else {
-			kills = append(kills, fmt.Sprintf("%s +%.1f s %s", way(back), after.Seconds(), g.journaled()))
+			kills = append(kills, fmt.Sprintf("%s +%.1f s in %s/%s behind %s, journal %s", way(back), after.Seconds(), p.last().Phase, p.last().Step, p.last().Kind, g.journaled()))
 			dead := g.heldBy()
 			g.require(dead != "" && strings.HasSuffix(dead, "/"+itoa(p.pid())), "the Lease is not the dead process's:", dead)
 			if len(kills) == times/2 {

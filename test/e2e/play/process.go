@@ -52,6 +52,25 @@ func (g *game) start(args ...string) *process {
 
 func (p *process) pid() int { return p.c.Process.Pid }
 
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// last is what it told last.
+func (p *process) last() (e event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.events); n > 0 {
+		e = p.events[n-1]
+	}
+	return e
+}
+
 func (p *process) told(is func(event) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
