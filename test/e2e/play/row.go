@@ -15,6 +15,7 @@ type row struct {
 	name, about string
 	mesh        *mesh
 	smoke       bool          // what every change must pass
+	long        bool          // another of its kind is in "full", which is to take an hour
 	changes     bool          // the mesh is another one afterwards
 	needs       []string      // the product's commands; a binary that has not got them yet cannot play the row
 	limit       time.Duration // 0 is two minutes
