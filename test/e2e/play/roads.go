@@ -36,6 +36,23 @@ var roadRows = []row{
 		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
 		return fmt.Sprintf("%s, engine %s s, %s pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), figure(o, "workloadRestarts"))
 	}},
+	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+		var allow []string
+		for _, ns := range namespaces {
+			g.offPush(ns)
+			allow = append(allow, "--allow-restart", ns+"/server", "--allow-restart", ns+"/client")
+		}
+		b := g.ca("B")
+		t := startTally()
+		o := g.meshca(g.rotate(b, append(allow, "--strategy", "bundle-by-restart", "--reason", "compromised", "--trust-file-wait", "0", "--timeout", "13m", "-o", "json")...)...)
+		s := t.end()
+		g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
+		g.whole(s)
+		g.holds(b, true)
+		n := 3 * 2 * len(namespaces) // trust-new, sign-new and distrust-old, of two workloads each
+		g.require(figure(o, "workloadRestarts") == itoa(n), figure(o, "workloadRestarts"), "pods replaced, not", itoa(n))
+		return fmt.Sprintf("%s, engine %s s, %d pods replaced: three times each", s, figure(o, "engineSeconds"), n)
+	}},
 	{name: "adopt-self-signed", about: "Istio's own root on default flags: moved to cacerts, cross-signed with its own key, replaced", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
 		b := g.ca("B")
 		before, t := g.pods(), startTally()
