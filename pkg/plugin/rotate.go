@@ -55,6 +55,7 @@ type rotateOptions struct {
 	trustFileWait    time.Duration
 	timeout          time.Duration
 	until            string
+	takeOver         string
 	accept           []string
 	noCSRProof       bool
 	singleCluster    bool
@@ -92,6 +93,7 @@ func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the plan's longest wait and 10m)")
 	flags.StringVar(&o.until, until, "", "stop after this phase")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
+	flags.StringVar(&o.takeOver, "take-over", "", "user@host/process that holds the lease and is known to be dead: do not wait until it runs out")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
 	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.Lookup("dry-run").NoOptDefVal = "client"
@@ -240,6 +242,7 @@ func (o *rotateOptions) engine(observer *observer, plan *rotation.Plan, clock ro
 	engine := &rotation.Engine{
 		Kube: observer.collector.Kube, Observer: observer, Clock: clock, Emit: audit.Then(emit), Holder: holder(), Accept: accept,
 		Until: rotation.Phase(o.until), Timeout: o.timeout, Soak: o.soak, Baseline: o.baseline, AtOnce: o.atOnce, AllowRestart: o.allowRestart, Back: o.back,
+		Dead: o.takeOver,
 	}
 	if o.timeout < 0 {
 		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute
@@ -352,6 +355,7 @@ func refusal(plan *rotation.Plan) error {
 // outcome gives an engine's end its exit code and hint.
 func outcome(err error) error {
 	var gate *rotation.GateError
+	var held *rotation.HeldError
 	switch {
 	case err == nil:
 		return nil
@@ -361,6 +365,8 @@ func outcome(err error) error {
 		return found(fmt.Errorf("refused, nothing was changed: %w", err), "mend what is named first; 'kubectl meshca verify' shows all of it")
 	case errors.Is(err, rotation.ErrAway):
 		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run 'kubectl meshca rotate' again when the API server answers: it goes on from here"}
+	case errors.As(err, &held):
+		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over '%s'", held.State.Holder.Identity()))
 	case errors.Is(err, rotation.ErrHeld):
 		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
 	case errors.Is(err, rotation.ErrStaged):

@@ -50,6 +50,9 @@ type Engine struct {
 	Emit func(Event)
 	// Holder names this run in Lease and journal: who, and on which machine.
 	Holder string
+	// Dead is the holder of a Lease that the operator knows to be dead, as the Lease has
+	// it: that one is not waited for. "" waits for everybody's.
+	Dead string
 	// Seal writes the sealed copy outside the cluster before anything is changed, and
 	// returns where to; nil where none was asked for.
 	Seal func(old map[string][]byte) (string, error)
@@ -186,7 +189,7 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now}
+	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now, dead: r.Dead}
 	if err := r.insist(ctx, r.lease.object(), func() error { return r.lease.acquire(ctx) }); err != nil {
 		return err
 	}

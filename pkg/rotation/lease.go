@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -27,6 +28,9 @@ type lease struct {
 	namespace string
 	holder    string
 	now       func() time.Time
+	// dead is a holder that somebody knows to be dead, "" for none: its Lease is taken
+	// before it runs out. Should it live, it ends at its next write, which renews first.
+	dead string
 }
 
 // acquire takes the Lease, or says who holds it, since when. One that was not
@@ -45,7 +49,7 @@ func (l *lease) acquire(ctx context.Context) error {
 	if err != nil {
 		return l.wrap("reading", err)
 	}
-	if state := stateOf(held, l.now()); state.Alive && state.Holder.Identity() != l.holder {
+	if state := stateOf(held, l.now()); state.Alive && !slices.Contains([]string{l.holder, l.dead}, state.Holder.Identity()) {
 		return &HeldError{Lease: l.namespace + "/" + leaseName, State: *state}
 	}
 	held.Spec = l.spec(&held.Spec)

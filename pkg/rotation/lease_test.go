@@ -63,6 +63,34 @@ func TestLeaseTakenOver(t *testing.T) {
 	})
 }
 
+// A Lease is taken before it runs out only from the one that is named as dead; should
+// that one live, its next renewal fails, and with it its next write.
+func TestLeaseOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, kube := context.Background(), fake.NewClientset()
+		first := &lease{kube: kube, namespace: "istio-system", holder: "ann@laptop/41", now: time.Now}
+		second := &lease{kube: kube, namespace: "istio-system", holder: "bob@desk/7", now: time.Now}
+		if err := first.acquire(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for _, dead := range []string{"", "ann@laptop/4", "ann@laptop/411", "ann on laptop (process 41)", "bob@desk/7"} {
+			if second.dead = dead; !errors.Is(second.acquire(ctx), ErrHeld) {
+				t.Errorf("taken from a living holder that was not named: %q", dead)
+			}
+		}
+		if err := first.renew(ctx); err != nil {
+			t.Fatal(err)
+		}
+		second.dead = "ann@laptop/41"
+		if err := second.acquire(ctx); err != nil {
+			t.Fatalf("not taken from the one that was named: %v", err)
+		}
+		if err := first.renew(ctx); !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "bob on desk") {
+			t.Errorf("the one that was named goes on: %v", err)
+		}
+	})
+}
+
 // A holder's name reads back as what was written, whoever wrote it.
 func TestParseHolder(t *testing.T) {
 	for text, want := range map[string]Holder{

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# inside.sh smoke|full|row|up|shell [ARG...]: what run.sh runs as the first process of the namespaces. It stays a shell: someone must reap.
+# inside.sh smoke|full|all|row|up|shell [ARG...]: what run.sh runs as the first process of the namespaces. It stays a shell: someone must reap.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); export PATH=$STATE/bin:$PATH KUBECONFIG=$STATE/admin.kubeconfig E2E=$here
 mount --make-rprivate /

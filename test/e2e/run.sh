@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh smoke | full | row NAME... | bench | rows | up [MESH] | shell [MESH]
-#   smoke  the rows that every change must pass        full   every row        row NAME...  these rows
+# run.sh smoke | full | all | row NAME... | bench | rows | up [MESH] | shell [MESH]
+#   smoke  the rows that every change must pass        full   an hour of rows        all  every row        row NAME...  these rows
 #   rows   lists them, and the meshes                  up     a mesh that stays, and how to enter it
 #   shell  a mesh, and bash in it until that ends (commands on standard input will do)
 # A real mesh (Kubernetes, istiod, Envoy) in network, mount, pid and cgroup namespaces of its own: it reaches nothing
@@ -8,7 +8,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 case ${1:-} in
-smoke | full | row | bench | up | shell) ;;
+smoke | full | all | row | bench | up | shell) ;;
 rows) cd "$here/play" && exec go run . rows ;;
 *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac

@@ -26,9 +26,21 @@ func (g *game) podsOf(ns, label string) []pod {
 	return all
 }
 
-// freeze stops a pod's process until thaw: it answers nothing, and nothing tells why. Only processes of this pid namespace are seen.
+// freeze stops a pod's process until thaw: it answers nothing, and nothing tells why.
 func (g *game) freeze(p pod, command string) (thaw func()) {
-	var pids []int
+	pids := g.processesOf(p, command)
+	for _, pid := range pids {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return func() {
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGCONT)
+		}
+	}
+}
+
+// processesOf are a pod's by name. Only those of this pid namespace are seen.
+func (g *game) processesOf(p pod, command string) (pids []int) {
 	status, _ := filepath.Glob("/proc/[0-9]*/comm")
 	for _, f := range status {
 		comm, _ := os.ReadFile(f)
@@ -41,14 +53,7 @@ func (g *game) freeze(p pod, command string) (thaw func()) {
 		}
 	}
 	g.require(len(pids) > 0, "harness: no process", command, "of", p.String())
-	for _, pid := range pids {
-		syscall.Kill(pid, syscall.SIGSTOP)
-	}
-	return func() {
-		for _, pid := range pids {
-			syscall.Kill(pid, syscall.SIGCONT)
-		}
-	}
+	return pids
 }
 
 // holdFile keeps a pod's Secret volume as it is, as a kubelet does that lags behind: its tmpfs takes no more writes. For good: kubelet

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -43,47 +41,6 @@ var hotRows = []row{
 		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
 		return detail
 	}},
-}
-
-// Ended at any moment, another process goes on from what is true.
-var killedRows = []row{
-	{name: "hot-killed", about: "killed again and again, each time resumed by another process", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
-		b := g.ca("B")
-		before, t := g.pods(), startTally()
-		kills := 0
-		line := func(n int) []string {
-			if g.run("", "kubectl", "-n", "istio-system", "get", "secret", "meshca-staged").code == 0 {
-				return []string{"rotate", "--yes", "--trust-file-wait", "0"} // what was begun is known to the cluster
-			}
-			return g.swap(g.rotate(b, "--trust-file-wait", "0"), "--sealed-file", filepath.Join(g.dir, fmt.Sprintf("sealed-%d.age", n)))
-		}
-		for n, after := range []time.Duration{400, 900, 1500, 700, 2200} {
-			if g.killed(after*time.Millisecond, line(n)...) {
-				kills++
-			}
-		}
-		g.require(kills > 1, "harness: it was never killed under way")
-		o := g.meshca(line(9)...)
-		s := t.end()
-		g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
-		g.whole(s)
-		g.require(g.pods() == before, "workloads were restarted")
-		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
-		return fmt.Sprintf("killed %d times; %s", kills, s)
-	}},
-}
-
-// killed runs the product and kills it; it reports whether it was under way.
-func (g *game) killed(after time.Duration, args ...string) bool {
-	c := exec.CommandContext(g.ctx, "kubectl-meshca", args...)
-	c.Stdout, c.Stderr = g.log, g.log
-	g.require(c.Start() == nil, "harness: cannot start the product")
-	timer := time.AfterFunc(after, func() { _ = c.Process.Kill() })
-	defer timer.Stop()
-	_ = c.Wait()
-	// The dead run's lease is in the way for a minute; nobody waits for that here.
-	g.run("", "kubectl", "-n", "istio-system", "delete", "lease", "meshca-rotation", "--ignore-not-found")
-	return !c.ProcessState.Exited()
 }
 
 // rotatesWhole rotates to the CA in dir while the clients call: no request may fail and no pod may be replaced or restarted.

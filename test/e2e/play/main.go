@@ -16,7 +16,7 @@ func main() { os.Exit(play(os.Args[1:])) }
 
 func play(args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | row NAME... | bench | mesh NAME")
+		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | all | row NAME... | bench | mesh NAME")
 		return 64
 	}
 	if args[0] == "rows" {
@@ -46,6 +46,8 @@ func play(args []string) int {
 	case "bench":
 		return f.bench(ctx)
 	case "full":
+		return f.playAll(ctx, slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.long }))
+	case "all":
 		return f.playAll(ctx, rows)
 	case "row":
 		var some []row
@@ -69,8 +71,11 @@ func list() {
 	}
 	for _, r := range rows {
 		in := "full"
-		if r.smoke {
+		switch {
+		case r.smoke:
 			in = "smoke"
+		case r.long:
+			in = "all"
 		}
 		fmt.Printf("row   %-24s %-13s  %-5s  %s\n", r.name, r.mesh.name, in, r.about)
 	}

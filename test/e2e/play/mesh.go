@@ -17,6 +17,7 @@ type mesh struct {
 	selfSigned  bool
 	issued      bool // cert-manager writes cacerts
 	empty       bool
+	revision    string // a second control plane of this revision, for namespace c
 }
 
 var (
@@ -28,9 +29,13 @@ var (
 	selfSigned = &mesh{name: "self-signed", about: "Istio's default flags and its own root, 1 istiod, leaves of 2 minutes", selfSigned: true,
 		helm: []string{"--set-string", "env.ISTIO_MULTIROOT_MESH=false",
 			"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false", "--set", "meshConfig.defaultConfig.proxyMetadata.SECRET_TTL=2m"}}
-	none = &mesh{name: "none", about: "a cluster without Istio", empty: true}
+	brief = &mesh{name: "default-flags-1m", about: "Istio's default flags, 2 istiods, leaves of 1 minute",
+		helm: []string{"--set", "replicaCount=2", "--set-string", "env.ISTIO_MULTIROOT_MESH=false",
+			"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false", "--set", "meshConfig.defaultConfig.proxyMetadata.SECRET_TTL=1m"}}
+	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
+	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, cold, selfSigned, issued, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -77,6 +82,11 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 	if !m.empty {
 		if err := step("mesh.sh", m.helm...); err != nil {
 			return err
+		}
+		if m.revision != "" {
+			if err := step("revision.sh", append([]string{m.revision}, m.helm...)...); err != nil {
+				return err
+			}
 		}
 		if err := quiet(ctx); err != nil {
 			return err

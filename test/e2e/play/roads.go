@@ -13,7 +13,7 @@ var cold = &mesh{name: "cold", about: "Istio's default flags, 2 istiods, leaves 
 	helm: []string{"--set", "replicaCount=2", "--set-string", "env.ISTIO_MULTIROOT_MESH=false",
 		"--set-string", "meshConfig.defaultConfig.proxyMetadata.PROXY_CONFIG_XDS_AGENT=false"}}
 
-// Every other road, and the way back.
+// Every other road.
 var roadRows = []row{
 	{name: "renewal-default-flags", about: "both roots for a while, on Istio's default flags: leaves renew on their own, no workload restarts", mesh: renewing, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
 		b := g.ca("B")
@@ -22,12 +22,7 @@ var roadRows = []row{
 		return g.went(b, o, t.end(), before)
 	}},
 	{name: "waves-mixed", about: "two workloads off the push: they alone are restarted, in waves", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
-		for _, d := range []string{"server", "client"} {
-			// The application outlives its last requests, as one must that is ever rolled: what a rollout itself fails is no CA's.
-			g.kubectl("-n", "c", "patch", "deploy", d, "-p", `{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"5s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":12,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":5}}}}]}}}}`)
-			g.kubectl("-n", "c", "rollout", "status", "deploy/"+d, "--timeout=120s")
-		}
-		g.require(quiet(g.ctx) == nil, "harness: the clients' requests do not settle")
+		g.offPush("c")
 		b := g.ca("B")
 		before, t := podsIn(g, "a")+podsIn(g, "b"), startTally()
 		other := podsIn(g, "c")
@@ -40,6 +35,23 @@ var roadRows = []row{
 		g.require(podsIn(g, "c") != other, "the workloads off the push were not restarted")
 		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
 		return fmt.Sprintf("%s, engine %s s, %s pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), figure(o, "workloadRestarts"))
+	}},
+	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+		var allow []string
+		for _, ns := range namespaces {
+			g.offPush(ns)
+			allow = append(allow, "--allow-restart", ns+"/server", "--allow-restart", ns+"/client")
+		}
+		b := g.ca("B")
+		t := startTally()
+		o := g.meshca(g.rotate(b, append(allow, "--strategy", "bundle-by-restart", "--reason", "compromised", "--trust-file-wait", "0", "--timeout", "13m", "-o", "json")...)...)
+		s := t.end()
+		g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
+		g.whole(s)
+		g.holds(b, true)
+		n := 3 * 2 * len(namespaces) // trust-new, sign-new and distrust-old, of two workloads each
+		g.require(figure(o, "workloadRestarts") == itoa(n), figure(o, "workloadRestarts"), "pods replaced, not", itoa(n))
+		return fmt.Sprintf("%s, engine %s s, %d pods replaced: three times each", s, figure(o, "engineSeconds"), n)
 	}},
 	{name: "adopt-self-signed", about: "Istio's own root on default flags: moved to cacerts, cross-signed with its own key, replaced", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
 		b := g.ca("B")
@@ -55,35 +67,6 @@ var roadRows = []row{
 		o = g.meshca(g.rotate(b, "--trust-file-wait", "0", "-o", "json")...)
 		return g.went(a, o, t.end(), before)
 	}},
-	{name: "back-hot", about: "back from sign-new, forward to the end, and back from there", mesh: hot, changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
-		return g.thereAndBack("sign-new")
-	}},
-	{name: "back-cross", about: "cross-signed: back from swap-trust, forward to the end, and back from there", mesh: renewing, changes: true, needs: []string{"rotate", "rollback"}, limit: 25 * time.Minute, play: func(g *game) string {
-		return g.thereAndBack("swap-trust", "--old-root-key", started()+"/root-key.pem", "--timeout", "10m")
-	}},
-}
-
-// thereAndBack rotates until a phase, goes back, rotates to the end, and goes back from there.
-func (g *game) thereAndBack(until string, more ...string) string {
-	a, b := started(), g.ca("B")
-	before, t := g.pods(), startTally()
-	must := func(args ...string) {
-		o := g.meshca(args...)
-		g.require(o.code == 0, args[0]+": exit", itoa(o.code)+":", o.brief())
-	}
-	on := []string{"--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "10m"}
-	must(g.rotate(b, append([]string{"--trust-file-wait", "0", "--until", until}, more...)...)...)
-	must(append([]string{"rollback"}, on...)...)
-	g.require(g.roots() == read(a, "root-cert.pem"), "back from", until+": the ConfigMaps do not hold the old root alone")
-	must(append([]string{"rotate"}, on...)...)
-	g.require(g.roots() == read(b, "root-cert.pem"), "forward again: the ConfigMaps do not hold the new root alone")
-	must(append([]string{"rollback"}, on...)...)
-	s := t.end()
-	g.whole(s)
-	g.require(g.pods() == before, "workloads were restarted")
-	g.require(g.roots() == read(a, "root-cert.pem"), "the ConfigMaps do not hold the old root alone")
-	must("verify", "--csr-proof")
-	return fmt.Sprintf("%s, back twice", s)
 }
 
 // went requires that a rotation ended with the root in dir alone, no request failed and no workload was restarted.
@@ -93,6 +76,16 @@ func (g *game) went(dir string, o outcome, s traffic, before string) string {
 	g.require(g.pods() == before, "workloads were restarted")
 	g.require(g.roots() == read(dir, "root-cert.pem"), "the ConfigMaps do not hold the root that they should, alone")
 	return fmt.Sprintf("%s, engine %s s, %s istiods restarted, no workload", s, figure(o, "engineSeconds"), figure(o, "istiodRestarts"))
+}
+
+// offPush takes a namespace's workloads off the push: one that is restarted serves on meanwhile.
+func (g *game) offPush(ns string) {
+	for _, d := range []string{"server", "client"} {
+		// The application outlives its last requests, as one must that is ever rolled: what a rollout itself fails is no CA's.
+		g.kubectl("-n", ns, "patch", "deploy", d, "-p", `{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"5s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":12,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":5}}}}]}}}}`)
+		g.kubectl("-n", ns, "rollout", "status", "deploy/"+d, "--timeout=120s")
+	}
+	g.require(quiet(g.ctx) == nil, "harness: the clients' requests do not settle")
 }
 
 // figure is one of those that the last event of a rotation has.
