@@ -10,15 +10,17 @@ type Layout struct {
 	Root  string
 }
 
-// LayoutOf is the layout of a plugged CA (istio 1.30.3 security/pkg/pki/ca/ca.go:39,
-// and pilot/pkg/bootstrap/istio_ca.go:229 for kubernetes.io/tls); false for a CA of
-// another kind.
+// LayoutOf is the layout of a CA's Secret (istio 1.30.3 security/pkg/pki/ca/ca.go:39,
+// and pilot/pkg/bootstrap/istio_ca.go:229 for kubernetes.io/tls; a self-signed one's
+// is signer and root in one, ca.go:226); false for a CA of another kind.
 func LayoutOf(kind CAKind) (Layout, bool) {
 	switch kind {
 	case CAPlugged:
 		return Layout{Cert: pki.CertFile, Key: pki.KeyFile, Chain: pki.ChainFile, Root: pki.RootFile}, true
 	case CAPluggedTLS:
 		return Layout{Cert: "tls.crt", Key: "tls.key", Root: "ca.crt"}, true
+	case CASelfSigned: // root-cert.pem is never read
+		return Layout{Cert: pki.CertFile, Key: pki.KeyFile, Root: pki.CertFile}, true
 	}
 	return Layout{}, false
 }

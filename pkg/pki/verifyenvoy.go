@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -115,7 +116,7 @@ func (q Question) weigh(paths []envoyPath, both bool) Answer {
 		return open[0]
 	}
 	if q.EnvoyMinor > 0 && q.EnvoyMinor < firstKnownMinor {
-		if len(paths) > 1 {
+		if len(paths) > 1 && !twinned(paths) {
 			return depends("several trusted issuers fit, and which one Envoy 1.%d picks is not known", q.EnvoyMinor)
 		}
 		p := paths[0]
@@ -127,6 +128,27 @@ func (q Question) weigh(paths []envoyPath, both bool) Answer {
 		}
 	}
 	return yes[0]
+}
+
+// twinned: the paths differ in their anchors alone, and these are one self-signed root
+// in several certificates: the same name, key and key identifier. Every release picks
+// one of those that fit (boringssl crypto/x509/x509_lu.cc,
+// X509_STORE_CTX_get1_issuer), and with any of them the same signatures hold.
+func twinned(paths []envoyPath) bool {
+	first := paths[0]
+	top := len(first.certs) - 1
+	anchor := first.certs[top]
+	for _, p := range paths {
+		if len(p.certs) != len(first.certs) || p.untrusted != top || !slices.Equal(p.certs[:top], first.certs[:top]) {
+			return false
+		}
+		twin := p.certs[top]
+		if !twin.selfSigned() || twin.X509 == nil || anchor.X509 == nil || twin.subjectAs != anchor.subjectAs ||
+			!bytes.Equal(twin.X509.RawSubjectPublicKeyInfo, anchor.X509.RawSubjectPublicKeyInfo) || !bytes.Equal(twin.X509.SubjectKeyId, anchor.X509.SubjectKeyId) {
+			return false
+		}
+	}
+	return true
 }
 
 // trustedPaths lists every way from the presented climb on through the bundle.

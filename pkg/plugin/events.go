@@ -170,6 +170,9 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Exposed {
 		row("exposed", text)
 	}
+	for _, text := range plan.Outage {
+		row("outage", text)
+	}
 	for _, r := range plan.Warnings {
 		row("warning", r.Object+": "+r.Why)
 	}

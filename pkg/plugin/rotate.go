@@ -33,6 +33,13 @@ const rotateExample = `  # what would be done, and whether it can be
   # make root and intermediate here, and stop when every proxy trusts both roots
   kubectl meshca rotate --new-ca --seal-to age1... --sealed-file ca.age --until trust-new
 
+  # a root that only expires: certify it anew, with the key that it has
+  kubectl meshca rotate --strategy same-key
+
+  # it has expired: what still works, and the shortest way out
+  kubectl meshca plan --strategy recover
+  kubectl meshca rotate --strategy recover
+
   # carry on what was stopped, killed or timed out
   kubectl meshca rotate`
 
@@ -228,6 +235,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	engine := o.engine(observer, plan, wallClock{}, accept, printer.event)
 	if seal != nil {
 		engine.Seal = func(old map[string][]byte) (string, error) {
+			ca.authority = prepared.ca
 			return seal.file, seal.write(plan, old, ca)
 		}
 	}
@@ -280,6 +288,7 @@ type prepared struct {
 	plan     *rotation.Plan
 	staged   *rotation.Staged
 	snapshot *mesh.Snapshot
+	ca       *pki.Authority // what it rotates to
 }
 
 // prepare looks at the mesh and plans; where an earlier run was stopped, it plans
@@ -309,8 +318,12 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
 	case o.back:
 		return p, nil
+	case ca.authority == nil && o.keepsKey() && len(s.ControlPlanes) > 0:
+		if config.New, err = o.renewed(ctx, observer.collector.Kube, s, time.Now()); err != nil {
+			return p, err
+		}
 	case ca.authority == nil && len(s.ControlPlanes) > 0:
-		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file")
+		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file; a root that only expires needs none with --strategy same-key")
 	case ca.authority != nil:
 		if config.Cross, err = o.crossCert(s, ca.authority, time.Now()); err != nil {
 			return p, err
@@ -321,6 +334,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 			}
 		}
 	}
+	p.ca = config.New
 	p.plan = rotation.NewPlan(s, config)
 	return p, nil
 }

@@ -56,6 +56,25 @@ func (p *sidecar) holds() {
 		p.tailName = p.chain[0].X509.Issuer.String() + named(p.chain[1:])
 	}
 	p.mesh.change()
+	for _, c := range p.trusted {
+		p.mesh.expires(c)
+	}
+	for _, c := range p.chain[min(1, len(p.chain)):] {
+		p.mesh.expires(c)
+	}
+}
+
+// expires has all pairs judged anew when a CA's certificate ends, which nothing else
+// tells of.
+func (m *Mesh) expires(c *pki.Certificate) {
+	if c.X509 == nil || m.ends[c.X509.NotAfter] {
+		return
+	}
+	if m.ends == nil {
+		m.ends = map[time.Time]bool{}
+	}
+	m.ends[c.X509.NotAfter] = true
+	m.after(c.X509.NotAfter.Sub(m.clock.Now())+time.Second, func() { m.unjudged = true })
 }
 
 func (p *sidecar) judge() pki.Judge {

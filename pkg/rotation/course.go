@@ -73,13 +73,17 @@ func (g ground) lay(strategy Strategy) course {
 		c = g.crossSign()
 	case HotBundle, BundleByRenewal, BundleByRestart:
 		c = g.bundle(strategy)
+	case SameKey:
+		c = g.sameKey()
+	case Recover:
+		c = g.recover()
 	}
 	for _, steps := range [][]Step{c.forward, c.back} {
 		for i := range steps {
 			steps[i].cold = strategy != Intermediate && (!g.hotRoots || strategy == CrossSign)
 		}
 	}
-	if g.p.Adopts {
+	if g.p.Adopts && strategy != Recover {
 		c.forward = slices.Insert(c.forward, 0, g.adopt())
 	}
 	return c

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -22,6 +23,9 @@ func CrossSigned(ctx context.Context, kube kubernetes.Interface, s *mesh.Snapsho
 	ca := s.ControlPlanes[0].CA
 	if len(ca.Cert.Certs) == 0 || !ca.Root.Set().Has(ca.Cert.Certs[0]) || ca.Root.Set().Has(root) {
 		return nil, nil // an intermediate signs, or the root stays
+	}
+	if old := ca.Cert.Certs[0].X509; old == nil || root.X509 == nil || bytes.Equal(old.RawSubject, root.X509.RawSubject) || !now.Before(old.NotAfter) {
+		return nil, nil // it can vouch for nobody: the plan says why
 	}
 	name := pki.KeyFile
 	if layout, ok := mesh.LayoutOf(ca.Kind); ok {

@@ -280,7 +280,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if r.Back && at.untouched {
 		return at, fmt.Errorf("%w: %s holds the old CA", ErrNothing, r.plan.object())
 	}
-	if at.untouched {
+	if at.untouched && r.plan.Strategy != Recover {
 		// Nothing has been changed, and a mesh that is not whole is none to begin with.
 		r.enter(Step{Phase: Prepare, Name: beginning})
 		expect := r.plan.baseline

@@ -30,7 +30,11 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 		next := mustCerts(step.Roots)
 		if step.Signs == newSide {
 			chain := append([]*pki.Certificate{leaf}, mustCerts(step.Chain)...)
-			for _, trust := range [][]*pki.Certificate{roots, next} {
+			trusts := [][]*pki.Certificate{roots, next}
+			if p.Strategy == Recover {
+				trusts = trusts[1:] // what is trusted now accepts nothing any more
+			}
+			for _, trust := range trusts {
 				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: minor})
 				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth, EnvoyMinor: minor})
 				p.mustAccept(step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})

@@ -40,6 +40,9 @@ func newMaterial(kind mesh.CAKind, old map[string][]byte, ca *pki.Authority) (*m
 	if err != nil {
 		return nil, fmt.Errorf("the new CA: %w", err)
 	}
+	if key, err := pki.ParseKey(old[layout.Key]); err == nil && ca.Key != nil && pki.SameKey(key.Public(), ca.Key.Public()) {
+		files.CAKey.Data = old[layout.Key] // a key that stays is not even written anew
+	}
 	return &material{layout: layout, old: maps.Clone(old), new: files}, nil
 }
 
@@ -47,6 +50,16 @@ func newMaterial(kind mesh.CAKind, old map[string][]byte, ca *pki.Authority) (*m
 func (m *material) entries(step Step, roots []byte) map[string][]byte {
 	data := maps.Clone(m.old)
 	data[m.layout.Root] = roots
+	if m.layout.Root == m.layout.Cert {
+		// A self-signed CA's one certificate is all: copies of it stand in other entries
+		// from some releases on (istio 1.20.0 security/pkg/pki/ca/ca.go:195).
+		for _, name := range []string{pki.RootFile, pki.ChainFile} {
+			if len(m.old[name]) > 0 && bytes.Equal(m.old[name], m.old[m.layout.Cert]) {
+				data[name] = roots
+			}
+		}
+		return data
+	}
 	if step.Signs == oldSide {
 		return data
 	}

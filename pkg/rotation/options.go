@@ -13,6 +13,9 @@ import (
 func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	g := p.ground(s, ca)
 	for _, strategy := range p.Reason.preference() {
+		if p.outOfPlace(strategy) {
+			continue
+		}
 		o := Option{Strategy: strategy}
 		var c course
 		if o.Possible, o.Why = p.possible(g, s, strategy); p.config.Back && p.config.Strategy == strategy {
@@ -22,7 +25,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 			c = g.lay(strategy)
 			cost := p.cost(s, strategy, c)
 			o.Cost = &cost
-			if why := p.tooLate(s, cost); why != "" && !p.config.Back {
+			if why := p.tooLate(s, cost); why != "" && !p.config.Back && strategy != Recover {
 				o.Possible, o.Why = false, why
 			}
 		}
@@ -43,6 +46,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	}
 	p.refuseEarlyFiles(s)
 	p.expose(s)
+	p.foretell(s)
 }
 
 func remedy(s Strategy) string {
@@ -53,6 +57,10 @@ func remedy(s Strategy) string {
 		return "give the old root's key with --old-root-key FILE, or a cross certificate made offline ('kubectl meshca ca cross-sign') with --cross-cert FILE"
 	case Intermediate:
 		return "give a CA under the root that the mesh trusts already, or replace the root too"
+	case SameKey:
+		return "rotate to a new CA: --new-ca, or --root, --ca-cert and --ca-key"
+	case Recover:
+		return "choose a strategy without loss: leave --strategy out"
 	case BundleByRenewal:
 		return "shorten SECRET_TTL, or restart workloads with --strategy bundle-by-restart"
 	}
@@ -62,6 +70,15 @@ func remedy(s Strategy) string {
 // possible says whether a strategy can be run on this mesh without a failed
 // request, and why, or why not.
 func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, string) {
+	if strategy == SameKey || strategy == Recover {
+		return p.renewPossible(g, s, strategy)
+	}
+	if !p.ended.IsZero() {
+		return false, "the old CA ended at " + stamp(p.ended) + ": its root vouches for nothing any more"
+	}
+	if p.reissue {
+		return false, "the new root is the old one with its own key: there is no second key to move to"
+	}
 	sameRoot := p.oldRoot.Equal(p.config.New.Roots.Certs[0])
 	if sameRoot != (strategy == Intermediate) {
 		if sameRoot {

@@ -17,11 +17,16 @@ const (
 	BundleByRestart Strategy = "bundle-by-restart"
 	// Intermediate: another intermediate under the root that is trusted already.
 	Intermediate Strategy = "intermediate"
+	// SameKey: the root certified anew with its own key, for a root that only expires.
+	SameKey Strategy = "same-key"
+	// Recover: the CA has expired, connections fail already, and the shortest way out
+	// is taken.
+	Recover Strategy = "recover"
 )
 
 // Strategies are all of them, the preferred first.
 func Strategies() []Strategy {
-	return []Strategy{Intermediate, HotBundle, CrossSign, BundleByRenewal, BundleByRestart}
+	return []Strategy{Intermediate, HotBundle, CrossSign, BundleByRenewal, BundleByRestart, SameKey, Recover}
 }
 
 // Reason is why a CA is replaced; it weighs the strategies.
@@ -43,7 +48,7 @@ func Reasons() []Reason { return []Reason{Expiring, Compromised, Move} }
 // preference is the order in which strategies are picked for a reason.
 func (r Reason) preference() []Strategy {
 	if r == Compromised {
-		return []Strategy{HotBundle, BundleByRestart, CrossSign, BundleByRenewal, Intermediate}
+		return []Strategy{HotBundle, BundleByRestart, CrossSign, BundleByRenewal, Intermediate, SameKey, Recover}
 	}
 	return Strategies()
 }
@@ -61,7 +66,7 @@ const (
 	TrustNew Phase = "trust-new"
 	// SignNew: the new CA signs.
 	SignNew Phase = "sign-new"
-	// SwapTrust: the new root takes the old one's place (cross-sign).
+	// SwapTrust: the new root takes the old one's place (cross-sign, same-key, recover).
 	SwapTrust Phase = "swap-trust"
 	// DistrustOld: the old root is trusted no more (bundles).
 	DistrustOld Phase = "distrust-old"
@@ -83,6 +88,8 @@ func (s Strategy) Phases() []Phase {
 		return []Phase{Prepare, SignNew, SwapTrust, DropCross, Done}
 	case Intermediate:
 		return []Phase{Prepare, SignNew, Done}
+	case SameKey, Recover:
+		return []Phase{Prepare, SwapTrust, Done}
 	}
 	return nil
 }

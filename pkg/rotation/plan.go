@@ -63,6 +63,9 @@ type Plan struct {
 	// Exposed says, of a compromised CA, what stays open to whoever has its key, and
 	// until when.
 	Exposed []string `json:"exposed,omitempty"`
+	// Outage says, of a CA that has expired, what works, what does not, and what
+	// cannot be saved.
+	Outage []string `json:"outage,omitempty"`
 	// Refusals are the reasons why this rotation will not be run. Warnings are
 	// worth reading before it is.
 	Refusals []Refusal `json:"refusals,omitempty"`
@@ -78,6 +81,13 @@ type Plan struct {
 	// source is the Secret that the old CA is read from: another one than Secret
 	// where Adopts is true.
 	source string
+	// reissue: the new root has name and key of the one that it replaces.
+	reissue bool
+	// ended is when the first certificate of the old CA expired, where one has.
+	ended time.Time
+	// hurries: renewals would not end before the old root does, so that workloads are
+	// restarted (same-key).
+	hurries bool
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.
@@ -201,7 +211,8 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	}
 	ca := plane.CA
 	p.Namespace, p.Secret, p.source, p.Layout = ca.Namespace, ca.Secret, ca.Secret, ca.Kind
-	if p.Adopts = ca.Kind == mesh.CASelfSigned; p.Adopts {
+	p.reissue = reissues(ca, config.New)
+	if p.Adopts = ca.Kind == mesh.CASelfSigned && !p.reissue; p.Adopts {
 		p.Secret, p.Layout = pluggedSecret, mesh.CAPlugged
 	}
 	if p.Reason = config.Reason; p.Reason == "" {
@@ -277,12 +288,9 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	signer, root := ca.Cert.Certs[0], p.config.New.Roots.Certs[0]
 	p.OldSigner, p.NewSigner, p.NewRoot = briefOf(signer), briefOf(p.config.New.Cert), briefOf(root)
 	chain := append([]*pki.Certificate{signer}, ca.Chain.Certs...)
-	for _, candidate := range ca.Root.Certs {
-		answer := pki.Verify(pki.Question{Judge: pki.Go, Roots: []*pki.Certificate{candidate}, Chain: chain, At: s.TakenAt, Usage: pki.AnyUsage})
-		if answer.Result == pki.Accepted {
-			p.oldRoot = candidate
-			break
-		}
+	p.oldRoot = rootOf(ca.Root.Certs, chain, s.TakenAt)
+	if p.oldRoot == nil && p.whenEnded(ca.Root.Certs, chain, s.TakenAt) {
+		return
 	}
 	if p.oldRoot == nil {
 		p.refuse("no-old-root", "secret "+p.Namespace+"/"+p.Secret, "its signing certificate chains to none of the roots of its own bundle",

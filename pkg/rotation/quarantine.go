@@ -9,9 +9,10 @@ import (
 
 // quarantine waits one lifetime of a leaf before the old CA loses its last trust,
 // where somebody could not be read and was accepted: what it may still present
-// has expired by then. Where all were read there is nothing to wait for.
+// has expired by then. Where all were read there is nothing to wait for, nor where
+// the root keeps its key: its new certificate vouches for all of it.
 func (r *run) quarantine(ctx context.Context, step Step) error {
-	if r.Back || len(r.unseen) == 0 || step.Phase != DistrustOld && step.Phase != SwapTrust {
+	if r.Back || r.plan.reissue || len(r.unseen) == 0 || step.Phase != DistrustOld && step.Phase != SwapTrust {
 		return nil
 	}
 	since := r.at

@@ -62,7 +62,7 @@ func (p *Plan) refuseAdoption(ca mesh.CASource) {
 	object := "secret " + ca.Namespace + "/" + ca.Secret
 	if len(ca.Root.Certs) > 1 {
 		p.refuse("self-signed-bundle", object, fmt.Sprintf("the self-signed root stands beside %d other roots (a cacerts without a key, or added by hand)", len(ca.Root.Certs)-1),
-			"take the others out first: the pair is moved to cacerts as it is")
+			"take the others out first: the pair is written as it is")
 	}
 	if ca.Exists && !ca.HasKey {
 		p.refuse("no-key", object, "it holds no key to move to cacerts", "give the mesh a CA of its own by hand, or mend the Secret")
@@ -100,7 +100,7 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 		}
 	}
 	for _, plane := range s.ControlPlanes {
-		if !plane.Settled {
+		if !plane.Settled && p.config.Strategy != Recover { // with an expired CA no istiod starts
 			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
 		}
 	}
@@ -137,7 +137,7 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 	}
 	old := s.ControlPlanes[0].CA.Authority()
 	findings := pki.LintAuthority(ca, s.TakenAt)
-	if old != nil && !old.Cert.Equal(ca.Cert) {
+	if old != nil && !(old.Cert.Equal(ca.Cert) && old.Roots.Set().Has(ca.Roots.Certs[0])) {
 		findings = append(findings, pki.LintPair(old, ca, s.TakenAt)...)
 	}
 	for _, f := range findings {
@@ -165,7 +165,11 @@ func (p *Plan) refuseBack(s *mesh.Snapshot) {
 	if !p.config.Back || p.oldRoot == nil || p.oldRoot.X509 == nil {
 		return
 	}
-	if end := p.oldRoot.X509.NotAfter; !s.TakenAt.Before(end) {
+	end := p.oldRoot.X509.NotAfter
+	if !p.ended.IsZero() {
+		end = p.ended
+	}
+	if !s.TakenAt.Before(end) {
 		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+end.UTC().Format(time.RFC3339)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
 	}
 }

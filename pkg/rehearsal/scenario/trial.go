@@ -103,7 +103,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
-	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Back: config.Back,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {
