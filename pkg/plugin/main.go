@@ -82,7 +82,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
-				return runWizard(cmd.Context(), newWizardBackend(cluster, defaultOptions()), streams, false)
+				return runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)
 			}
 			return cmd.Help()
 		},

@@ -20,11 +20,11 @@ type Backend interface {
 	// Rotate makes the plan of a choice so, from wherever the mesh stands, and
 	// tells emit of every Event, one at a time.
 	Rotate(ctx context.Context, c Choice, emit func(rotation.Event)) error
-	// Steer sends an order to the rotation that runs.
+	// Steer sends an order to the rotation that runs, or says why it is refused.
+	// That it was carried out is told by an Event.
 	Steer(ctx context.Context, o Order) error
-	// Unable says why an act cannot be ordered, "" where it can.
-	Unable(a Act) string
-	// Command is the plain command that does what a choice does.
+	// Command is the plain command that does what a choice does, "" where there is
+	// none.
 	Command(c Choice) string
 	// Save keeps text in a new file and returns its path.
 	Save(name, text string) (string, error)
@@ -125,7 +125,9 @@ type Underway struct {
 	Strategy rotation.Strategy
 	Phase    rotation.Phase
 	Step     string
-	Holder   string
-	Started  time.Time
-	NewRoot  string
+	// Back is true where it was on its way back.
+	Back    bool
+	Holder  string
+	Started time.Time
+	NewRoot string
 }

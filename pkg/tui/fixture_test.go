@@ -25,12 +25,6 @@ func (b scripted) Rotate(context.Context, Choice, func(rotation.Event)) error { 
 func (b scripted) Steer(context.Context, Order) error                         { return nil }
 func (b scripted) Command(Choice) string                                      { return "kubectl meshca rotate" }
 func (b scripted) Save(string, string) (string, error)                        { return "", errors.New("the disk is full") }
-func (b scripted) Unable(a Act) string {
-	if a == RollBack {
-		return "not offered here"
-	}
-	return ""
-}
 
 func noon() time.Time { return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) }
 
@@ -83,6 +77,7 @@ func fixturePlan() *rotation.Plan {
 		OldRoot: rotation.Brief{Subject: "CN=mesh root 2017,O=Acme", NotAfter: noon().Add(23 * 24 * time.Hour)}, NewRoot: rotation.Brief{Subject: "CN=mesh root 2026,O=Acme", NotAfter: noon().Add(3650 * 24 * time.Hour)},
 		NewSigner: rotation.Brief{Subject: "CN=mesh CA 2026,O=Acme", NotAfter: noon().Add(1825 * 24 * time.Hour)},
 		Steps:     []rotation.Step{{Phase: rotation.SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches"}, {Phase: rotation.SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Restart: true}, {Phase: rotation.DropCross, Name: "plain chain", About: "istiods send the cross certificate no more"}},
+		Back:      []rotation.Step{{Phase: rotation.SwapTrust}, {Phase: rotation.SignNew}, {Phase: rotation.Prepare}},
 		Cost:      rotation.Cost{IstiodRestarts: 2, LongestWait: 24 * time.Hour, FileWaits: 4 * time.Minute, Lagging: []string{"web/batch-0"}},
 	}
 }

@@ -168,7 +168,7 @@ func TestGuidedRotation(t *testing.T) {
 		o.press("p")
 		o.until("Paused in phase 2")
 		o.press("p")
-		o.until("going on from what is true now")
+		o.until("resumed")
 
 		frozen := d.Mesh.Workload("web", "front")[0]
 		d.Mesh.Freeze(frozen)

@@ -54,7 +54,7 @@ func costOf(p *rotation.Plan) string {
 	if p.AlreadyDone {
 		return "None: nothing is written."
 	}
-	text := plural(len(p.Steps), "write")
+	text := plural(len(p.Course()), "write")
 	if p.Cost.CSRs > 0 {
 		text += fmt.Sprintf("; %s at once, %s", plural(p.Cost.CSRs, "certificate request"), plural(p.Cost.Bursts, "time"))
 	}
@@ -94,7 +94,7 @@ func (v *planView) draw() {
 		}
 		all = append(all, i)
 	}
-	for n, s := range p.Steps {
+	for n, s := range p.Course() {
 		note := ""
 		if s.Restart {
 			note = " (istiod restarts)"
