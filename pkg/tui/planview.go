@@ -122,7 +122,7 @@ func (v *planView) facts() []fact {
 	p := v.shown
 	if len(p.Refusals) > 0 {
 		r := p.Refusals[0]
-		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Stop", "Nothing has been changed."}}
+		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Cost", "None: planning only reads."}, {"Stop", "Nothing has been changed."}}
 	}
 	next := "enter asks for the cluster's name and begins."
 	if p.AlreadyDone {

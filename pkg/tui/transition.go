@@ -439,7 +439,7 @@ func (p *transition) facts() []fact {
 		return []fact{
 			{"Found", p.firstEnd()},
 			{"Next", "Say which CA comes. The plan follows, and nothing is changed before you have typed the cluster's name."},
-			{"Stop", "Nothing has been changed."},
+			{"Cost", "Planning only reads."}, {"Stop", "Nothing has been changed."},
 		}
 	case p.stage == planning:
 		return []fact{{"Now", "Planning: looking at the mesh once more. Nothing is changed."}}
