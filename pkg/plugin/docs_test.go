@@ -20,6 +20,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/report"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -110,6 +111,7 @@ func documents() map[string]any {
 		mesh.Kind: &snapshotDocument{}, "CheckReport": &checkReport{}, "VersionList": &versionReport{}, "Plan": &planReport{}, "Event": &eventLine{},
 		"Verification": &verifyReport{}, "EnvoyList": &envoyReport{}, "Version": &versionInfo{}, "CertificateList": &caInspectReport{},
 		"CertificateAuthorityLint": &caLintReport{}, "NewCertificateAuthority": &caNewReport{}, "ChainVerdict": &caVerifyReport{},
+		"RotationReport": &report.Report{},
 	}
 }
 

@@ -99,7 +99,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
 		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newRehearseCommand(cluster, streams), newDemoCommand(streams), newVersionCommand(streams),
 		newWizardCommand(cluster, streams),
-		newCompletionCommand(streams), newRBACCommand(streams), newRollbackCommand(cluster, streams),
+		newCompletionCommand(streams), newRBACCommand(streams), newRollbackCommand(cluster, streams), newReportCommand(cluster, streams),
 	)
 	cluster.completeLive(root)
 	return root
