@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 
 	"filippo.io/age"
@@ -244,18 +243,6 @@ func (b *wizardBackend) write(seal *sealing, plan *rotation.Plan, old map[string
 	}
 	b.sealed = true
 	return nil
-}
-
-// Save writes a new file for its owner alone.
-func (b *wizardBackend) Save(name, text string) (string, error) {
-	made := &created{}
-	if err := made.file(name, []byte(text), 0o600); err != nil {
-		return "", errors.Join(fmt.Errorf("saving the result: %w", err), made.undo())
-	}
-	if full, err := filepath.Abs(name); err == nil {
-		return full, nil
-	}
-	return name, nil
 }
 
 // problem carries a failure's hint to the wizard.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
@@ -26,11 +27,19 @@ var errTurned = errors.New("rolling back") //nolint:gochecknoglobals // a sentin
 
 // Rotate runs the engine until it has ended for good. An order to roll back ends
 // its run, with the mesh safe, and the way back is another, as "rollback" is.
-func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, emit func(rotation.Event)) error {
+func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, each func(rotation.Event)) error {
+	var one sync.Mutex // counters come from beside
+	emit := func(e rotation.Event) {
+		one.Lock()
+		defer one.Unlock()
+		each(e)
+	}
 	for {
 		run, turn := context.WithCancelCause(ctx)
 		w := &work{commands: make(chan rotation.Command, ordersAhead), turn: turn}
 		b.at(w)
+		var counting sync.WaitGroup
+		counting.Go(func() { b.count(run, emit) })
 		err := b.once(run, c, w.commands, func(e rotation.Event) {
 			if e.Kind != rotation.EventFailed || !errors.Is(context.Cause(run), errTurned) {
 				emit(e)
@@ -39,6 +48,7 @@ func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, emit func(rota
 		turned := errors.Is(context.Cause(run), errTurned)
 		turn(nil)
 		b.at(nil)
+		counting.Wait()
 		if !turned || ctx.Err() != nil {
 			return problem(outcome(err))
 		}

@@ -26,8 +26,9 @@ type Backend interface {
 	// Command is the plain command that does what a choice does, "" where there is
 	// none.
 	Command(c Choice) string
-	// Save keeps text in a new file and returns its path.
-	Save(name, text string) (string, error)
+	// Save keeps text, and the report of the mesh as it is now, in new files, and says
+	// which.
+	Save(ctx context.Context, name, text string) (string, error)
 }
 
 // Act is what a running rotation can be told.
@@ -39,6 +40,10 @@ const (
 	Accept   Act = "accept"    // let one object stay unknown
 	RollBack Act = "roll back" // return to the state before
 )
+
+// KindTraffic is an Event that a Backend adds to the engine's: what the proxies have
+// counted since the run began. It is shown, and judged by nobody.
+const KindTraffic rotation.EventKind = "traffic"
 
 // Order is an Act; Object and Reason belong to Accept.
 type Order struct {

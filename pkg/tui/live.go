@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/bubbles/textinput"
 	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 )
 
 // live is a rotation as it runs: an observer of its Events.
@@ -28,6 +29,7 @@ type live struct {
 	stood rotation.Phase
 	// began, entered and ended are by the Events' own clock.
 	began, entered, last time.Time
+	traffic              *traffic.Verdict
 	// ready is how many proxies were as they should be, and moved since when.
 	ready   int
 	moved   time.Time
@@ -47,6 +49,10 @@ func newLive(c common, plan *rotation.Plan) *live {
 }
 
 func (l *live) take(e rotation.Event) {
+	if e.Kind == KindTraffic {
+		l.traffic = e.Traffic
+		return
+	}
 	if l.last.IsZero() {
 		l.began = e.Time
 	}
@@ -179,7 +185,14 @@ func (l *live) view(width, height int) string {
 	var lines []string
 	if l.status != nil {
 		lines = append(lines, l.counts(width))
-		lines = append(lines, l.bars(width, max(1, height/3))...)
+		if l.traffic != nil {
+			lines = append(lines, l.styles.faint.Render(cut(" "+l.counters(), width)))
+		}
+		bars := l.bars(width, max(1, height/3))
+		if len(bars) > 0 && l.traffic != nil && height < 18 {
+			bars = bars[1:] // its empty line
+		}
+		lines = append(lines, bars...)
 		lines = append(lines, l.blockers(width, max(1, height/4))...)
 	}
 	var foot []string
@@ -216,6 +229,16 @@ func (l *live) counts(width int) string {
 		return l.styles.paint(symbol, symbol+" "+what+fmt.Sprintf(" %d/%d", c.Ready, c.Of))
 	}
 	return " " + strings.Join([]string{part("istiods", s.Replicas), part("ConfigMaps", s.ConfigMaps), part("webhooks", s.Webhooks), part("proxies", s.Proxies)}, "   ")
+}
+
+// counters is real traffic in one line.
+func (l *live) counters() string {
+	c, age := l.traffic.Counted, clock(l.now().Sub(l.traffic.Until))
+	text := fmt.Sprintf("traffic: %d connections, %d failed; %d requests, %d failed; %s ago", c.Connections, c.ConnectFail, c.Requests, c.Errors, age)
+	if n := len(l.traffic.Unread); n > 0 {
+		text += fmt.Sprintf("; %s not counted", plural(n, "proxy"))
+	}
+	return text
 }
 
 // bars show the namespaces that are not done, and then those that are.

@@ -161,9 +161,10 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	case ended:
 		switch {
 		case key.Matches(m, k.Save):
-			name, text := "meshca-report-"+p.now().UTC().Format("20060102-150405")+".md", p.text
+			name, text := reportName(p.now()), p.text
+			p.saved = "Saving: the report needs another look at the mesh."
 			return func() tea.Msg {
-				path, err := p.backend.Save(name, text)
+				path, err := p.backend.Save(p.ctx, name, text)
 				return savedMsg{path, err}
 			}
 		case key.Matches(m, k.Enter) && !p.finished:
@@ -176,6 +177,9 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	}
 	return nil
 }
+
+// reportName is a file's without its ending.
+func reportName(at time.Time) string { return "meshca-report-" + at.UTC().Format("20060102-150405") }
 
 // savedMsg is where a result was kept.
 type savedMsg struct {
@@ -381,7 +385,7 @@ func (p *transition) keys() []key.Binding {
 	case running:
 		return p.runKeys()
 	case ended:
-		keys := []key.Binding{k.Up, named(k.Save, "save this"), k.NextStep}
+		keys := []key.Binding{k.Up, named(k.Save, "save report"), k.NextStep}
 		if !p.finished {
 			keys = append(keys, named(k.Enter, "go on"))
 		}
@@ -462,7 +466,7 @@ func (p *transition) firstEnd() string {
 }
 
 func (p *transition) endFacts() []fact {
-	next := "Press w to save what stands below for your ticket; tab shows the proof."
+	next := "Press w to save the report with all evidence; tab shows the proof."
 	if p.saved != "" {
 		next = p.saved
 	}
