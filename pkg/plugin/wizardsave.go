@@ -33,7 +33,7 @@ func (b *wizardBackend) Save(ctx context.Context, name, text string) (string, er
 		path = full
 	}
 	if failure != nil {
-		return path + ", without the evidence of the mesh: " + failure.Error(), nil
+		return path, fmt.Errorf("without the evidence of the mesh: %w", failure)
 	}
 	return path + " and .html", nil
 }

@@ -27,7 +27,7 @@ type Backend interface {
 	// none.
 	Command(c Choice) string
 	// Save keeps text, and the report of the mesh as it is now, in new files, and says
-	// which.
+	// which; where that is not all of them, with an error beside.
 	Save(ctx context.Context, name, text string) (string, error)
 }
 

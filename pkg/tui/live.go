@@ -165,6 +165,9 @@ func (l *live) time() string {
 	return text
 }
 
+// stale is how old counters are before that is said.
+const stale = 30 * time.Second
+
 // stall is how long a count may stand before what is in the way, and not the pace
 // so far, says when it ends.
 const stall = 15 * time.Second
@@ -233,10 +236,13 @@ func (l *live) counts(width int) string {
 
 // counters is real traffic in one line.
 func (l *live) counters() string {
-	c, age := l.traffic.Counted, clock(l.now().Sub(l.traffic.Until))
-	text := fmt.Sprintf("traffic: %d connections, %d failed; %d requests, %d failed; %s ago", c.Connections, c.ConnectFail, c.Requests, c.Errors, age)
+	c := l.traffic.Counted
+	text := fmt.Sprintf("traffic: %d connections, %d failed; %d requests, %d failed", c.Connections, c.ConnectFail, c.Requests, c.Errors)
 	if n := len(l.traffic.Unread); n > 0 {
-		text += fmt.Sprintf("; %s not counted", plural(n, "proxy"))
+		text += fmt.Sprintf("; %d unread", n)
+	}
+	if age := l.now().Sub(l.traffic.Until); age > stale {
+		text += "; " + clock(age) + " ago"
 	}
 	return text
 }

@@ -102,9 +102,7 @@ func (p *transition) update(m tea.Msg) tea.Cmd {
 			return tick()
 		}
 	case savedMsg:
-		if p.saved = "Saved as " + m.path + "."; m.err != nil {
-			p.saved = m.err.Error()
-		}
+		p.saved = m.String()
 	case tea.MouseMsg:
 		switch p.stage {
 		case planned:
@@ -185,6 +183,16 @@ func reportName(at time.Time) string { return "meshca-report-" + at.UTC().Format
 type savedMsg struct {
 	path string
 	err  error
+}
+
+func (m savedMsg) String() string {
+	switch {
+	case m.err == nil:
+		return "Saved as " + m.path + "."
+	case m.path == "":
+		return m.err.Error()
+	}
+	return "Saved as " + m.path + ", " + m.err.Error()
 }
 
 func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
