@@ -20,6 +20,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/report"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -110,6 +111,7 @@ func documents() map[string]any {
 		mesh.Kind: &snapshotDocument{}, "CheckReport": &checkReport{}, "VersionList": &versionReport{}, "Plan": &planReport{}, "Event": &eventLine{},
 		"Verification": &verifyReport{}, "EnvoyList": &envoyReport{}, "Version": &versionInfo{}, "CertificateList": &caInspectReport{},
 		"CertificateAuthorityLint": &caLintReport{}, "NewCertificateAuthority": &caNewReport{}, "ChainVerdict": &caVerifyReport{},
+		"RotationReport": &report.Report{},
 	}
 }
 
@@ -216,11 +218,19 @@ func hintsPage(t *testing.T) []byte {
 	for _, r := range check.Rules() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.ID, r.Category, cell(r.About))
 	}
+	anchored := map[string]bool{}
+	anchor := func(id string) string {
+		if anchored[id] {
+			return ""
+		}
+		anchored[id] = true
+		return `<a id="` + id + `"></a>`
+	}
 	table := func(title, about string, rows []hint) {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| ID | severity | cause | what to do |\n|---|---|---|---|\n", title, about)
 		slices.SortStableFunc(rows, func(a, b hint) int { return strings.Compare(a.id, b.id) })
 		for _, h := range slices.Compact(rows) {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", h.id, h.severity, cell(h.cause), cell(h.remedy))
+			fmt.Fprintf(&b, "| %s`%s` | %s | %s | %s |\n", anchor(h.id), h.id, h.severity, cell(h.cause), cell(h.remedy))
 		}
 	}
 	table("Findings", "What `check` says of a mesh.", findingsOf(t, "../check"))

@@ -82,7 +82,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
-				return runWizard(cmd.Context(), newWizardBackend(cluster, defaultOptions()), streams, false)
+				return runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)
 			}
 			return cmd.Help()
 		},
@@ -95,11 +95,12 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 	})
 	cluster.addFlags(root.PersistentFlags())
 	root.AddCommand(
-		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newPlanCommand(cluster, streams), newRotateCommand(cluster, streams), newRetireCommand(cluster, streams),
-		newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams), newStatusCommand(cluster, streams),
-		newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams), newSnapshotCommand(cluster, streams), newCertsCommand(cluster, streams), newCACommand(streams), newRehearseCommand(cluster, streams), newDemoCommand(streams), newVersionCommand(streams),
-		newWizardCommand(cluster, streams), newCertManagerCommand(cluster, streams),
-		newCompletionCommand(streams), newRBACCommand(streams), newRollbackCommand(cluster, streams),
+		newCheckCommand(cluster, streams), newVersionsCommand(cluster, streams), newVerifyCommand(cluster, streams), newEnvoyCommand(cluster, streams),
+		newCertsCommand(cluster, streams), newSnapshotCommand(cluster, streams), newReportCommand(cluster, streams),
+		newPlanCommand(cluster, streams), newRehearseCommand(cluster, streams), newRotateCommand(cluster, streams), newRollbackCommand(cluster, streams),
+		newStatusCommand(cluster, streams), newRetireCommand(cluster, streams), newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams),
+		newCertManagerCommand(cluster, streams), newCACommand(streams),
+		newWizardCommand(cluster, streams), newDemoCommand(streams), newRBACCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
 	)
 	cluster.completeLive(root)
 	return root

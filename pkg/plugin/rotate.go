@@ -47,6 +47,9 @@ const rotateExample = `  # what would be done, and whether it can be
 // minute) for the pods' copies of a ConfigMap.
 const defaultTrustFileWait = 2 * time.Minute
 
+// defaultBaseline is how long traffic is counted before the first write.
+const defaultBaseline = 10 * time.Second
+
 type rotateOptions struct {
 	meshFlags
 	caFlags
@@ -106,7 +109,7 @@ func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags.Lookup("dry-run").NoOptDefVal = "client"
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
-	flags.DurationVar(&o.baseline, "traffic-baseline", 10*time.Second, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
+	flags.DurationVar(&o.baseline, "traffic-baseline", defaultBaseline, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
 	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
 	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
 	completions(cmd, "output", "table", "json")

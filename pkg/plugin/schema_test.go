@@ -108,6 +108,9 @@ func TestOutputsFitTheirSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	valid(t, "EnvoyList", raw.Bytes())
+	var out bytes.Buffer
+	Main([]string{"report", "--from-snapshot", snapshot, "--format", "json"}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: new(bytes.Buffer)})
+	valid(t, "RotationReport", out.Bytes())
 	for kind := range documents() {
 		if !seen[kind] {
 			t.Errorf("no %s was written", kind)

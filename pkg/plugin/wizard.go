@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -49,7 +51,7 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if err := o.meshFlags.validate(); err != nil {
 				return err
 			}
-			return runWizard(cmd.Context(), newWizardBackend(c, o), streams, lines)
+			return runWizard(cmd.Context(), newWizardBackend(cmd, c, o), streams, lines)
 		},
 	}
 	o.meshFlags.addFlags(cmd.Flags())
@@ -58,19 +60,34 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 	return cmd
 }
 
-func newWizardBackend(c *cluster, o rotateOptions) *wizardBackend {
+func newWizardBackend(cmd *cobra.Command, c *cluster, o rotateOptions) *wizardBackend {
+	o.baseline, o.atOnce = defaultBaseline, restart.DefaultAtOnce
 	where := c.where()
 	b := &wizardBackend{connect: func() (*observer, error) { return o.observer(c, false) }, clock: wallClock{}, options: o, cluster: where.Context}
 	if b.cluster == "" {
 		b.cluster = where.Server
 	}
-	if context := c.flags.Context; context != nil && *context != "" {
-		b.flags = append(b.flags, "--context", quoted(*context))
-	}
-	if o.istioNamespace != "" {
-		b.flags = append(b.flags, "--istio-namespace", quoted(o.istioNamespace))
-	}
+	b.flags = given(cmd.Flags())
 	return b
+}
+
+// given are the flags of a command line, for another to repeat. Whatever lets
+// somebody in is left out: a printed command is kept in files and tickets.
+func given(flags *pflag.FlagSet) []string {
+	var all []string
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Name == "plain" || f.Name == "token" || f.Name == "password" {
+			return
+		}
+		values := []string{f.Value.String()}
+		if several, ok := f.Value.(pflag.SliceValue); ok {
+			values = several.GetSlice()
+		}
+		for _, v := range values {
+			all = append(all, "--"+f.Name+"="+quoted(v))
+		}
+	})
+	return all
 }
 
 // defaultOptions are those of a command line that says nothing.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"sync"
 
 	"filippo.io/age"
@@ -32,15 +30,8 @@ type wizardBackend struct {
 	seal     *sealing
 	sealed   bool
 	accepted map[string]string
-	cancel   context.CancelCauseFunc // of the run at work
-	goOn     chan struct{}           // of the one that is paused
+	work     *work // nil where nothing runs
 }
-
-// Why a run of the engine was ended by its own wizard.
-var (
-	errPaused   = errors.New("paused")           //nolint:gochecknoglobals // a sentinel
-	errAccepted = errors.New("accepted by name") //nolint:gochecknoglobals // a sentinel
-)
 
 // Look reads the mesh and judges it as check, versions, verify and envoy do.
 func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (*tui.Look, error) {
@@ -63,7 +54,7 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 		return nil, problem(explain(err))
 	}
 	if kept != nil {
-		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
+		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
 	}
 	return look, nil
 }
@@ -141,12 +132,23 @@ func (b *wizardBackend) prepare(ctx context.Context, observer *observer, c tui.C
 	if err != nil {
 		return prepared{}, err
 	}
+	o := b.optionsOf(c)
+	p, err := o.prepare(ctx, observer, ca)
+	if err == nil && o.back {
+		err = o.mayGoBack(p)
+	}
+	return p, err
+}
+
+// optionsOf are the flags that a choice amounts to.
+func (b *wizardBackend) optionsOf(c tui.Choice) rotateOptions {
 	o := b.options
-	o.oldRootKey, o.strategy = c.OldRootKey, string(c.Strategy)
+	o.oldRootKey, o.strategy, o.back = c.OldRootKey, string(c.Strategy), c.Back
 	if o.reason = string(c.Reason); o.reason == "" {
 		o.reason = string(rotation.Expiring)
 	}
-	return o.prepare(ctx, observer, ca)
+	o.timeout = -1 // the plan's own: whoever watches ends it himself
+	return o
 }
 
 // material is the CA that a choice names, made or read once: what was planned is
@@ -200,49 +202,8 @@ func sealFor(c tui.Choice) (*sealing, error) {
 	return &sealing{file: c.SealedFile, recipients: []age.Recipient{recipient}, trial: []age.Identity{identity}}, nil
 }
 
-// Rotate runs the engine until it has ended for good. A pause ends its run, with
-// the mesh safe, and going on is another run: it goes on from what is true.
-func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, emit func(rotation.Event)) error {
-	for {
-		run, cancel := context.WithCancelCause(ctx)
-		goOn := make(chan struct{}, 1)
-		b.mu.Lock()
-		b.cancel, b.goOn = cancel, goOn
-		b.mu.Unlock()
-		err := b.once(run, c, func(e rotation.Event) {
-			if e.Kind != rotation.EventFailed || !ours(run) {
-				emit(e)
-			}
-		})
-		ordered := ours(run)
-		cancel(nil)
-		switch {
-		case err == nil || !ordered || ctx.Err() != nil:
-			return problem(outcome(err))
-		case errors.Is(context.Cause(run), errPaused):
-			emit(b.said("paused", "nothing new is begun"))
-			select {
-			case <-goOn:
-				emit(b.said("resumed", "going on from what is true now"))
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-	}
-}
-
-// ours reports whether a run was ended by an order, and not by the user leaving.
-func ours(run context.Context) bool {
-	cause := context.Cause(run)
-	return errors.Is(cause, errPaused) || errors.Is(cause, errAccepted)
-}
-
-func (b *wizardBackend) said(kind rotation.EventKind, message string) rotation.Event {
-	return rotation.Event{Time: b.clock.Now(), Kind: kind, Message: message}
-}
-
 // once is one run of the engine.
-func (b *wizardBackend) once(ctx context.Context, c tui.Choice, emit func(rotation.Event)) (err error) {
+func (b *wizardBackend) once(ctx context.Context, c tui.Choice, commands <-chan rotation.Command, emit func(rotation.Event)) (err error) {
 	observer, err := b.connect()
 	if err != nil {
 		return err
@@ -260,9 +221,9 @@ func (b *wizardBackend) once(ctx context.Context, c tui.Choice, emit func(rotati
 		return err
 	}
 	observer.prober.CSR = !b.options.noCSRProof
-	o := b.options
-	o.timeout = -1 // the plan's own: whoever watches ends it himself
+	o := b.optionsOf(c)
 	engine := o.engine(observer, p.plan, b.clock, b.accepts(), emit)
+	engine.Commands = commands
 	if seal != nil {
 		engine.Seal = func(old map[string][]byte) (string, error) { return seal.file, b.write(seal, p.plan, old, ca) }
 	}
@@ -282,105 +243,6 @@ func (b *wizardBackend) write(seal *sealing, plan *rotation.Plan, old map[string
 	}
 	b.sealed = true
 	return nil
-}
-
-func (b *wizardBackend) accepts() map[string]string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	all := map[string]string{}
-	for object, reason := range b.accepted {
-		all[object] = reason
-	}
-	return all
-}
-
-// Steer orders the run at work.
-func (b *wizardBackend) Steer(_ context.Context, o tui.Order) error {
-	if why := b.Unable(o.Act); why != "" {
-		return errors.New(why)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.cancel == nil {
-		return errors.New("no rotation is running")
-	}
-	switch o.Act {
-	case tui.Pause:
-		b.cancel(errPaused)
-	case tui.Resume:
-		select {
-		case b.goOn <- struct{}{}:
-		default:
-		}
-	case tui.Accept:
-		if b.accepted == nil {
-			b.accepted = map[string]string{}
-		}
-		b.accepted[o.Object] = o.Reason
-		b.cancel(errAccepted)
-	}
-	return nil
-}
-
-// Unable names what the engine does not offer.
-func (b *wizardBackend) Unable(a tui.Act) string {
-	if a == tui.RollBack {
-		return "not offered while a rotation runs; to stop here is safe"
-	}
-	return ""
-}
-
-// Command is rotate's command line for a choice; a passphrase is never in it.
-func (b *wizardBackend) Command(c tui.Choice) string {
-	words := append([]string{"kubectl", "meshca", "rotate"}, b.flags...)
-	add := func(flag, value string) {
-		if value != "" {
-			words = append(words, flag, quoted(value))
-		}
-	}
-	switch {
-	case c.Resume:
-		return strings.Join(words, " ")
-	case c.Make:
-		words = append(words, "--new-ca")
-	default:
-		add("--root", c.Root)
-		add("--ca-cert", c.Cert)
-		add("--ca-key", c.Key)
-		add("--chain", c.ChainFile)
-	}
-	add("--old-root-key", c.OldRootKey)
-	add("--strategy", string(c.Strategy))
-	to := c.Recipient
-	if to == "" {
-		to = passphraseWord
-	}
-	add("--seal-to", to)
-	add("--sealed-file", c.SealedFile)
-	return strings.Join(words, " ")
-}
-
-// quoted is a word for a POSIX shell.
-func quoted(word string) string {
-	plainly := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@=,+", r)
-	}
-	if strings.IndexFunc(word, func(r rune) bool { return !plainly(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// Save writes a new file for its owner alone.
-func (b *wizardBackend) Save(name, text string) (string, error) {
-	made := &created{}
-	if err := made.file(name, []byte(text), 0o600); err != nil {
-		return "", errors.Join(fmt.Errorf("saving the result: %w", err), made.undo())
-	}
-	if full, err := filepath.Abs(name); err == nil {
-		return full, nil
-	}
-	return name, nil
 }
 
 // problem carries a failure's hint to the wizard.

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -75,7 +76,24 @@ func (b *demoBackend) help(ctx context.Context, s rotation.Status, emit func(rot
 	}()
 }
 
+// Command is "" for what would carry on: the mesh is gone with its process.
+func (b *demoBackend) Command(c tui.Choice) string {
+	if c.Resume {
+		return ""
+	}
+	return "kubectl meshca demo --wizard --scenario " + b.demo.Name
+}
+
+// said is an Event of the demonstration's own.
+func (b *demoBackend) said(kind rotation.EventKind, message string) rotation.Event {
+	return rotation.Event{Time: b.clock.Now(), Kind: kind, Message: message}
+}
+
 // runDemoWizard shows the wizard on a mesh in memory.
 func runDemoWizard(ctx context.Context, d *rehearsal.Demonstration, streams genericiooptions.IOStreams, lines bool) error {
-	return wizardOn(ctx, DemoBackend(d), d.Clock.Now, streams, lines)
+	err := wizardOn(ctx, DemoBackend(d), d.Clock.Now, streams, lines)
+	if err != nil {
+		fmt.Fprintf(streams.ErrOut, "this mesh was in memory and is gone. Begin again with: kubectl meshca demo --wizard --scenario %s\n", d.Name)
+	}
+	return err
 }

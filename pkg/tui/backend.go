@@ -20,14 +20,15 @@ type Backend interface {
 	// Rotate makes the plan of a choice so, from wherever the mesh stands, and
 	// tells emit of every Event, one at a time.
 	Rotate(ctx context.Context, c Choice, emit func(rotation.Event)) error
-	// Steer sends an order to the rotation that runs.
+	// Steer sends an order to the rotation that runs, or says why it is refused.
+	// That it was carried out is told by an Event.
 	Steer(ctx context.Context, o Order) error
-	// Unable says why an act cannot be ordered, "" where it can.
-	Unable(a Act) string
-	// Command is the plain command that does what a choice does.
+	// Command is the plain command that does what a choice does, "" where there is
+	// none.
 	Command(c Choice) string
-	// Save keeps text in a new file and returns its path.
-	Save(name, text string) (string, error)
+	// Save keeps text, and the report of the mesh as it is now, in new files, and says
+	// which; where that is not all of them, with an error beside.
+	Save(ctx context.Context, name, text string) (string, error)
 }
 
 // Act is what a running rotation can be told.
@@ -39,6 +40,10 @@ const (
 	Accept   Act = "accept"    // let one object stay unknown
 	RollBack Act = "roll back" // return to the state before
 )
+
+// KindTraffic is an Event that a Backend adds to the engine's: what the proxies have
+// counted since the run began. It is shown, and judged by nobody.
+const KindTraffic rotation.EventKind = "traffic"
 
 // Order is an Act; Object and Reason belong to Accept.
 type Order struct {
@@ -125,7 +130,9 @@ type Underway struct {
 	Strategy rotation.Strategy
 	Phase    rotation.Phase
 	Step     string
-	Holder   string
-	Started  time.Time
-	NewRoot  string
+	// Back is true where it was on its way back.
+	Back    bool
+	Holder  string
+	Started time.Time
+	NewRoot string
 }

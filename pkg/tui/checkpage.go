@@ -31,7 +31,7 @@ func (p *checkPage) look(l *Look) {
 		all = append(all, endItem(e))
 	}
 	for _, f := range worstFirst(l.Check.Findings) {
-		i := item{symbol: mark(string(f.Severity)), text: fmt.Sprintf("%-8s %s: %s", f.Category, f.Object, f.Message), detail: []string{"rule    " + f.ID}}
+		i := item{symbol: mark(string(f.Severity)), text: fmt.Sprintf("%-8s %s: %s", f.Category, f.Object, f.Message), detail: []string{"rule    " + f.ID, "more    " + anchor(f.ID)}}
 		if f.Hint != "" {
 			i.detail = append([]string{"hint    " + f.Hint}, i.detail...)
 		}
@@ -51,6 +51,17 @@ func (p *checkPage) look(l *Look) {
 		all = append(all, item{symbol: symbolGood, text: fmt.Sprintf("%-8s %s", categoryOf(id), cmp.Or(about[id], id)), detail: []string{"rule    " + id}})
 	}
 	p.set(all)
+}
+
+// anchor is where the documentation says more of a finding: what is wrong with the
+// CA's certificates is listed there as "ca lint" calls it.
+func anchor(id string) string {
+	for _, r := range pki.LintRules() {
+		if id == "ca-"+r.ID {
+			id = r.ID
+		}
+	}
+	return "docs/hints.md#" + id
 }
 
 func endItem(e check.End) item {

@@ -18,6 +18,8 @@ type Choice struct {
 	Strategy rotation.Strategy
 	// Resume carries on the rotation under way: its CA is in the cluster.
 	Resume bool
+	// Back takes it back instead; it comes with Resume.
+	Back bool
 	// Make has root and intermediate made here; otherwise the files name them.
 	Make                       bool
 	Root, Cert, Key, ChainFile string

@@ -170,6 +170,23 @@ func (p *envoyPage) details(e Envoy, width, most int) []string {
 	return p.pane(i, width, most)
 }
 
+// told is all of it, for who hears it.
+func (p *envoyPage) told() []item {
+	var all []item
+	for _, e := range p.all {
+		text := fmt.Sprintf("%s/%s: %s", e.Namespace, e.Name, e.State)
+		if e.Serial != "" {
+			text += fmt.Sprintf(", serial %s, not before %s, issuer %s, roots %s, by %s", e.Serial, stamp(e.NotBefore), commonName(e.Issuer), strings.Join(e.Roots, "; "), e.Evidence)
+		}
+		i := item{symbol: mark(e.State), text: text}
+		if e.Reason != "" {
+			i.detail = []string{e.Reason}
+		}
+		all = append(all, i)
+	}
+	return all
+}
+
 func (p *envoyPage) facts() []fact {
 	if !p.ready {
 		return []fact{{"Now", "Reading the mesh. Nothing is changed."}}

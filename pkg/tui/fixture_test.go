@@ -10,6 +10,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 )
 
 // scripted is a Backend that says what it was given.
@@ -24,12 +25,8 @@ func (b scripted) Plan(context.Context, Choice) (*rotation.Plan, error)       { 
 func (b scripted) Rotate(context.Context, Choice, func(rotation.Event)) error { return nil }
 func (b scripted) Steer(context.Context, Order) error                         { return nil }
 func (b scripted) Command(Choice) string                                      { return "kubectl meshca rotate" }
-func (b scripted) Save(string, string) (string, error)                        { return "", errors.New("the disk is full") }
-func (b scripted) Unable(a Act) string {
-	if a == RollBack {
-		return "not offered here"
-	}
-	return ""
+func (b scripted) Save(context.Context, string, string) (string, error) {
+	return "", errors.New("the disk is full")
 }
 
 func noon() time.Time { return time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC) }
@@ -83,6 +80,7 @@ func fixturePlan() *rotation.Plan {
 		OldRoot: rotation.Brief{Subject: "CN=mesh root 2017,O=Acme", NotAfter: noon().Add(23 * 24 * time.Hour)}, NewRoot: rotation.Brief{Subject: "CN=mesh root 2026,O=Acme", NotAfter: noon().Add(3650 * 24 * time.Hour)},
 		NewSigner: rotation.Brief{Subject: "CN=mesh CA 2026,O=Acme", NotAfter: noon().Add(1825 * 24 * time.Hour)},
 		Steps:     []rotation.Step{{Phase: rotation.SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches"}, {Phase: rotation.SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Restart: true}, {Phase: rotation.DropCross, Name: "plain chain", About: "istiods send the cross certificate no more"}},
+		Back:      []rotation.Step{{Phase: rotation.SwapTrust}, {Phase: rotation.SignNew}, {Phase: rotation.Prepare}},
 		Cost:      rotation.Cost{IstiodRestarts: 2, LongestWait: 24 * time.Hour, FileWaits: 4 * time.Minute, Lagging: []string{"web/batch-0"}},
 	}
 }
@@ -99,6 +97,7 @@ func fixtureEvents() []rotation.Event {
 		{Time: at(3), Kind: rotation.EventWrite, Phase: rotation.Prepare, Object: "secret istio-system/meshca-staged", Message: "old and new CA are kept beside the CA Secret"},
 		{Time: at(3), Kind: rotation.EventPhase, Phase: rotation.SignNew, Step: "cross-signed chain", Message: "every proxy has a certificate of the new CA, for which the old root vouches"},
 		{Time: at(4), Kind: rotation.EventWrite, Phase: rotation.SignNew, Step: "cross-signed chain", Object: "secret istio-system/cacerts", Message: "cross-signed chain"},
+		{Time: at(38), Kind: KindTraffic, Traffic: &traffic.Verdict{Until: at(38), Counted: traffic.Counters{Connections: 12431, ConnectFail: 2, Requests: 310207, Errors: 14}, Unread: []string{"checkout/cart-7f9c4-x2x8l"}}},
 		{Time: at(40), Kind: rotation.EventGate, Phase: rotation.SignNew, Step: "cross-signed chain", Gate: status, Message: "110 of 136 proxies"},
 	}
 }

@@ -40,6 +40,7 @@ func scenes() []scene {
 		}
 	}
 	enter, down := tea.KeyMsg{Type: tea.KeyEnter}, tea.KeyMsg{Type: tea.KeyDown}
+	letter := func(r rune) tea.KeyMsg { return tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}} }
 	planning := func(w *Wizard) {
 		w.at = stepTransition
 		w.transition.ask(Choice{Make: true, Reason: Expiring})
@@ -59,6 +60,18 @@ func scenes() []scene {
 		{"transition, plan", planning},
 		{"transition, confirm", func(w *Wizard) { planning(w); press(w, enter) }},
 		{"transition, live", live},
+		{"transition, paused", func(w *Wizard) {
+			live(w)
+			w.transition.update(eventsMsg{events: []rotation.Event{{Time: noon(), Kind: rotation.EventPaused, Phase: rotation.SignNew, Step: "cross-signed chain", Message: "paused: nothing is written until it is resumed"}}})
+		}},
+		{"transition, accept", func(w *Wizard) { live(w); press(w, letter('a'), letter('d'), letter('r')) }},
+		{"transition, roll back?", func(w *Wizard) { live(w); press(w, letter('b'), letter('p'), enter) }},
+		{"transition, going back", func(w *Wizard) {
+			live(w)
+			w.transition.steered(steeredMsg{order: Order{Act: RollBack}})
+			back := fixturePlan()
+			w.transition.update(eventsMsg{events: []rotation.Event{{Time: noon(), Kind: rotation.EventPlan, Plan: back}}})
+		}},
 		{"transition, stop?", func(w *Wizard) { live(w); press(w, tea.KeyMsg{Type: tea.KeyCtrlC}) }},
 		{"transition, result", func(w *Wizard) {
 			live(w)

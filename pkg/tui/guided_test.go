@@ -168,7 +168,7 @@ func TestGuidedRotation(t *testing.T) {
 		o.press("p")
 		o.until("Paused in phase 2")
 		o.press("p")
-		o.until("going on from what is true now")
+		o.until("resumed")
 
 		frozen := d.Mesh.Workload("web", "front")[0]
 		d.Mesh.Freeze(frozen)
@@ -220,7 +220,7 @@ func TestGuidedRotation(t *testing.T) {
 		t.Fatalf("saved results: %v %v", saved, err)
 	}
 	text, err := os.ReadFile(saved[0])
-	if err != nil || !strings.Contains(string(text), "result: Done: every proxy trusts") {
+	if err != nil || !strings.Contains(string(text), "result: Done: every proxy trusts") || !strings.Contains(string(text), "# Mesh CA report") {
 		t.Errorf("the saved result: %v\n%s", err, text)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/charmbracelet/bubbles/textinput"
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 )
 
 // live is a rotation as it runs: an observer of its Events.
@@ -23,16 +23,24 @@ type live struct {
 	phase  rotation.Phase
 	step   string
 	about  string
+	// wrote is true where something of the phase is written, or proven; stood is the
+	// phase that was proven before it.
+	wrote bool
+	stood rotation.Phase
 	// began, entered and ended are by the Events' own clock.
 	began, entered, last time.Time
+	traffic              *traffic.Verdict
 	// ready is how many proxies were as they should be, and moved since when.
-	ready     int
-	moved     time.Time
-	waiting   string
-	open      bool // the selected blocker in full
-	paused    bool
+	ready   int
+	moved   time.Time
+	waiting string
+	open    bool // the selected blocker in full
+	paused  bool
+	// back is true on the way back.
+	back      bool
 	reason    textinput.Model
 	accepting string
+	turning   bool // the cluster's name is asked for, to roll back
 	note      string
 }
 
@@ -41,11 +49,18 @@ func newLive(c common, plan *rotation.Plan) *live {
 }
 
 func (l *live) take(e rotation.Event) {
+	if e.Kind == KindTraffic {
+		l.traffic = e.Traffic
+		return
+	}
 	if l.last.IsZero() {
 		l.began = e.Time
 	}
 	l.last = e.Time
 	if e.Phase != "" && (e.Phase != l.phase || e.Step != l.step && e.Step != "") {
+		if e.Phase != l.phase {
+			l.wrote = false
+		}
 		l.phase, l.step, l.entered, l.waiting = e.Phase, e.Step, e.Time, ""
 	}
 	if e.Gate != nil {
@@ -62,42 +77,76 @@ func (l *live) take(e rotation.Event) {
 		l.about, l.entered, l.status, l.waiting = e.Message, e.Time, nil, ""
 	case rotation.EventWait:
 		l.waiting = e.Message
-	case kindPaused:
-		l.paused = true
-	case kindResumed:
-		l.paused = false
+	case rotation.EventPlan:
+		l.plan, l.paused = e.Plan, false
+		return
+	case rotation.EventWrite, rotation.EventRestart:
+		l.wrote = true
+	case rotation.EventPassed:
+		l.wrote, l.stood = true, e.Phase
+	case rotation.EventPaused:
+		l.paused, l.note = true, ""
+	case rotation.EventResumed:
+		l.paused, l.note = false, ""
+	case rotation.EventAccepted:
+		l.note = ""
 	}
-	if e.Kind != rotation.EventPlan {
-		l.events = append(l.events, e)
-	}
+	l.events = append(l.events, e)
 }
 
-// What the wizard's own orders add to the stream.
-const (
-	kindPaused   rotation.EventKind = "paused"
-	kindResumed  rotation.EventKind = "resumed"
-	kindAccepted rotation.EventKind = "accepted"
-)
+// turn begins the way back: what was seen of the way there is no progress on it.
+func (l *live) turn() {
+	l.back, l.turning, l.paused = true, false, false
+	l.phase, l.step, l.about, l.waiting, l.status, l.stood = "", "", "", "", nil, ""
+}
 
 func (l *live) facts() []fact {
 	at, of := l.position()
-	now := fmt.Sprintf("Phase %d of %d, %s: %s", at, of, l.phase, cmp.Or(l.about, "getting ready"))
+	where := fmt.Sprintf("phase %d of %d, %s", at, of, l.phase)
+	if l.back {
+		where = fmt.Sprintf("way back, phase %d of %d, %s", at, of, l.phase)
+	}
+	now := strings.ToUpper(where[:1]) + where[1:] + ": " + cmp.Or(l.about, "getting ready")
+	switch {
+	case at == 0 && l.back:
+		now = "Going back: looking at the mesh, and planning from what is true now"
+	case at == 0:
+		now = "Getting ready"
+	}
 	if !strings.HasSuffix(now, "?") {
 		now += "."
 	}
 	if l.paused {
-		now = fmt.Sprintf("Paused in phase %d of %d, %s. p goes on from what is true then.", at, of, l.phase)
+		now = "Paused in " + where + ": nothing is written, gates are looked at. p goes on."
 	}
 	if l.waiting != "" {
 		now += " Waiting " + l.waiting + "."
 	}
-	return []fact{{"Now", now}, {"Stop", stopMeans(l.plan.Strategy, l.phase)}, {"Time", l.time()}}
+	return []fact{{"Now", now}, {"Stop", l.stopMeans()}, {"Time", l.time()}}
+}
+
+// stopMeans is what a stop means now.
+func (l *live) stopMeans() string {
+	switch {
+	case l.phase == rotation.RolledBack:
+	case l.back:
+		return stopMeansBack
+	case l.phase == rotation.Prepare || l.phase == "" || l.wrote:
+	case l.stood != "":
+		return "Nothing of this phase is written yet. " + stopMeans(l.plan.Strategy, l.stood)
+	default:
+		return stopMeansBetween
+	}
+	return stopMeans(l.plan.Strategy, l.phase)
 }
 
 // position is the phase's number; prepare and done are counted too, as one can stop
 // in either.
 func (l *live) position() (at, of int) {
-	phases := l.plan.Strategy.Phases()
+	phases := l.plan.Phases()
+	if l.back {
+		phases = append(phases, rotation.RolledBack)
+	}
 	return slices.Index(phases, l.phase) + 1, len(phases)
 }
 
@@ -115,6 +164,9 @@ func (l *live) time() string {
 	}
 	return text
 }
+
+// stale is how old counters are before that is said.
+const stale = 30 * time.Second
 
 // stall is how long a count may stand before what is in the way, and not the pace
 // so far, says when it ends.
@@ -136,19 +188,26 @@ func (l *live) view(width, height int) string {
 	var lines []string
 	if l.status != nil {
 		lines = append(lines, l.counts(width))
-		lines = append(lines, l.bars(width, max(1, height/3))...)
+		if l.traffic != nil {
+			lines = append(lines, l.styles.faint.Render(cut(" "+l.counters(), width)))
+		}
+		bars := l.bars(width, max(1, height/3))
+		if len(bars) > 0 && l.traffic != nil && height < 18 {
+			bars = bars[1:] // its empty line
+		}
+		lines = append(lines, bars...)
 		lines = append(lines, l.blockers(width, max(1, height/4))...)
 	}
 	var foot []string
 	switch {
-	case l.accepting != "":
-		l.reason.Width = max(10, width-4)
-		foot = append(wrap(" Accept "+l.accepting+" as unknown? Your reason goes into the journal:", width-2, 2), " > "+l.reason.View())
+	case l.typing():
+		foot = l.question(width)
 	case l.note != "":
 		for _, line := range wrap(l.note, width-2, 2) {
 			foot = append(foot, " "+l.styles.warn.Render(line))
 		}
 	}
+	lines = lines[:min(len(lines), max(0, height-len(foot)))] // what is asked is never cut off
 	room := height - len(lines) - len(foot) - 1
 	if room > 0 && len(lines) > 0 {
 		lines = append(lines, "")
@@ -173,6 +232,19 @@ func (l *live) counts(width int) string {
 		return l.styles.paint(symbol, symbol+" "+what+fmt.Sprintf(" %d/%d", c.Ready, c.Of))
 	}
 	return " " + strings.Join([]string{part("istiods", s.Replicas), part("ConfigMaps", s.ConfigMaps), part("webhooks", s.Webhooks), part("proxies", s.Proxies)}, "   ")
+}
+
+// counters is real traffic in one line.
+func (l *live) counters() string {
+	c := l.traffic.Counted
+	text := fmt.Sprintf("traffic: %d connections, %d failed; %d requests, %d failed", c.Connections, c.ConnectFail, c.Requests, c.Errors)
+	if n := len(l.traffic.Unread); n > 0 {
+		text += fmt.Sprintf("; %d unread", n)
+	}
+	if age := l.now().Sub(l.traffic.Until); age > stale {
+		text += "; " + clock(age) + " ago"
+	}
+	return text
 }
 
 // bars show the namespaces that are not done, and then those that are.
@@ -257,36 +329,14 @@ func (l *live) event(e rotation.Event, width int) string {
 	switch e.Kind {
 	case rotation.EventPhase:
 		symbol, text = symbolHere, string(e.Phase)+": "+text
-	case rotation.EventPassed, rotation.EventDone, rotation.EventStopped:
+	case rotation.EventPassed, rotation.EventDone, rotation.EventStopped, rotation.EventRolledBack:
 		symbol = symbolGood
-	case rotation.EventWrite, rotation.EventRestart:
+	case rotation.EventWrite, rotation.EventRestart, rotation.EventWorkload:
 		text = e.Object + ": " + text
-	case rotation.EventWarning, kindPaused, kindAccepted:
+	case rotation.EventWarning, rotation.EventPaused, rotation.EventAccepted:
 		symbol = symbolWarn
 	case rotation.EventFailed:
 		symbol = symbolBad
 	}
 	return l.styles.paint(symbol, symbol+" "+cut(text, width-2))
-}
-
-// typing while a reason is asked for.
-func (l *live) typing() bool { return l.accepting != "" }
-
-// askReason begins to accept the selected object, where it can be accepted.
-func (l *live) askReason() {
-	b := l.selected()
-	switch {
-	case b == nil:
-		l.note = "Nothing is in the way: there is nothing to accept."
-	case !b.Unknown:
-		l.note = b.Object + " was seen to be wrong: only what is unknown can be accepted."
-	default:
-		l.accepting = b.Object
-		l.reason.SetValue("")
-		l.reason.Focus()
-	}
-}
-
-func (l *live) typeReason(m tea.KeyMsg) {
-	l.reason, _ = l.reason.Update(m)
 }

@@ -75,6 +75,9 @@ func (c *items) set(all []item) {
 	c.resize(len(all), c.height)
 }
 
+// told is all of it, for who hears it.
+func (c *items) told() []item { return c.all }
+
 func (c *items) update(m tea.Msg) {
 	switch m := m.(type) {
 	case tea.KeyMsg:

@@ -1,7 +1,6 @@
 package tui
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,18 +8,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/charmbracelet/bubbles/textinput"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/meshca/kubectl-meshca/internal/plain"
-	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/muesli/termenv"
 	"golang.org/x/term"
 )
-
-// plainWidth is that of a line of the plain mode.
-const plainWidth = 100
 
 // talk is the plain mode: the same pages as lines, the same questions one by one.
 // Nothing on the screen is ever drawn over, so that a screen reader can follow.
@@ -29,8 +24,9 @@ type talk struct {
 	ctx     context.Context
 	backend Backend
 	in      io.Reader
-	lines   *bufio.Reader
+	lines   *lineReader
 	out     io.Writer
+	one     sync.Mutex // one line at a time
 	outcome Outcome
 }
 
@@ -38,7 +34,7 @@ type talk struct {
 func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 	r := lipgloss.NewRenderer(o.Out)
 	r.SetColorProfile(termenv.Ascii)
-	t := &talk{common: common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}, ctx: ctx, backend: o.Backend, in: o.In, lines: bufio.NewReader(o.In), out: o.Out}
+	t := &talk{common: common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}, ctx: ctx, backend: o.Backend, in: o.In, lines: newLineReader(o.In), out: o.Out}
 	err := t.all()
 	if errors.Is(err, io.EOF) || errors.Is(err, errLeft) {
 		err = nil
@@ -51,16 +47,23 @@ func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 
 var errLeft = errors.New("left") //nolint:gochecknoglobals // a sentinel
 
-func (t *talk) say(format string, args ...any) { fmt.Fprintln(t.out, fmt.Sprintf(format, args...)) }
+func (t *talk) say(format string, args ...any) {
+	t.one.Lock()
+	defer t.one.Unlock()
+	fmt.Fprintln(t.out, fmt.Sprintf(format, args...))
+}
 
 // ask reads one line.
 func (t *talk) ask(question string) (string, error) {
+	t.one.Lock()
 	fmt.Fprint(t.out, question+" ")
-	line, err := t.lines.ReadString('\n')
-	if err != nil && line == "" {
-		return "", err
+	t.one.Unlock()
+	select {
+	case m := <-t.lines.next():
+		return t.lines.take(m)
+	case <-t.ctx.Done():
+		return "", context.Cause(t.ctx)
 	}
-	return strings.TrimSpace(line), t.ctx.Err()
 }
 
 func (t *talk) look() (*Look, error) {
@@ -68,15 +71,27 @@ func (t *talk) look() (*Look, error) {
 	return t.backend.Look(t.ctx, func(int, int) {})
 }
 
-func (t *talk) page(name string, p page, l *Look) {
+// lister is a page that can be told line by line.
+type lister interface {
+	page
+	told() []item
+}
+
+func (t *talk) page(name string, p lister, l *Look) {
 	p.look(l)
 	t.say("\n%s %s", name, p.mark())
 	for _, f := range p.facts() {
-		t.say("%s: %s", f.label, plain.Line(f.text))
+		if f.label != "Next" { // which keys to press: the question says what to type
+			t.say("%s: %s", f.label, plain.Line(f.text))
+		}
 	}
-	for _, line := range strings.Split(p.view(plainWidth, 200), "\n") {
-		if line = strings.TrimRight(line, " "); line != "" {
-			t.say("%s", line)
+	for _, i := range p.told() {
+		t.say("  %s %s", i.symbol, strings.TrimRight(plain.Line(i.text), " "))
+		switch i.symbol {
+		case symbolBad, symbolWarn, symbolUnknown: // what needs somebody is told whole
+			for _, d := range i.detail {
+				t.say("      %s", plain.Line(d))
+			}
 		}
 	}
 }
@@ -122,19 +137,15 @@ func (t *talk) transition(l *Look) error {
 	for _, f := range p.facts() {
 		t.say("%s: %s", f.label, plain.Line(f.text))
 	}
-	if l.Underway != nil && !p.resumes() {
-		return t.next("Verify")
+	choose := t.fresh
+	if l.Underway != nil {
+		choose = t.underWay
 	}
-	answer, err := t.ask("\nr rotates now, Enter goes on to Verify:")
-	if err != nil || answer != "r" {
+	chosen, err := choose(p)
+	if err != nil || !chosen {
 		return err
 	}
-	p.choice = Choice{Resume: true}
-	if !p.resumes() {
-		if p.choice, err = t.answers(l); err != nil {
-			return err
-		}
-	}
+	t.say("Planning: looking at the mesh once more. Nothing is changed.")
 	plan, err := t.backend.Plan(t.ctx, p.choice)
 	if err != nil {
 		return err
@@ -150,7 +161,7 @@ func (t *talk) transition(l *Look) error {
 	if !v.runnable() {
 		return nil
 	}
-	answer, err = t.ask("\nType the cluster's name, " + plain.Line(l.Cluster) + ", to begin:")
+	answer, err := t.ask("\nType the cluster's name, " + plain.Line(l.Cluster) + ", to begin:")
 	if err != nil {
 		return err
 	}
@@ -159,6 +170,36 @@ func (t *talk) transition(l *Look) error {
 		return nil
 	}
 	return t.run(p, plan)
+}
+
+// fresh asks what a new rotation needs to know; false where none is wanted.
+func (t *talk) fresh(p *transition) (bool, error) {
+	answer, err := t.ask("\nr rotates now, Enter goes on to Verify:")
+	if err != nil || answer != "r" {
+		return false, err
+	}
+	p.choice, err = t.answers(p.seen)
+	return err == nil, err
+}
+
+// underWay asks which way one that was found goes on; false where it is left alone.
+func (t *talk) underWay(p *transition) (bool, error) {
+	turn := "b plans the way back"
+	if p.goesBack() {
+		turn = "b plans it forward again"
+	}
+	if p.resumes() {
+		turn = "r goes on with it, " + turn
+	}
+	answer, err := t.ask("\n" + turn + ", Enter goes on to Verify:")
+	p.choice = Choice{Resume: true, Back: p.goesBack(), Strategy: p.seen.Underway.Strategy}
+	switch {
+	case answer == "b":
+		p.choice.Back = !p.choice.Back
+	case answer != "r" || !p.resumes():
+		return false, err
+	}
+	return err == nil, err
 }
 
 // answers asks the form's questions one by one.
@@ -203,27 +244,4 @@ func (t *talk) answer(label string, q *field) error {
 		q.input.SetValue(text)
 	}
 	return err
-}
-
-// run tells what happens, a line each; a gate is told when its counts change.
-func (t *talk) run(p *transition, plan *rotation.Plan) error {
-	p.live = newLive(t.common, plan)
-	err := t.backend.Rotate(t.ctx, p.choice, func(e rotation.Event) {
-		p.live.take(e)
-		if e.Kind == rotation.EventPlan {
-			return
-		}
-		t.say("%s %s %s: %s", e.Time.Format(time.TimeOnly), e.Phase, e.Kind, plain.Line(strings.TrimPrefix(e.Object+": "+e.Message, ": ")))
-	})
-	p.finished = err == nil
-	command := t.backend.Command(p.after())
-	t.say("\n%s", ticket(p.seen, p.choice, p.live, err, command, t.now()))
-	if err == nil {
-		return nil
-	}
-	t.outcome.Err, t.outcome.Means = err, stopMeans(plan.Strategy, p.live.phase)
-	if p.changed() {
-		t.outcome.Resume = command
-	}
-	return errLeft
 }

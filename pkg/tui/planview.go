@@ -54,7 +54,7 @@ func costOf(p *rotation.Plan) string {
 	if p.AlreadyDone {
 		return "None: nothing is written."
 	}
-	text := plural(len(p.Steps), "write")
+	text := plural(len(p.Course()), "write")
 	if p.Cost.CSRs > 0 {
 		text += fmt.Sprintf("; %s at once, %s", plural(p.Cost.CSRs, "certificate request"), plural(p.Cost.Bursts, "time"))
 	}
@@ -94,7 +94,7 @@ func (v *planView) draw() {
 		}
 		all = append(all, i)
 	}
-	for n, s := range p.Steps {
+	for n, s := range p.Course() {
 		note := ""
 		if s.Restart {
 			note = " (istiod restarts)"
@@ -122,7 +122,7 @@ func (v *planView) facts() []fact {
 	p := v.shown
 	if len(p.Refusals) > 0 {
 		r := p.Refusals[0]
-		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Stop", "Nothing has been changed."}}
+		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Cost", "None: planning only reads."}, {"Stop", "Nothing has been changed."}}
 	}
 	next := "enter asks for the cluster's name and begins."
 	if p.AlreadyDone {

@@ -72,7 +72,7 @@ func (w *Wizard) outcome(ctx context.Context) Outcome {
 	if t.live == nil || t.finished {
 		return o
 	}
-	o.Means = stopMeans(t.live.plan.Strategy, t.live.phase)
+	o.Means = t.live.stopMeans()
 	if t.changed() {
 		o.Resume = w.backend.Command(t.after())
 	}

@@ -29,6 +29,13 @@ func stopMeans(s rotation.Strategy, p rotation.Phase) string {
 	return "Safe: the rotation is done."
 }
 
+// stopMeansBetween says it where a rotation is carried on and has not yet seen how far
+// it had come.
+const stopMeansBetween = "Safe: what stands stays, and it goes on from there when it is run again."
+
+// stopMeansBack says it of the way back.
+const stopMeansBack = "Safe: each step back is proven before the next, and what stands stays. It goes on when it is run again."
+
 // aim is what a proxy's being ready means in a phase: the head of its bar.
 func aim(p rotation.Phase) string {
 	switch p {

@@ -33,7 +33,7 @@ func ticket(look *Look, c Choice, l *live, err error, resume string, now time.Ti
 	line("## Evidence")
 	for _, e := range l.events {
 		switch e.Kind {
-		case rotation.EventPassed, rotation.EventWrite, rotation.EventRestart, rotation.EventWarning, rotation.EventFailed, kindAccepted, kindPaused, kindResumed:
+		case rotation.EventPassed, rotation.EventWrite, rotation.EventRestart, rotation.EventWarning, rotation.EventFailed, rotation.EventAccepted, rotation.EventPaused, rotation.EventResumed, rotation.EventWorkload:
 			line("- %s %s %s: %s", e.Time.UTC().Format(time.TimeOnly), e.Phase, e.Kind, strings.TrimPrefix(e.Object+": "+e.Message, ": "))
 		}
 		if e.Gate != nil {
@@ -42,7 +42,7 @@ func ticket(look *Look, c Choice, l *live, err error, resume string, now time.Ti
 			}
 		}
 	}
-	if err != nil {
+	if err != nil && resume != "" {
 		line("")
 		line("It is carried on with: %s", resume)
 	}
@@ -62,6 +62,8 @@ func lastMessage(l *live) string {
 		switch e := l.events[i]; e.Kind {
 		case rotation.EventDone, rotation.EventStopped:
 			return "Done: " + e.Message + "."
+		case rotation.EventRolledBack:
+			return "Rolled back: " + e.Message + "."
 		}
 	}
 	return "It ended."

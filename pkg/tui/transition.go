@@ -11,7 +11,6 @@ import (
 	"github.com/charmbracelet/bubbles/key"
 	"github.com/charmbracelet/bubbles/textinput"
 	tea "github.com/charmbracelet/bubbletea"
-	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
@@ -64,7 +63,12 @@ func (p *transition) look(l *Look) {
 
 // resumes reports whether what comes next carries on a rotation.
 func (p *transition) resumes() bool {
-	return p.seen != nil && p.seen.Underway != nil && p.seen.Underway.Phase != rotation.Done
+	return p.seen != nil && p.seen.Underway != nil && p.seen.Underway.Phase != rotation.Done && p.seen.Underway.Phase != rotation.RolledBack
+}
+
+// goesBack reports whether the rotation found is on its way back, or at its end.
+func (p *transition) goesBack() bool {
+	return p.seen.Underway.Back || p.seen.Underway.Phase == rotation.RolledBack
 }
 
 // planMsg is the plan of a choice, or why there is none.
@@ -92,18 +96,13 @@ func (p *transition) update(m tea.Msg) tea.Cmd {
 	case eventsMsg:
 		return p.take(m)
 	case steeredMsg:
-		p.live.note = ""
-		if m.err != nil {
-			p.live.note = string(m.order.Act) + ": " + m.err.Error()
-		}
+		p.steered(m)
 	case tickMsg:
 		if p.stage == running {
 			return tick()
 		}
 	case savedMsg:
-		if p.saved = "Saved as " + m.path + "."; m.err != nil {
-			p.saved = m.err.Error()
-		}
+		p.saved = m.String()
 	case tea.MouseMsg:
 		switch p.stage {
 		case planned:
@@ -160,13 +159,16 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	case ended:
 		switch {
 		case key.Matches(m, k.Save):
-			name, text := "meshca-report-"+p.now().UTC().Format("20060102-150405")+".md", p.text
+			name, text := reportName(p.now()), p.text
+			p.saved = "Saving: the report needs another look at the mesh."
 			return func() tea.Msg {
-				path, err := p.backend.Save(name, text)
+				path, err := p.backend.Save(p.ctx, name, text)
 				return savedMsg{path, err}
 			}
 		case key.Matches(m, k.Enter) && !p.finished:
 			return p.again()
+		case key.Matches(m, k.RollBack) && p.changed() && !p.live.back:
+			return p.ask(Choice{Resume: true, Back: true, Reason: p.choice.Reason})
 		default:
 			p.result.update(m)
 		}
@@ -174,19 +176,35 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
+// reportName is a file's without its ending.
+func reportName(at time.Time) string { return "meshca-report-" + at.UTC().Format("20060102-150405") }
+
 // savedMsg is where a result was kept.
 type savedMsg struct {
 	path string
 	err  error
 }
 
+func (m savedMsg) String() string {
+	switch {
+	case m.err == nil:
+		return "Saved as " + m.path + "."
+	case m.path == "":
+		return m.err.Error()
+	}
+	return "Saved as " + m.path + ", " + m.err.Error()
+}
+
 func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 	if p.seen == nil {
 		return nil
 	}
-	if p.seen.Underway != nil {
-		if key.Matches(m, p.bound.Enter) && p.resumes() {
-			return p.ask(Choice{Resume: true, Strategy: p.seen.Underway.Strategy})
+	if u := p.seen.Underway; u != nil {
+		switch {
+		case key.Matches(m, p.bound.Enter) && p.resumes():
+			return p.ask(Choice{Resume: true, Back: u.Back, Strategy: u.Strategy})
+		case key.Matches(m, p.bound.RollBack):
+			return p.ask(Choice{Resume: true, Back: !p.goesBack(), Strategy: u.Strategy})
 		}
 		return nil
 	}
@@ -258,6 +276,7 @@ func (p *transition) again() tea.Cmd {
 func (p *transition) start() tea.Cmd {
 	p.stage = running
 	p.live = newLive(p.common, p.plan.shown)
+	p.live.back, p.finished, p.saved = p.choice.Back, false, ""
 	return p.run(p.choice)
 }
 
@@ -273,9 +292,6 @@ func (p *transition) run(c Choice) tea.Cmd {
 func (p *transition) take(m eventsMsg) tea.Cmd {
 	for _, e := range m.events {
 		p.live.take(e)
-		if e.Kind == rotation.EventDone {
-			p.finished = true
-		}
 	}
 	if !m.ended {
 		return p.feed.next(p.ctx)
@@ -299,7 +315,7 @@ type endedMsg struct{}
 func (p *transition) after() Choice {
 	c := p.choice
 	if p.changed() {
-		c = Choice{Resume: true, Reason: c.Reason}
+		c = Choice{Resume: true, Back: c.Back, Reason: c.Reason}
 	}
 	return c
 }
@@ -318,56 +334,6 @@ func (p *transition) changed() bool {
 		}
 	}
 	return false
-}
-
-func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
-	k, l := p.bound, p.live
-	if l.typing() {
-		switch {
-		case key.Matches(m, k.Back):
-			l.accepting = ""
-		case key.Matches(m, k.Enter):
-			object, reason := l.accepting, strings.TrimSpace(l.reason.Value())
-			if reason == "" {
-				return nil
-			}
-			l.accepting = ""
-			return p.order(Order{Act: Accept, Object: object, Reason: plain.Line(reason)})
-		default:
-			l.typeReason(m)
-		}
-		return nil
-	}
-	l.note = ""
-	switch {
-	case key.Matches(m, k.Pause) && l.paused:
-		return p.order(Order{Act: Resume})
-	case key.Matches(m, k.Pause):
-		return p.order(Order{Act: Pause})
-	case key.Matches(m, k.RollBack):
-		return p.order(Order{Act: RollBack})
-	case key.Matches(m, k.Accept):
-		if why := p.backend.Unable(Accept); why != "" {
-			l.note = "accept: " + why
-			return nil
-		}
-		l.askReason()
-	case key.Matches(m, k.Enter):
-		l.open = !l.open
-	default:
-		l.move(m, k)
-	}
-	return nil
-}
-
-// order sends what the backend is able to.
-func (p *transition) order(o Order) tea.Cmd {
-	if why := p.backend.Unable(o.Act); why != "" {
-		p.live.note = string(o.Act) + ": " + why
-		return nil
-	}
-	ctx, backend := p.ctx, p.backend
-	return func() tea.Msg { return steeredMsg{o, backend.Steer(ctx, o)} }
 }
 
 func (p *transition) typing() bool {
@@ -400,19 +366,17 @@ func (p *transition) mark() string {
 
 func (p *transition) keys() []key.Binding {
 	k := p.bound
-	able := func(b key.Binding, a Act) key.Binding {
-		if p.backend.Unable(a) != "" {
-			b.SetHelp(b.Help().Key, "("+b.Help().Desc+")")
-		}
-		return b
-	}
 	switch p.stage {
 	case choosing:
 		if p.seen != nil && p.seen.Underway != nil {
-			if p.resumes() {
-				return []key.Binding{named(k.Enter, "plan and go on"), k.NextStep}
+			turn := k.RollBack
+			if p.goesBack() {
+				turn = named(k.RollBack, "forward again")
 			}
-			return []key.Binding{k.NextStep, k.Again}
+			if p.resumes() {
+				return []key.Binding{named(k.Enter, "plan and go on"), turn, k.NextStep}
+			}
+			return []key.Binding{turn, k.NextStep, k.Again}
 		}
 		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep}
 	case planned:
@@ -427,18 +391,14 @@ func (p *transition) keys() []key.Binding {
 	case confirming:
 		return []key.Binding{named(k.Enter, "begin"), k.Back}
 	case running:
-		if p.live.typing() {
-			return []key.Binding{named(k.Enter, "accept"), k.Back}
-		}
-		pause := able(k.Pause, Pause)
-		if p.live.paused {
-			pause = named(k.Pause, "go on")
-		}
-		return []key.Binding{k.Up, k.Enter, pause, able(k.Accept, Accept), able(k.RollBack, RollBack), k.NextStep}
+		return p.runKeys()
 	case ended:
-		keys := []key.Binding{k.Up, named(k.Save, "save this"), k.NextStep}
+		keys := []key.Binding{k.Up, named(k.Save, "save report"), k.NextStep}
 		if !p.finished {
 			keys = append(keys, named(k.Enter, "go on"))
+		}
+		if p.changed() && !p.live.back {
+			keys = append(keys, k.RollBack)
 		}
 		return keys
 	}
@@ -453,9 +413,9 @@ func (p *transition) stopText() string {
 	if !p.running() {
 		return "No rotation is running: nothing is changed by leaving."
 	}
-	text := stopMeans(p.live.plan.Strategy, p.live.phase)
-	if p.changed() {
-		text += " It is carried on with: " + p.backend.Command(p.after())
+	text := p.live.stopMeans()
+	if command := p.backend.Command(p.after()); p.changed() && command != "" {
+		text += " It is carried on with: " + command
 	}
 	return text
 }
@@ -466,22 +426,32 @@ func (p *transition) facts() []fact {
 		return []fact{{"Now", "Reading the mesh. Nothing is changed."}}
 	case p.stage == choosing && p.resumes():
 		u := p.seen.Underway
+		way, stop, next := "under way", stopMeans(u.Strategy, u.Phase), "enter plans it anew from what is true now and shows the rest of the way; b plans the way back."
+		if u.Back {
+			way, stop, next = "on its way back", stopMeansBack, "enter plans the rest of the way back from what is true now; b turns it forward again."
+		}
 		return []fact{
-			{"Found", fmt.Sprintf("Rotation %s to %s is under way: %s, phase %s, last run by %s.", u.ID, u.NewRoot, u.Strategy, u.Phase, u.Holder)},
-			{"Next", "enter plans it anew from what is true now and shows the rest of the way."},
-			{"Cost", "Planning only reads."}, {"Stop", stopMeans(u.Strategy, u.Phase)},
+			{"Found", fmt.Sprintf("Rotation %s to %s is %s: %s, phase %s, last run by %s.", u.ID, u.NewRoot, way, u.Strategy, u.Phase, u.Holder)},
+			{"Next", next}, {"Cost", "Planning only reads."}, {"Stop", stop},
 		}
 	case p.stage == choosing && p.seen.Underway != nil:
 		u := p.seen.Underway
+		if p.goesBack() {
+			return []fact{
+				{"Found", fmt.Sprintf("Rotation %s to %s was rolled back: the old CA is the mesh's alone. The new one is still kept.", u.ID, u.NewRoot)},
+				{"Next", "b plans it forward again; 'kubectl meshca retire' destroys that copy, then another can begin."}, {"Cost", "Planning only reads."}, {"Stop", "Nothing is under way."},
+			}
+		}
 		return []fact{
 			{"Found", fmt.Sprintf("Rotation %s to %s is done. The old CA is still kept, as the way back.", u.ID, u.NewRoot)},
-			{"Next", "When nobody will go back: 'kubectl meshca retire' destroys that copy; then another rotation can begin."}, {"Stop", "Nothing is under way."},
+			{"Next", "b plans the way back. When nobody will go back: 'kubectl meshca retire' destroys that copy; then another rotation can begin."},
+			{"Cost", "Planning only reads."}, {"Stop", "Nothing is under way."},
 		}
 	case p.stage == choosing:
 		return []fact{
 			{"Found", p.firstEnd()},
 			{"Next", "Say which CA comes. The plan follows, and nothing is changed before you have typed the cluster's name."},
-			{"Stop", "Nothing has been changed."},
+			{"Cost", "Planning only reads."}, {"Stop", "Nothing has been changed."},
 		}
 	case p.stage == planning:
 		return []fact{{"Now", "Planning: looking at the mesh once more. Nothing is changed."}}
@@ -504,12 +474,16 @@ func (p *transition) firstEnd() string {
 }
 
 func (p *transition) endFacts() []fact {
-	next := "Press w to save what stands below for your ticket; tab shows the proof."
+	next := "Press w to save the report with all evidence; tab shows the proof."
 	if p.saved != "" {
 		next = p.saved
 	}
 	if p.finished {
-		return []fact{{"Found", lastMessage(p.live)}, {"Next", next}, {"Stop", "Nothing is under way. 'kubectl meshca retire' destroys the old CA's copy when nobody will go back."}}
+		stop := "Nothing is under way. 'kubectl meshca retire' destroys the old CA's copy when nobody will go back."
+		if p.live.back {
+			stop = "Nothing is under way. 'kubectl meshca retire' destroys the new CA's copy when nobody will go forward."
+		}
+		return []fact{{"Found", lastMessage(p.live)}, {"Next", next}, {"Stop", stop}}
 	}
 	found := "It was stopped."
 	if p.err != nil {
@@ -519,7 +493,7 @@ func (p *transition) endFacts() []fact {
 	if hint := hintOf(p.err); hint != "" {
 		facts = append(facts, fact{"Hint", hint})
 	}
-	return append(facts, fact{"Next", "enter goes on from what is true then. " + p.saved}, fact{"Stop", stopMeans(p.live.plan.Strategy, p.live.phase)})
+	return append(facts, fact{"Next", "enter goes on from what is true then. " + p.saved}, fact{"Stop", p.live.stopMeans()})
 }
 
 func (p *transition) view(width, height int) string {

@@ -1,0 +1,62 @@
+package plugin
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/tui"
+)
+
+// Command is the command line that does what a choice does, with the flags that the
+// wizard was given itself, and what was accepted so far; a passphrase is never in it.
+func (b *wizardBackend) Command(c tui.Choice) string {
+	verb := "rotate"
+	if c.Back {
+		verb = "rollback"
+	}
+	words := append([]string{"kubectl", "meshca", verb}, b.flags...)
+	add := func(flag, value string) {
+		if value != "" {
+			words = append(words, flag, quoted(value))
+		}
+	}
+	accepted := b.accepts()
+	for _, object := range slices.Sorted(maps.Keys(accepted)) {
+		add("--accept", object+"="+accepted[object])
+	}
+	if c.Resume {
+		return strings.Join(words, " ")
+	}
+	if c.Make {
+		words = append(words, "--new-ca")
+	}
+	add("--root", c.Root)
+	add("--ca-cert", c.Cert)
+	add("--ca-key", c.Key)
+	add("--chain", c.ChainFile)
+	add("--old-root-key", c.OldRootKey)
+	add("--strategy", string(c.Strategy))
+	if c.Reason != tui.Reason(rotation.Expiring) {
+		add("--reason", string(c.Reason))
+	}
+	to := c.Recipient
+	if to == "" {
+		to = passphraseWord // it asks for it
+	}
+	add("--seal-to", to)
+	add("--sealed-file", c.SealedFile)
+	return strings.Join(words, " ")
+}
+
+// quoted is a word for a POSIX shell.
+func quoted(word string) string {
+	plainly := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@=,+", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plainly(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
