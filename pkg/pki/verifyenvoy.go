@@ -81,8 +81,10 @@ func climbPresented(chain, trusted []*fields) (climb []*fields, both bool) {
 			return climb, both
 		}
 		i := slices.IndexFunc(left, func(c *fields) bool { return c.mayIssue(current) })
-		if len(issuersOf(current, trusted)) > 0 {
-			return climb, i >= 0
+		if issuers := issuersOf(current, trusted); len(issuers) > 0 {
+			// Where the presented one is the trusted one, as the roots are that agents send
+			// along, it does not matter which is picked.
+			return climb, i >= 0 && !slices.ContainsFunc(issuers, left[i].same)
 		}
 		if i < 0 {
 			return climb, both

@@ -82,10 +82,8 @@ func (p *sidecar) admin() http.Handler {
 		inline := func(certs []*pki.Certificate) m {
 			return m{"inline_bytes": base64.StdEncoding.EncodeToString(pki.NewBundle(certs...).Raw)}
 		}
-		// The agent appends the roots of the answer to the chain.
-		presented := append(append([]*pki.Certificate{}, p.chain...), p.answered...)
 		answer(w, m{"configs": []m{
-			{"name": "default", "last_updated": p.updated, "secret": m{"tls_certificate": m{"certificate_chain": inline(presented)}}},
+			{"name": "default", "last_updated": p.updated, "secret": m{"tls_certificate": m{"certificate_chain": inline(p.sends)}}},
 			{"name": "ROOTCA", "last_updated": p.updated, "secret": m{"validation_context": m{"trusted_ca": inline(p.roots())}}},
 		}})
 	})

@@ -78,7 +78,7 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	// a REST mapper of every kind there is for each write.
 	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: see above
 	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
-		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock), planes: planesOf(spec), bundles: map[string]pki.Bundle{}}
+		truth: newTruth(), schedule: newSchedule(clock), planes: planesOf(spec), bundles: map[string]pki.Bundle{}}
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {

@@ -2,6 +2,7 @@ package rehearsal
 
 import (
 	"cmp"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,6 +23,7 @@ type sidecar struct {
 	number          int  // which replicas its two connections go to
 	hung            bool // its agent does nothing any more
 	chain           []*pki.Certificate
+	key             crypto.Signer // of the leaf
 	answered        []*pki.Certificate // the roots of the last answer to a request
 	pushed          []byte             // the bundle that came by PCDS
 	updated         time.Time
@@ -30,8 +32,11 @@ type sidecar struct {
 	// file is its copy of the trust ConfigMap; client are the roots by which it
 	// judges istiod when it asks for a certificate.
 	file, client []*pki.Certificate
+	// sends is what a peer gets to see: an agent gives Envoy the whole answer, roots
+	// and all (istio 1.30.3 security/pkg/nodeagent/cache/secretcache.go:841).
+	sends []*pki.Certificate
 	// trusted is what pushed and answered come to; the names are fingerprints of it,
-	// of the chain and of the chain above the leaf.
+	// of what is sent and of that above the leaf.
 	trusted                     []*pki.Certificate
 	trusts, chainName, tailName string
 }
@@ -51,9 +56,13 @@ func (p *sidecar) holds() {
 	}
 	p.trusted = sorted(all)
 	p.trusts = named(p.trusted)
-	p.chainName, p.tailName = named(p.chain), ""
+	p.sends = p.chain
+	if len(p.chain) > 0 && !p.ztunnel() {
+		p.sends = slices.Concat(p.chain, p.answered)
+	}
+	p.chainName, p.tailName = named(p.sends), ""
 	if len(p.chain) > 0 {
-		p.tailName = p.chain[0].X509.Issuer.String() + named(p.chain[1:])
+		p.tailName = p.chain[0].X509.Issuer.String() + named(p.sends[1:])
 	}
 	p.mesh.change()
 	for _, c := range p.trusted {
@@ -247,7 +256,7 @@ func (i *istiod) admits(p *sidecar) bool {
 	if len(p.chain) == 0 {
 		return true // it comes with a token the first time
 	}
-	answer := i.mesh.truth.verify(asked{judge: pki.Go, usage: pki.ClientAuth, chain: p.chainName, roots: named(i.verifier)}, p.chain, i.verifier, i.mesh.clock.Now())
+	answer := i.mesh.truth.verify(asked{judge: pki.Go, usage: pki.ClientAuth, chain: p.chainName, roots: named(i.verifier)}, p.sends, i.verifier, i.mesh.clock.Now())
 	return answer.Result == pki.Accepted
 }
 
@@ -281,7 +290,7 @@ func (p *sidecar) issue(i *istiod) bool {
 	if p.ztunnel() && !trustsBundle(p.release()) {
 		roots.Certs = roots.Certs[:1]
 	}
-	p.chain, p.answered, p.updated = chain, roots.Certs, p.mesh.clock.Now()
+	p.chain, p.key, p.answered, p.updated = chain, key, roots.Certs, p.mesh.clock.Now()
 	if p.vm {
 		p.file, p.client = roots.Certs, roots.Certs // by OUTPUT_CERTS
 	}

@@ -12,12 +12,19 @@ import (
 // all that present the same chain above their leaf.
 const pairwise = 100
 
-// truth is who would come to an understanding with whom, by the rules of those who
-// judge. No verdict of the product can change it.
+// truth is who comes to an understanding with whom: by the rules of those who judge
+// for each pair, and by TLS for each two kinds of proxies and for every leaf and its
+// key. No verdict of the product can change it.
 type truth struct {
 	verdicts map[asked]verdict
+	shaken   map[[2]kin]shaken
+	proven   map[pki.Fingerprint]bool // leaves whose keys were seen to work
 	failed   []Failure
 	judged   int
+}
+
+func newTruth() truth {
+	return truth{verdicts: map[asked]verdict{}, shaken: map[[2]kin]shaken{}, proven: map[pki.Fingerprint]bool{}}
 }
 
 // asked is a question to a judge about a chain, by fingerprints.
@@ -58,6 +65,11 @@ func (m *Mesh) shake() {
 			if answer.Result == pki.Accepted {
 				answer = m.truth.ask(client, server, pki.ServerAuth, at)
 			}
+			if answer.Result == pki.Accepted {
+				if err := m.meet(client, server, at); err != nil {
+					answer = pki.Answer{Result: pki.Refused, Reason: err.Error()}
+				}
+			}
 			m.traffic.met(client, server, answer.Result == pki.Accepted)
 			if answer.Result != pki.Accepted && len(m.truth.failed) < mostFailures {
 				m.truth.failed = append(m.truth.failed, Failure{At: at, Client: client.p.ref(), Server: server.p.ref(), Reason: answer.Reason})
@@ -75,7 +87,7 @@ func (m *Mesh) sides(at time.Time) []*side {
 	classes := map[asked]*side{}
 	var all []*side
 	for _, p := range m.proxies {
-		s := &side{p: p, judge: p.judge(), minor: p.envoyMinor(), chain: p.chain, roots: p.roots(), stands: 1}
+		s := &side{p: p, judge: p.judge(), minor: p.envoyMinor(), chain: p.sends, roots: p.roots(), stands: 1}
 		s.trusts = p.trusts
 		s.name = p.chainName
 		if len(m.proxies) > pairwise {
@@ -128,10 +140,12 @@ func unchanged(at time.Time, lists ...[]*pki.Certificate) time.Time {
 
 // forget drops verdicts on chains that nobody presents any more.
 func (m *Mesh) forget() {
-	if len(m.truth.verdicts) < 4*pairwise*len(m.proxies)+1000 {
+	if len(m.truth.verdicts) < 4*pairwise*len(m.proxies)+1000 && len(m.truth.proven) < 10*len(m.proxies)+1000 {
 		return
 	}
 	clear(m.truth.verdicts)
+	clear(m.truth.shaken)
+	clear(m.truth.proven)
 }
 
 // named joins fingerprints.

@@ -7,7 +7,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 )
 
-// cost states what a strategy asks of the mesh.
+// cost states what a strategy asks of the mesh, on the way that is to be gone.
 func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	cost := Cost{}
 	var replicas int
@@ -17,7 +17,11 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	slow := lagging(s)
 	pushed := len(s.Proxies) - len(slow)
 	renewals := 0 // how often a lagging proxy has to renew
-	for _, step := range c.forward {
+	steps := c.forward
+	if p.config.Back {
+		steps = c.back
+	}
+	for _, step := range steps {
 		if step.Restart {
 			cost.IstiodRestarts += replicas
 		}
@@ -34,7 +38,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 				}
 			}
 			renewals++
-		case step.expect.asksProxies() && step.Phase != Adopt && step.Phase != DropCross:
+		case step.expect.asksProxies() && (p.config.Back || step.Phase != Adopt && step.Phase != DropCross):
 			renewals++
 		}
 	}

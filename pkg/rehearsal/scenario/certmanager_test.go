@@ -26,8 +26,8 @@ func managedBench(t *testing.T, more ...func(*bench, *rehearsal.Spec)) (*bench, 
 	return b, c
 }
 
-// present watches that cacerts is the same object, of the same type, at every moment.
-func (b *bench) present() {
+// stillThere watches that cacerts is the same object, of the same type, at every moment.
+func (b *bench) stillThere() {
 	b.t.Helper()
 	s, err := b.mesh.Kube.CoreV1().Secrets("istio-system").Get(b.ctx, "cacerts", metav1.GetOptions{})
 	b.must(err)
@@ -42,7 +42,7 @@ func (b *bench) manage(act rotation.Act) scenario.ManagedOutcome {
 	if failed := b.failed(); len(failed) > 0 {
 		b.t.Errorf("%s: %v", act, failed[0])
 	}
-	b.present()
+	b.stillThere()
 	return out
 }
 
@@ -196,7 +196,7 @@ func TestS12_AnotherRootBehindCertManager(t *testing.T) {
 		if out.Err != nil || !out.Proof.Open() {
 			t.Fatalf("rotated: %v", out.Err)
 		}
-		b.present()
+		b.stillThere()
 		if out := b.manage(rotation.Return); !refusedBy(out.Managed, "rotation-open") {
 			t.Errorf("returned while the rotation may go back: %v", out.Err)
 		}
@@ -234,7 +234,7 @@ func TestS12_KilledBehindCertManager(t *testing.T) {
 							t.Fatalf("%s does not go on: %v", act, out.Err)
 						}
 					}
-					b.present()
+					b.stillThere()
 				}
 				b.later()
 				if len(b.failed()) > 0 {

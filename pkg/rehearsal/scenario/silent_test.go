@@ -73,7 +73,7 @@ func TestSilentNodes(t *testing.T) {
 	for _, r := range silentRows() {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { play(t, r) })
+			synctest.Test(t, func(t *testing.T) { play(t, r, nil) })
 		})
 	}
 }

@@ -24,8 +24,13 @@ type Trial struct {
 	Accept  map[string]string
 	// Emit is told every Event as it happens; nil where nobody listens.
 	Emit func(rotation.Event)
+	// Checked is told what check came to, and by which look; nil where nobody listens.
+	Checked func(*mesh.Snapshot, Outcome)
 	// Holder names the run; "rehearsal" where empty.
 	Holder string
+	// Until is the phase to stop after, "" for the end; Back goes back.
+	Until rotation.Phase
+	Back  bool
 
 	first   *mesh.Snapshot     // what does not change while one waits
 	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
@@ -37,7 +42,8 @@ type Outcome struct {
 	Plan   *rotation.Plan
 	Events []rotation.Event
 	// Err is the rotation's end, nil where it is done. Proof is what a look at the
-	// mesh afterwards, by the proof of the end, came to.
+	// mesh afterwards came to: by the proof of the end, or, of a way back or one that
+	// stopped before, by whether everybody agrees with the CA that is there.
 	Err   error
 	Proof rotation.Status
 }
@@ -92,18 +98,22 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 		return Outcome{Err: err}
 	}
 	out.Check = check.Run(s, check.DefaultPolicy())
+	if t.Checked != nil {
+		t.Checked(s, out)
+	}
 	staged, err := rotation.FindStaged(ctx, t.Mesh.Kube, "istio-system")
 	if err != nil {
 		out.Err = err
 		return out
 	}
 	config := t.Config
+	config.Back = config.Back || t.Back
 	if staged != nil {
 		config.New, config.Cross, config.Strategy = staged.New, staged.Cross, staged.Strategy
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
-	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Back: config.Back,
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Until: t.Until, Back: config.Back,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {
@@ -119,8 +129,14 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 	if out.Err = engine.Run(ctx, out.Plan, staged); out.Err != nil {
 		return out
 	}
-	if s, out.Err = t.Look(ctx); out.Err == nil {
-		out.Proof = out.Plan.Target().Judge(s, t.Accept)
+	if s, out.Err = t.Look(ctx); out.Err != nil {
+		return out
 	}
+	expect := out.Plan.Target()
+	if config.Back || t.Until != "" && t.Until != rotation.Done {
+		expect, _ = rotation.Present(s)
+		expect.Only = false
+	}
+	out.Proof = expect.Judge(s, t.Accept)
 	return out
 }
