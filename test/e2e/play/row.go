@@ -22,7 +22,7 @@ type row struct {
 }
 
 // rows is the table, in an order that spares resets: rows of the same mesh stand together, those that change it last.
-var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, killedRows, roadRows, crossRows, controlRows, emptyRows)
+var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, roleRows, killedRows, roadRows, crossRows, controlRows, emptyRows)
 
 type result struct {
 	name, detail string
