@@ -1,5 +1,5 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build demo test race lint fuzz fuzz-short envoys e2e-smoke e2e bench-e2e docs release-snapshot release-check licenses deadcode workflows vulnerabilities
+.PHONY: build demo test screens race lint fuzz fuzz-short envoys e2e-smoke e2e bench-e2e docs release-snapshot release-check licenses deadcode workflows vulnerabilities
 build:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -o bin/ ./cmd/...
 demo: # a rotation on a mesh in memory: no cluster, Go alone

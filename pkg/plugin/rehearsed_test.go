@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,6 +40,10 @@ type theater struct {
 	mesh *rehearsal.Mesh
 	dyn  *dynamicfake.FakeDynamicClient
 	keys map[string][]byte
+	ran  *sync.Map // words of the command lines that were run, of all scripts
+
+	mu   sync.Mutex
+	sent [][]byte // requests of this line
 }
 
 const theaterWord = "correct horse battery staple"
@@ -43,6 +51,22 @@ const theaterWord = "correct horse battery staple"
 // TestRehearsedScripts runs commands that write, and searches everything that they
 // leave, on the terminal, in files and in the cluster, for a key.
 func TestRehearsedScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/rehearsed/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ran sync.Map
+	var played atomic.Int64
+	t.Cleanup(func() { // after the scripts, which run side by side
+		if int(played.Load()) < len(scripts) {
+			return // some were left out
+		}
+		for _, command := range leaves(plugin.NewRoot(genericiooptions.NewTestIOStreamsDiscard())) {
+			if _, ok := ran.Load(command); !ok {
+				t.Errorf("no script runs %q and searches what it leaves for keys", command)
+			}
+		}
+	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/rehearsed",
 		Setup: func(env *testscript.Env) error {
@@ -60,7 +84,8 @@ func TestRehearsedScripts(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			env.Defer(cancel)
-			env.Values["theater"] = &theater{ctx: ctx, keys: map[string][]byte{"the passphrase": []byte(theaterWord), "the identity": []byte(identity.String())}}
+			played.Add(1)
+			env.Values["theater"] = &theater{ctx: ctx, ran: &ran, keys: map[string][]byte{"the passphrase": []byte(theaterWord), "the identity": []byte(identity.String())}}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -96,13 +121,14 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "workloadentries"}] = "WorkloadEntryList"
 		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
 	}
+	th.mesh.Kube.PrependReactor("*", "*", th.record)
 	th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
 		key, err := ca.KeyPEM()
 		ts.Check(err)
 		th.keys[name] = key
 	}
-	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"]} {
+	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"], "old-root.pem": root.Roots.Raw} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
 	}
 }
@@ -112,7 +138,16 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 func play(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
 	for i, arg := range args {
-		if i > 0 && (args[i-1] == "--sealed-file" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
+		if arg == "ROTATION" {
+			maps, err := th.mesh.Kube.CoreV1().ConfigMaps("istio-system").List(th.ctx, metav1.ListOptions{})
+			ts.Check(err)
+			for _, cm := range maps.Items {
+				if id, ok := strings.CutPrefix(cm.Name, "meshca-rotation-"); ok {
+					args[i] = id
+				}
+			}
+		}
+		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "--file" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
 			args[i] = ts.MkAbs(arg)
 		}
 	}
@@ -124,6 +159,17 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 	_, _ = ts.Stderr().Write(err.Bytes())
 	if want := args[0]; want != strconv.Itoa(code) {
 		ts.Fatalf("exit %d, not %s\n%s%s", code, want, &out, &err)
+	}
+	root := plugin.NewRoot(genericiooptions.NewTestIOStreamsDiscard())
+	if command, _, err := root.Find(args[1:]); err == nil {
+		th.ran.Store(command.CommandPath(), true)
+	}
+	th.mu.Lock()
+	sent := th.sent
+	th.sent = nil
+	th.mu.Unlock()
+	for _, request := range sent {
+		th.search(ts, "a request to the API server", request)
 	}
 	th.search(ts, "stdout", out.Bytes())
 	th.search(ts, "stderr", err.Bytes())
@@ -141,6 +187,51 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(failure)
 	th.search(ts, "configmaps", fmt.Appendf(nil, "%+v", maps.Items))
 	th.search(ts, "events", fmt.Appendf(nil, "%+v", events.Items))
+}
+
+// leaves are the commands that do something, by their words.
+func leaves(c *cobra.Command) (all []string) {
+	if c.Name() == "help" {
+		return nil
+	}
+	for _, sub := range c.Commands() {
+		all = append(all, leaves(sub)...)
+	}
+	if len(all) == 0 {
+		all = append(all, c.CommandPath())
+	}
+	return all
+}
+
+// record keeps what an audit log of the API server would: every request's object,
+// of a Secret all but the data, where keys belong, and the annotation in which
+// kubectl has left one before.
+func (th *theater) record(action k8stesting.Action) (bool, runtime.Object, error) {
+	var body any
+	switch a := action.(type) {
+	case k8stesting.CreateActionImpl:
+		body = a.GetObject()
+	case k8stesting.UpdateActionImpl:
+		body = a.GetObject()
+	case k8stesting.PatchActionImpl:
+		body = string(a.GetPatch())
+	default:
+		return false, nil, nil
+	}
+	if secret, ok := body.(*corev1.Secret); ok {
+		secret = secret.DeepCopy()
+		secret.Data, secret.StringData = nil, nil
+		delete(secret.Annotations, corev1.LastAppliedConfigAnnotation)
+		body = secret
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return true, nil, err
+	}
+	th.mu.Lock()
+	defer th.mu.Unlock()
+	th.sent = append(th.sent, raw)
+	return false, nil, nil
 }
 
 // search fails where data holds a piece of a key: its PEM, or that in base64.

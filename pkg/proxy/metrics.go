@@ -5,12 +5,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 )
+
+// maxSeconds is more than any certificate lives, and less than a time.Duration holds.
+const maxSeconds = float64(math.MaxInt64 / int64(time.Second))
 
 // ReadLeafEnd reads when a proxy's leaf ends from its agent's metrics, through the
 // API server's proxy to the pod: no port-forward, and no proof of who signed it.
@@ -40,7 +44,8 @@ func parseLeafSeconds(raw []byte) (float64, error) {
 		}
 		_, value, _ := strings.Cut(text, "} ")
 		seconds, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if err != nil {
+		// NaN compares as neither, and what no time.Duration holds would become any time.
+		if err != nil || math.IsNaN(seconds) || math.Abs(seconds) >= maxSeconds {
 			return 0, fmt.Errorf("istio_agent_cert_expiry_seconds is %q", value)
 		}
 		if !found || seconds > longest {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,6 +69,7 @@ func (g *game) measure() string {
 		timed("loop", "bash", "-c", loop)
 		timed("xargs", "bash", "-c", parallel)
 		timed("help", "kubectl-meshca", "--help")
+		timed("istioctl help", "istioctl", "--help")
 	}
 	median := func(name string) time.Duration {
 		all := slices.Sorted(slices.Values(times[name]))
@@ -79,7 +81,9 @@ func (g *game) measure() string {
 	fmt.Fprintf(&out, "  kubectl meshca envoy              %6.1f ms a proxy\n", per("meshca"))
 	fmt.Fprintf(&out, "  loop of istioctl proxy-config     %6.1f ms a proxy: %.1f times as long\n", per("loop"), per("loop")/per("meshca"))
 	fmt.Fprintf(&out, "  xargs -P6 of it                   %6.1f ms a proxy: %.1f times as long\n", per("xargs"), per("xargs")/per("meshca"))
-	fmt.Fprintf(&out, "kubectl meshca --help               %6.1f ms\n", median("help").Seconds()*1000)
+	for _, one := range []struct{ binary, times string }{{"kubectl-meshca", "help"}, {"istioctl", "istioctl help"}} {
+		fmt.Fprintf(&out, "%-15s --help            %6.1f ms, %.0f MB as built\n", one.binary, median(one.times).Seconds()*1000, g.size(one.binary))
+	}
 
 	// One rotation by the product, then one by a script that polls with exec.
 	b := g.ca("B")
@@ -101,6 +105,15 @@ func (g *game) measure() string {
 	s := t.end()
 	fmt.Fprintf(&out, "the same by a script that polls with exec: %.1f s, %s: %.1f times as long\n", took.Seconds(), s, took.Seconds()/o.took.Seconds())
 	return strings.TrimSpace(out.String())
+}
+
+// size is that of a binary in MB.
+func (g *game) size(binary string) float64 {
+	path, err := exec.LookPath(binary)
+	g.require(err == nil, "harness: no", binary)
+	info, err := os.Stat(path)
+	g.require(err == nil, "harness: no", path)
+	return float64(info.Size()) / 1e6
 }
 
 // byHand is the known good procedure on a hot mesh: trust both, sign new, trust new.

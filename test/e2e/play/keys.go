@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -41,10 +44,57 @@ var keyRows = []row{
 			g.require(strings.Contains(trail, reason), "no event", reason+":", trail)
 		}
 		all += g.kubectl("get", "events,configmaps", "-A", "-o", "yaml")
+		sent, requests := g.audited()
 		for _, dir := range []string{a, b} {
-			line := strings.Split(read(dir, "ca-key.pem"), "\n")[5]
-			g.require(!strings.Contains(all, line), "a key of", dir, "was printed, or is in an event or a ConfigMap")
+			for _, piece := range pieces(read(dir, "ca-key.pem")) {
+				g.require(!strings.Contains(all, piece), "a key of", dir, "was printed, or is in an event or a ConfigMap")
+				g.require(!strings.Contains(sent, piece), "a key of", dir, "is in the API server's audit log, outside the data of a Secret")
+			}
 		}
-		return fmt.Sprintf("%s, %d events", s, len(strings.Fields(trail)))
+		return fmt.Sprintf("%s, %d events; no key in %d requests", s, len(strings.Fields(trail)), requests)
 	}},
+}
+
+// pieces are what a PEM key would be known by: a line of it, and that of its base64, at any offset.
+func pieces(key string) []string {
+	lines := strings.Split(strings.TrimSpace(key), "\n")
+	all := []string{lines[len(lines)/2]}
+	for offset := range 3 {
+		text := base64.StdEncoding.EncodeToString([]byte(strings.Repeat(" ", offset) + key))
+		all = append(all, text[len(text)/2:len(text)/2+60])
+	}
+	return all
+}
+
+// audited is what the API server has logged of the product's requests, with both bodies, but for the data of Secrets, where keys
+// belong, and the annotation in which kubectl leaves them.
+func (g *game) audited() (log string, requests int) {
+	var kept strings.Builder
+	for line := range strings.Lines(read(os.Getenv("STATE"), "audit.log")) {
+		var event map[string]any
+		if json.Unmarshal([]byte(line), &event) != nil { // the last line may be half written
+			continue
+		}
+		if agent, _ := event["userAgent"].(string); !strings.HasPrefix(agent, "kubectl-meshca/") {
+			continue
+		}
+		requests++
+		for _, body := range []string{"requestObject", "responseObject"} {
+			object, _ := event[body].(map[string]any)
+			if object["kind"] != "Secret" {
+				continue
+			}
+			delete(object, "data")
+			if metadata, ok := object["metadata"].(map[string]any); ok {
+				if notes, ok := metadata["annotations"].(map[string]any); ok {
+					delete(notes, "kubectl.kubernetes.io/last-applied-configuration")
+				}
+			}
+		}
+		raw, err := json.Marshal(event)
+		g.require(err == nil, "harness: an audit event that cannot be written")
+		kept.Write(raw)
+	}
+	g.require(requests > 20, "harness: only", itoa(requests), "requests of the product in the audit log")
+	return kept.String(), requests
 }
