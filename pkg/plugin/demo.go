@@ -92,7 +92,8 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	clock := rehearsal.Scaled{Base: wallClock{}, Start: time.Now(), Speed: o.speed}
+	clock := rehearsal.NewPaced(time.Now(), o.speed)
+	go clock.Run(ctx, wallClock{})
 	d, err := rehearsal.Demo(ctx, clock, o.scenario)
 	if err != nil {
 		return failed(fmt.Errorf("starting the mesh in memory: %w", err), "")

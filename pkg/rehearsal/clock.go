@@ -1,20 +1,80 @@
 package rehearsal
 
-import "time"
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+)
 
-// Scaled is a clock that runs Speed times as fast as its base, from Start on.
-type Scaled struct {
-	Base  Clock
-	Start time.Time // by Base
-	Speed float64
+// Paced is a clock that runs a number of times as fast as its base, as long as those
+// who wait for it keep up: on a machine that is busy with other things it runs slower,
+// or certificates would end before those who renew them had their turn.
+type Paced struct {
+	speed float64
+
+	mu      sync.Mutex
+	now     time.Time
+	waiting map[*waiter]bool
 }
 
-// Now is Start and what has passed since, scaled.
-func (s Scaled) Now() time.Time {
-	return s.Start.Add(time.Duration(float64(s.Base.Now().Sub(s.Start)) * s.Speed))
+// A tick is how often the clock moves, by its base; longestTick the most that counts
+// of one that came late.
+const (
+	tick        = time.Millisecond
+	longestTick = 4 * tick
+)
+
+// NewPaced stands at start until Run.
+func NewPaced(start time.Time, speed float64) *Paced {
+	return &Paced{speed: speed, now: start, waiting: map[*waiter]bool{}}
+}
+
+// Now is where the clock stands.
+func (p *Paced) Now() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
 }
 
 // After waits for d of this clock's time.
-func (s Scaled) After(d time.Duration) <-chan time.Time {
-	return s.Base.After(time.Duration(float64(d) / s.Speed))
+func (p *Paced) After(d time.Duration) <-chan time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &waiter{at: p.now.Add(d), c: make(chan time.Time, 1)}
+	if d <= 0 {
+		w.c <- p.now
+	} else {
+		p.waiting[w] = true
+	}
+	return w.c
+}
+
+// Run moves the clock until ctx ends.
+func (p *Paced) Run(ctx context.Context, base Clock) {
+	last := base.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-base.After(tick):
+		}
+		now := base.Now()
+		p.move(time.Duration(float64(min(now.Sub(last), longestTick)) * p.speed))
+		last = now
+		// Behind all that can run now: nobody is left behind by more than a tick each time.
+		runtime.Gosched()
+	}
+}
+
+func (p *Paced) move(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = p.now.Add(d)
+	for w := range p.waiting {
+		if !w.at.After(p.now) {
+			w.c <- p.now
+			delete(p.waiting, w)
+		}
+	}
 }

@@ -55,10 +55,12 @@ func TestDemosAreWhole(t *testing.T) {
 	}
 }
 
-func TestScaledClock(t *testing.T) {
+func TestPacedClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
 		began := time.Now()
-		clock := rehearsal.Scaled{Base: wall{}, Start: began, Speed: 60}
+		clock := rehearsal.NewPaced(began, 60)
+		go clock.Run(ctx, wall{})
 		<-clock.After(time.Hour)
 		if real := time.Since(began); real != time.Minute {
 			t.Errorf("an hour took %s", real)
@@ -66,5 +68,29 @@ func TestScaledClock(t *testing.T) {
 		if now := clock.Now(); !now.Equal(began.Add(time.Hour)) {
 			t.Errorf("it is %s", now)
 		}
+		cancel()
+	})
+}
+
+// slow is a base that the machine gives a turn every second only.
+type slow struct{ wall }
+
+func (s slow) After(time.Duration) <-chan time.Time { return s.wall.After(time.Second) }
+
+// Where it gets no turns it falls behind, instead of leaving those behind who wait.
+func TestPacedClockFallsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		clock := rehearsal.NewPaced(began, 600)
+		go clock.Run(ctx, slow{})
+		for range 50 {
+			before := clock.Now()
+			at := <-clock.After(time.Second)
+			if late := at.Sub(before); late > 4*time.Second {
+				t.Fatalf("a second took %s", late)
+			}
+		}
+		cancel()
 	})
 }

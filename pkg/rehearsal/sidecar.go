@@ -23,7 +23,7 @@ type sidecar struct {
 	number          int  // which replicas its two connections go to
 	hung            bool // its agent does nothing any more
 	chain           []*pki.Certificate
-	key             crypto.Signer // of the leaf
+	key             crypto.Signer      // of the leaf
 	answered        []*pki.Certificate // the roots of the last answer to a request
 	pushed          []byte             // the bundle that came by PCDS
 	updated         time.Time
