@@ -64,6 +64,7 @@ func permissions() []permission {
 		{forRead, everywhere, "certificates.k8s.io", "clustertrustbundles", nil, []string{"get"}, "the roots, where istiod publishes them there", ""},
 		{forRead, atIstiod, core, "secrets", []string{"cacerts", "istio-ca-secret"}, []string{"get"}, "the CA's certificates; its key is compared, never kept", ""},
 		{forRead, atIstiod, core, "secrets", nil, []string{"list"}, "Secrets of other clusters (istio/multiCluster); the API cannot narrow a list to labels", ""},
+		{forRead, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"get"}, "who runs a rotation, for status", ""},
 
 		{forRotate, atIstiod, core, "secrets", []string{"cacerts"}, []string{"update"}, "the change itself, in place", ""},
 		{forRotate, atIstiod, core, "secrets", []string{"meshca-staged"}, []string{"get", "delete"}, "old and new CA, kept until retire", ""},
@@ -72,7 +73,7 @@ func permissions() []permission {
 		{forRotate, atIstiod, core, "secrets", []string{"istio-ca-secret"}, []string{"update"}, "restore, where the backup is of a self-signed CA", ""},
 		{forRotate, atIstiod, core, "events", nil, []string{"create"}, "the audit trail as Events of the cluster", "a warning; the journal has it all"},
 		{forRotate, atIstiod, "coordination.k8s.io", "leases", nil, []string{"create"}, "meshca-rotation, which keeps two operators apart", ""},
-		{forRotate, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"get", "update"}, "holding it", ""},
+		{forRotate, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"update"}, "holding it", ""},
 		{forRotate, atIstiod, core, "pods", nil, []string{"patch"}, "an annotation on istiod's pods: kubelet looks at once", "kubelet shows istiod the changed Secret when it next refreshes, up to two minutes later"},
 		{forRotate, atIstiod, apps, "deployments", nil, []string{"patch"}, "rolling istiod, where it does not load a changed CA in place", ""},
 		{forRotate, everywhere, apps, "deployments", nil, []string{"get", "patch"}, "restarting workloads in waves, where the strategy does", ""},
