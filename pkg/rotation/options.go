@@ -45,6 +45,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		return
 	}
 	p.refuseEarlyFiles(s)
+	p.revisions(s)
 	p.expose(s)
 	p.foretell(s)
 }

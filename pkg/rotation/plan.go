@@ -60,6 +60,8 @@ type Plan struct {
 	// Back is the way back, from the end to the start.
 	Back []Step `json:"back,omitempty"`
 	Cost Cost   `json:"cost"`
+	// Revisions are the control planes that sign from this Secret, and what each does.
+	Revisions []Revision `json:"revisions,omitempty"`
 	// Exposed says, of a compromised CA, what stays open to whoever has its key, and
 	// until when.
 	Exposed []string `json:"exposed,omitempty"`
@@ -196,6 +198,9 @@ type Step struct {
 	// fresh asks that agents which read their roots at their start alone have been
 	// started since these roots were published.
 	fresh bool
+	// unpushed is true where new certificates are asked for and nothing is written that
+	// istiods push: those whom a push reaches wait for their renewal like the others.
+	unpushed bool
 	// back is the index, in the way back, of what is written next from here, where no
 	// step of the way back has this very layout.
 	back int
