@@ -46,6 +46,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	}
 	p.refuseEarlyFiles(s)
 	p.revisions(s)
+	p.workloads(s)
 	p.expose(s)
 	p.foretell(s)
 }

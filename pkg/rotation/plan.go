@@ -90,6 +90,10 @@ type Plan struct {
 	// hurries: renewals would not end before the old root does, so that workloads are
 	// restarted (same-key).
 	hurries bool
+	// ca is where the old CA was read, and behind are the workloads that waves would
+	// restart.
+	ca     mesh.CASource
+	behind map[waves][]behind
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.
@@ -215,6 +219,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		return p
 	}
 	ca := plane.CA
+	p.ca = ca
 	p.Namespace, p.Secret, p.source, p.Layout = ca.Namespace, ca.Secret, ca.Secret, ca.Kind
 	p.reissue = reissues(ca, config.New)
 	if p.Adopts = ca.Kind == mesh.CASelfSigned && !p.reissue; p.Adopts {

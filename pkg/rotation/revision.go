@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,22 @@ type Revision struct {
 	Proxies  int    `json:"proxies"`
 	Restarts int    `json:"restarts"` // of each of its replicas, over all steps
 	Does     string `json:"does"`
+}
+
+// behind is a workload that no push reaches.
+type behind struct{ Namespace, Kind, Name string }
+
+// workloads are those that waves would restart, each once.
+func (p *Plan) workloads(s *mesh.Snapshot) {
+	p.behind = map[waves][]behind{}
+	for _, proxy := range lagging(s) {
+		w := behind{proxy.Namespace, cmp.Or(proxy.Workload.Kind, "pod"), cmp.Or(proxy.Workload.Name, proxy.Name)}
+		for _, kind := range []waves{wavesStale, wavesLagging} {
+			if (kind == wavesLagging || stale(proxy)) && !slices.Contains(p.behind[kind], w) {
+				p.behind[kind] = append(p.behind[kind], w)
+			}
+		}
+	}
 }
 
 // revisions says what each control plane does in the steps that were chosen.

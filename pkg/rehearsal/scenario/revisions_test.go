@@ -50,7 +50,7 @@ func TestTwoRevisions(t *testing.T) {
 	for _, r := range revisionRows() {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { play(t, r) })
+			synctest.Test(t, func(t *testing.T) { play(t, r, nil) })
 		})
 	}
 }
