@@ -153,6 +153,11 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 		}
 		row(string(o.Strategy), mark+o.Why)
 	}
+	if len(plan.Revisions) > 1 {
+		for _, r := range plan.Revisions {
+			row("revision "+r.Revision, fmt.Sprintf("%s %s, %d replicas, %d proxies: %s", r.Name, r.Version, r.Replicas, r.Proxies, r.Does))
+		}
+	}
 	for i, step := range plan.Course() {
 		note := ""
 		if step.Restart {

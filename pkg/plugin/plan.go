@@ -6,18 +6,22 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 )
 
 const planExample = `  # what a rotation to this CA would do, what it costs, or why it would be refused
   kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem
 
+  # what each step would write, for those who write it themselves; with its keys, sealed
+  kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --manifests steps --seal-to age1... --identity key.txt
+
   # from a saved snapshot, offline
   kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --from-snapshot mesh.json`
 
 func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var o rotateOptions
-	var from string
+	var from, manifests string
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Say what a rotation would do, what it costs, or why it would be refused",
@@ -29,6 +33,9 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			format := o.output
 			o.output = ""
+			if err := o.validateManifests(manifests, from); err != nil {
+				return err
+			}
 			if err := o.validate(); err != nil {
 				return err
 			}
@@ -39,7 +46,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			if err != nil {
 				return err
 			}
-			plan, err := o.planOnly(cmd, c, streams, ca, from)
+			plan, kube, err := o.planOnly(cmd, c, streams, ca, from)
 			if err != nil {
 				return err
 			}
@@ -59,35 +66,39 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			} else if err := printer.plan(plan); err != nil {
 				return failed(fmt.Errorf("writing the plan: %w", err), "")
 			}
-			return refusal(plan)
+			if err := refusal(plan); err != nil || manifests == "" {
+				return err
+			}
+			return o.manifests(cmd.Context(), kube, plan, manifests, streams)
 		},
 	}
 	o.planFlags(cmd)
 	outputFlag(cmd, &o.output)
 	cmd.Flags().StringVar(&from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	cmd.Flags().StringVar(&manifests, "manifests", "", "empty directory for what each step writes, with a README of order and gates; keys only sealed, with --seal-to")
 	return cmd
 }
 
-func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams genericiooptions.IOStreams, ca newCA, from string) (*rotation.Plan, error) {
+func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams genericiooptions.IOStreams, ca newCA, from string) (*rotation.Plan, kubernetes.Interface, error) {
 	if from == "" {
 		// A plan reads: no throw-away request is made for it.
 		observer, err := o.observer(c, false)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		p, err := o.prepare(cmd.Context(), observer, ca)
-		return p.plan, err
+		return p.plan, observer.collector.Kube, err
 	}
 	if ca.authority == nil {
-		return nil, usage(fmt.Errorf("--from-snapshot needs the new CA"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
+		return nil, nil, usage(fmt.Errorf("--from-snapshot needs the new CA"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
 	}
 	s, err := readSnapshot(from, streams)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := o.config(ca.authority)
 	if config.Cross, err = o.crossCert(s, ca.authority, s.TakenAt); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return rotation.NewPlan(s, config), nil
+	return rotation.NewPlan(s, config), nil, nil
 }

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -16,10 +17,19 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	}
 	slow := lagging(s)
 	pushed := len(s.Proxies) - len(slow)
-	renewals := 0 // how often a lagging proxy has to renew
 	steps := c.forward
 	if p.config.Back {
 		steps = c.back
+	}
+	most := longest(&cost, slow)
+	if len(slow) < len(s.Proxies) && slices.ContainsFunc(steps, func(s Step) bool { return s.unpushed }) {
+		longest(&cost, s.Proxies)
+	}
+	within := func(step Step) time.Duration { // that the last proxy has to renew
+		if step.unpushed {
+			return longest(&Cost{}, s.Proxies)
+		}
+		return most
 	}
 	for _, step := range steps {
 		if step.Restart {
@@ -30,24 +40,31 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		}
 		switch {
 		case step.Waves == wavesLagging:
-			cost.WorkloadRestarts += len(slow)
+			if cost.WorkloadRestarts += len(slow); step.unpushed {
+				cost.WorkloadRestarts += pushed
+			}
 		case step.Waves == wavesStale:
 			for _, proxy := range s.Proxies {
 				if stale(proxy) {
 					cost.WorkloadRestarts++
 				}
 			}
-			renewals++
+			cost.LongestWait += within(step)
 		case step.expect.asksProxies() && (p.config.Back || step.Phase != Adopt && step.Phase != DropCross):
-			renewals++
+			cost.LongestWait += within(step)
 		}
 	}
 	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
 		// Every write of another bundle re-issues every pushed leaf.
 		cost.CSRs, cost.Bursts = pushed, 3
 	}
-	var longest time.Duration
-	for _, proxy := range slow {
+	return cost
+}
+
+// longest is how long the last of these may take to renew, and names those in the cost.
+func longest(cost *Cost, proxies []mesh.Proxy) (longest time.Duration) {
+	cost.Lagging = nil
+	for _, proxy := range proxies {
 		switch within := proxy.RenewsWithin(); {
 		case within > longest:
 			longest, cost.Lagging = within, []string{proxy.Ref()}
@@ -55,8 +72,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 			cost.Lagging = append(cost.Lagging, proxy.Ref())
 		}
 	}
-	cost.LongestWait = time.Duration(renewals) * longest
-	return cost
+	return longest
 }
 
 // tooLate says so where a strategy would not end before the old root does.

@@ -27,6 +27,8 @@ type ground struct {
 	// hotRoots and hotSigner: every istiod loads a changed bundle, or a changed
 	// signer, in place.
 	hotRoots, hotSigner bool
+	// pushes: some istiod loads a changed bundle in place, and pushes it.
+	pushes bool
 	// static: somebody is judged by the verifier that istiod makes at its start.
 	static bool
 	// stale: some agent reads its roots at its start alone.
@@ -53,8 +55,8 @@ func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
 		g.crossed = pki.NewBundle(append(slices.Clone(g.plain.Certs), p.config.Cross)...)
 	}
 	for _, plane := range s.ControlPlanes {
-		g.hotRoots = g.hotRoots && plane.Flags.MultiRoot && !mesh.Before(plane.Version, "1.20.0")
-		g.hotSigner = g.hotSigner && plane.Flags.AutoReload
+		roots, signer := inPlace(plane)
+		g.hotRoots, g.hotSigner, g.pushes = g.hotRoots && roots, g.hotSigner && signer, g.pushes || roots
 	}
 	for _, proxy := range s.Proxies {
 		g.static = g.static || proxy.ProvCert != ""
@@ -81,12 +83,24 @@ func (g ground) lay(strategy Strategy) course {
 	for _, steps := range [][]Step{c.forward, c.back} {
 		for i := range steps {
 			steps[i].cold = strategy != Intermediate && (!g.hotRoots || strategy == CrossSign)
+			steps[i].unpushed = steps[i].expect.Leaves && steps[i].nudge == nil && resigns(steps, i)
 		}
 	}
 	if g.p.Adopts && strategy != Recover {
 		c.forward = slices.Insert(c.forward, 0, g.adopt())
 	}
 	return c
+}
+
+// resigns reports whether a step asks for certificates of another signer, or with
+// another chain, than the one before it.
+func resigns(steps []Step, i int) bool {
+	e := steps[i].expect
+	if i == 0 {
+		return true
+	}
+	before := steps[i-1].expect
+	return !before.Leaves || !e.Signer.Equal(before.Signer)
 }
 
 // expect is an expectation with what all of this plan's share.
@@ -125,10 +139,11 @@ func (g ground) last() Phase {
 	return Prepare
 }
 
-// nudged is a layout of the same roots for istiods that load it in place; nil for
-// others, where it would only wait for a restart.
+// nudged is a layout of the same roots for istiods that load it in place; nil where
+// there is none of these. The others go on with the layout that they have: it is the
+// same set, and it is written only once every one of them is proven.
 func (g ground) nudged(parts ...[]byte) []byte {
-	if !g.hotRoots {
+	if !g.pushes {
 		return nil
 	}
 	return join(parts...)
@@ -167,11 +182,15 @@ func (g ground) bundle(strategy Strategy) course {
 		Step{Phase: DistrustOld, Name: "new root", About: "no proxy trusts the old root", Signs: newSide, Roots: g.target, Chain: g.plain.Raw, Restart: !g.hotRoots, Waves: leaving,
 			nudge: g.nudged(g.target, g.target), expect: g.ended(g.plain)})
 
+	var oldLeaves []byte
+	if !g.hotRoots {
+		oldLeaves = g.nudged(leaves, g.target)
+	}
 	back := []Step{
 		{Phase: SignNew, Name: "both roots again", About: "every proxy trusts the old root too; the new CA still signs", Signs: newSide, Roots: leaves, Chain: g.plain.Raw,
 			Restart: !g.hotRoots, FileWait: true, Waves: lagging, fresh: g.stale, nudge: g.nudged(leaves, g.target),
 			expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted = g.all, g.all, g.all })},
-		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging,
+		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging, nudge: oldLeaves,
 			expect: g.expect(func(e *Expectation) {
 				e.Signer = oldSigner
 				if !g.hotRoots {

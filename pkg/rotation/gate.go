@@ -244,7 +244,7 @@ func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
 	blocked := status.blocked()
 	var behind []mesh.Proxy
 	for _, p := range m.Proxies {
-		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && p.Reach != mesh.ReachPush) {
+		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && (s.unpushed || p.Reach != mesh.ReachPush)) {
 			behind = append(behind, p)
 		}
 	}

@@ -45,6 +45,8 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		return
 	}
 	p.refuseEarlyFiles(s)
+	p.revisions(s)
+	p.workloads(s)
 	p.expose(s)
 	p.foretell(s)
 }

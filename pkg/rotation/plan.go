@@ -60,6 +60,8 @@ type Plan struct {
 	// Back is the way back, from the end to the start.
 	Back []Step `json:"back,omitempty"`
 	Cost Cost   `json:"cost"`
+	// Revisions are the control planes that sign from this Secret, and what each does.
+	Revisions []Revision `json:"revisions,omitempty"`
 	// Exposed says, of a compromised CA, what stays open to whoever has its key, and
 	// until when.
 	Exposed []string `json:"exposed,omitempty"`
@@ -88,6 +90,10 @@ type Plan struct {
 	// hurries: renewals would not end before the old root does, so that workloads are
 	// restarted (same-key).
 	hurries bool
+	// ca is where the old CA was read, and behind are the workloads that waves would
+	// restart.
+	ca     mesh.CASource
+	behind map[waves][]behind
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.
@@ -196,6 +202,9 @@ type Step struct {
 	// fresh asks that agents which read their roots at their start alone have been
 	// started since these roots were published.
 	fresh bool
+	// unpushed is true where new certificates are asked for and nothing is written that
+	// istiods push: those whom a push reaches wait for their renewal like the others.
+	unpushed bool
 	// back is the index, in the way back, of what is written next from here, where no
 	// step of the way back has this very layout.
 	back int
@@ -210,6 +219,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		return p
 	}
 	ca := plane.CA
+	p.ca = ca
 	p.Namespace, p.Secret, p.source, p.Layout = ca.Namespace, ca.Secret, ca.Secret, ca.Kind
 	p.reissue = reissues(ca, config.New)
 	if p.Adopts = ca.Kind == mesh.CASelfSigned && !p.reissue; p.Adopts {
