@@ -17,7 +17,7 @@ var sealedRows = []row{
 	{name: "sealed-cross", about: "a new CA made here and sealed, cross-signed", mesh: brief, changes: true, needs: []string{"rotate"}, limit: 8 * time.Minute, play: func(g *game) string {
 		return g.sealed("--old-root-key", started()+"/root-key.pem")
 	}},
-	{name: "sealed-adopt", about: "Istio's own root on default flags: adopted, and replaced by a new CA made here and sealed", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
+	{name: "sealed-adopt", about: "Istio's own root on default flags: adopted, and replaced by a new CA made here and sealed", mesh: selfSigned, long: true, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.sealed()
 	}},
 }
