@@ -10,4 +10,8 @@ for i in $(seq 120); do
 done
 kubectl label ns c istio-injection- "istio.io/rev=$rev"
 kubectl -n c rollout restart deploy; for d in server client; do kubectl -n c rollout status deploy/$d --timeout=180s; done
-[ "$(kubectl -n c get pods -o jsonpath='{.items[0].metadata.labels.istio\.io/rev}')" ]
+# The injector of the other revision must not have been faster.
+for i in $(seq 60); do
+  [ "$(kubectl -n c get pods -o jsonpath='{.items[*].metadata.annotations.istio\.io/rev}')" = "$rev $rev" ] && exit; sleep .5
+done
+echo "the pods of c are not of revision $rev" >&2; exit 1

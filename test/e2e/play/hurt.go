@@ -22,7 +22,7 @@ var hurtRows = []row{
 	{name: "hurt-apiserver", about: "the API server killed as the signer is written, and away for 20 s", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"sign-new": func(p *process) { g.away(p, "apiserver", 20*time.Second) }}, "sign-new")
 	}},
-	{name: "hurt-apiserver-long", about: "the API server killed as the old root goes, and away for longer than the Lease lasts", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 7 * time.Minute, play: func(g *game) string {
+	{name: "hurt-apiserver-long", about: "the API server killed as the old root goes, and away for longer than the Lease lasts", mesh: hot, long: true, changes: true, needs: []string{"rotate"}, limit: 7 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"distrust-old": func(p *process) { g.away(p, "apiserver", 80*time.Second) }}, "distrust-old")
 	}},
 	{name: "hurt-etcd", about: "etcd killed as the signer is written, and away for 20 s", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {

@@ -14,8 +14,8 @@ var killedRows = []row{
 	{name: "killed-hot", about: "kill -9 at 12 random instants of a rotation by push, there and back, each resumed by another process", mesh: hot, changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
 		return g.killedAndResumed(12, 7*time.Second)
 	}},
-	{name: "killed-cross", about: "kill -9 at 8 random instants of a rotation by cross-signing, each resumed by another process", mesh: renewing, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
-		return g.killedAndResumed(8, 25*time.Second, "--old-root-key", started()+"/root-key.pem")
+	{name: "killed-cross", about: "kill -9 at 8 random instants of a rotation by cross-signing, each resumed by another process", mesh: brief, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
+		return g.killedAndResumed(8, 14*time.Second, "--old-root-key", started()+"/root-key.pem")
 	}},
 }
 

@@ -36,7 +36,7 @@ var roadRows = []row{
 		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
 		return fmt.Sprintf("%s, engine %s s, %s pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), figure(o, "workloadRestarts"))
 	}},
-	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, long: true, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
 		var allow []string
 		for _, ns := range namespaces {
 			g.offPush(ns)

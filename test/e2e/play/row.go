@@ -78,6 +78,7 @@ func (f *field) playOne(ctx context.Context, r row) (results []result) {
 		}
 	}
 	if err := f.set(ctx, r.mesh); err != nil {
+		tail(filepath.Join(f.state, "log", "mesh.log"))
 		return say(failed, "harness: "+err.Error())
 	}
 	began = time.Now()

@@ -17,7 +17,7 @@ var sealedRows = []row{
 	{name: "sealed-cross", about: "a new CA made here and sealed, cross-signed", mesh: brief, changes: true, needs: []string{"rotate"}, limit: 8 * time.Minute, play: func(g *game) string {
 		return g.sealed("--old-root-key", started()+"/root-key.pem")
 	}},
-	{name: "sealed-adopt", about: "Istio's own root on default flags: adopted, and replaced by a new CA made here and sealed", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
+	{name: "sealed-adopt", about: "Istio's own root on default flags: adopted, and replaced by a new CA made here and sealed", mesh: selfSigned, long: true, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.sealed()
 	}},
 }
@@ -38,7 +38,7 @@ func (g *game) sealed(more ...string) string {
 	g.require(v.code == 0, "verify: exit", itoa(v.code)+":", v.brief())
 	info, err := os.Stat(file)
 	g.require(err == nil && info.Mode().Perm() == 0o600, "the sealed file is not its owner's alone")
-	g.require(strings.HasPrefix(read(file), "age-encryption.org/v1") && !strings.Contains(read(file)+o.out+o.err, "PRIVATE KEY"), "a key in clear")
+	g.require(strings.HasPrefix(read(file), "-----BEGIN AGE ENCRYPTED FILE-----") && !strings.Contains(read(file)+o.out+o.err, "PRIVATE KEY"), "a key in clear")
 	// Whoever has every Secret of the cluster has no key of the root.
 	public := g.pipe(root, "openssl", "x509", "-noout", "-pubkey")
 	for line := range strings.Lines(g.kubectl("get", "secrets", "-A", "-o", `go-template={{range .items}}{{range $k, $v := .data}}{{$k}} {{$v}}{{"\n"}}{{end}}{{end}}`)) {
