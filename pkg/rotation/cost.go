@@ -29,6 +29,12 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 			cost.FileWaits += p.config.TrustFileWait
 		}
 		switch {
+		case step.Waves == wavesMounted:
+			for _, proxy := range s.Proxies {
+				if proxy.Reach == mesh.ReachRestart {
+					cost.WorkloadRestarts++
+				}
+			}
 		case step.Waves == wavesLagging:
 			cost.WorkloadRestarts += len(slow)
 		case step.Waves == wavesStale:
@@ -56,6 +62,9 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		}
 	}
 	cost.LongestWait = time.Duration(renewals) * longest
+	if p.citadel {
+		cost.LongestWait, cost.Lagging = citadelWait, nil
+	}
 	return cost
 }
 

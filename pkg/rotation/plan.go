@@ -81,6 +81,8 @@ type Plan struct {
 	// source is the Secret that the old CA is read from: another one than Secret
 	// where Adopts is true.
 	source string
+	// citadel: the CA is a Citadel.
+	citadel bool
 	// reissue: the new root has name and key of the one that it replaces.
 	reissue bool
 	// ended is when the first certificate of the old CA expired, where one has.
@@ -163,6 +165,8 @@ const (
 	wavesStale waves = "stale"
 	// wavesLagging: those too that no push reaches.
 	wavesLagging waves = "lagging"
+	// wavesMounted: those whose Envoys do not follow their mounted files.
+	wavesMounted waves = "mounted"
 )
 
 // Step is one write and its gate.
@@ -222,7 +226,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		p.trustConfigMap = "istio-ca-root-cert"
 	}
 	p.leafLife = leafLife(s)
-	p.refuseSource(ca)
+	p.refuseSource(s, ca)
 	p.refuseSurroundings(s)
 	p.refuseReleases(s)
 	p.refuseMaterial(s)

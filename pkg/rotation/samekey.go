@@ -86,6 +86,9 @@ func reissues(ca mesh.CASource, to *pki.Authority) bool {
 // security/pkg/pki/ca/selfsignedcarootcertrotator.go:146). Their answers look alike
 // before and after but for the roots, so each has to have started since.
 func (g ground) sameKey() course {
+	if g.p.citadel {
+		return g.citadelSameKey()
+	}
 	restarts := waves("")
 	switch {
 	case g.p.hurries:
@@ -126,6 +129,9 @@ func (p *Plan) renewPossible(g ground, s *mesh.Snapshot, strategy Strategy) (boo
 	}
 	if why := unreached(s); why != "" {
 		return false, why
+	}
+	if p.citadel {
+		return true, "the root keeps name, key and identifier: what either certificate issued holds under both; Citadel is restarted once and renews every Secret, Envoys follow their files"
 	}
 	left, slowest := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), p.config.TrustFileWait
 	for _, proxy := range lagging(s) {
