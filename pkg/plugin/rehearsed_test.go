@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
@@ -94,19 +95,32 @@ func TestRehearsedScripts(t *testing.T) {
 	})
 }
 
-// rehearse [cold] starts a mesh, and makes a CA to rotate to.
+// rehearse [cold|self-signed|ended] starts a mesh, and makes a CA to rotate to. One
+// whose CA has ended has workloads that can be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
-	root, old, err := newCA("A", pki.RootLifetime)
+	kind, life := strings.Join(args, ""), pki.RootLifetime
+	if kind == "ended" {
+		life = 4 * time.Second
+	}
+	root, old, err := newCA("A", life)
 	ts.Check(err)
 	newRoot, signer, err := newCA("B", pki.RootLifetime)
 	ts.Check(err)
 	spec := rehearsal.Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: 24 * time.Hour, Lag: 20 * time.Millisecond}
-	if len(args) > 0 && args[0] == "cold" {
+	switch kind {
+	case "cold":
 		spec.MultiRoot, spec.XDSAgent = false, false
+	case "self-signed":
+		spec.CA, spec.Source, spec.TTL = root, mesh.CASelfSigned, 10*time.Second
+	case "ended":
+		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}
 	}
 	th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)
 	ts.Check(err)
+	if kind == "ended" {
+		time.Sleep(time.Until(root.Cert.X509.NotAfter) + time.Second)
+	}
 	th.mesh.Kube.PrependReactor("*", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
 		switch a := action.(type) { // a dry run keeps nothing
 		case k8stesting.UpdateActionImpl:

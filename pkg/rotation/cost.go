@@ -14,7 +14,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	for _, plane := range s.ControlPlanes {
 		replicas += int(plane.Desired)
 	}
-	slow := lagging(s)
+	slow := p.late(s)
 	pushed := len(s.Proxies) - len(slow)
 	renewals := 0 // how often a lagging proxy has to renew
 	steps := c.forward
@@ -35,7 +35,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 					cost.WorkloadRestarts++
 				}
 			}
-		case step.Waves == wavesLagging:
+		case step.Waves == wavesLagging, step.Waves == wavesBehind:
 			cost.WorkloadRestarts += len(slow)
 		case step.Waves == wavesStale:
 			for _, proxy := range s.Proxies {

@@ -250,7 +250,7 @@ func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
 			}
 			continue
 		}
-		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && p.Reach != mesh.ReachPush) {
+		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesBehind || s.Waves == wavesLagging && p.Reach != mesh.ReachPush) {
 			behind = append(behind, p)
 		}
 	}

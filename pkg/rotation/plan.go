@@ -165,6 +165,8 @@ const (
 	wavesStale waves = "stale"
 	// wavesLagging: those too that no push reaches.
 	wavesLagging waves = "lagging"
+	// wavesBehind: all that the gate waits for.
+	wavesBehind waves = "behind"
 	// wavesMounted: those whose Envoys do not follow their mounted files.
 	wavesMounted waves = "mounted"
 )
