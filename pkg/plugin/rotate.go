@@ -244,6 +244,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	}
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
+	if err == nil {
+		o.offer(ctx, observer, prepared.snapshot, streams)
+	}
 	return outcome(err)
 }
 

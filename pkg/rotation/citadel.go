@@ -121,3 +121,11 @@ func (j *judgement) mounted(l *proxy.Loaded) (why string, unknown bool) {
 	}
 	return "", false
 }
+
+// signerName is what signs, for people.
+func (p *Plan) signerName() string {
+	if p.citadel {
+		return "Citadel"
+	}
+	return "istiod"
+}
