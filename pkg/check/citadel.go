@@ -133,12 +133,32 @@ func citadelComponents(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	return all, looked
 }
 
-// newestSecret is when the CA's Secret was made: the seeds' transition deletes and
-// creates it. One that was changed in place tells no time.
+// newestSecret is when the root changed, as far as can be told: the seeds' transition
+// deletes the CA's Secret and creates it. One that is changed in place, as by a
+// renewal here, tells by what Citadel issued then: the first certificate that is
+// younger than the root, or the root itself, which is dated back by an hour at most.
 func newestSecret(s *mesh.Snapshot) (at time.Time) {
 	for _, plane := range s.ControlPlanes {
-		if plane.CA.Kind == mesh.CACitadel && plane.CA.Created.After(at) {
+		if plane.CA.Kind != mesh.CACitadel {
+			continue
+		}
+		if plane.CA.Created.After(at) {
 			at = plane.CA.Created
+		}
+		if len(plane.CA.Root.Certs) == 0 || plane.CA.Root.Certs[0].X509 == nil {
+			continue
+		}
+		changed := plane.CA.Root.Certs[0].X509.NotBefore.Add(pki.Backdating)
+		for _, w := range s.WorkloadSecrets {
+			if len(w.Chain) == 0 || w.Chain[0].X509 == nil {
+				continue
+			}
+			if from := w.Chain[0].X509.NotBefore; !from.Before(changed.Add(-pki.Backdating)) && from.Before(changed) {
+				changed = from
+			}
+		}
+		if changed.After(at) {
+			at = changed
 		}
 	}
 	return at

@@ -21,7 +21,7 @@ func (w *world) citadel() {
 		Chain: []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(-day), 90*day)}}}
 	w.s.Components = nil
 	for _, role := range []string{"pilot", "galley", "sidecar-injector"} {
-		w.s.Components = append(w.s.Components, mesh.Component{Namespace: "istio-system", Pod: role + "-1", Role: role, Sidecar: role == "pilot", Ready: true, Version: "1.1.8", Started: clock().Add(-day)})
+		w.s.Components = append(w.s.Components, mesh.Component{Namespace: "istio-system", Pod: role + "-1", Role: role, Sidecar: role == "pilot", Ready: true, Version: "1.1.8", Started: clock()})
 	}
 }
 

@@ -180,3 +180,17 @@ func (g *gatherer) components(ctx context.Context, namespace string) {
 	}
 	slices.SortFunc(g.s.Components, func(a, b Component) int { return strings.Compare(a.Pod, b.Pod) })
 }
+
+// citadelReach: an agent of Istio 1.0 to 1.4 watches the files of its Secret, and
+// restarts its Envoy on new ones; 1.1.3 to 1.1.7 watch the files themselves, which
+// kubelet replaces by a link, and so miss it (istio pull request 14540, in 1.1.8).
+func citadelReach(p Proxy) (Reach, string) {
+	release, atLeast := p.ReleaseOf()
+	switch {
+	case release == "" || atLeast:
+		return ReachUnknown, "its certificate is a file of Citadel's, and its release is not known"
+	case !Before(release, "1.1.3") && Before(release, "1.1.8"):
+		return ReachRestart, "its certificate is a file of Citadel's, and release " + release + " does not restart Envoy on a new one"
+	}
+	return ReachRenewal, "its certificate is a file of Citadel's, on which its agent restarts Envoy"
+}

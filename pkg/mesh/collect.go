@@ -90,7 +90,10 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 		steps = append(steps, g.meshConfig)
 	}
 	if parts.Surroundings {
-		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.citadelMesh, g.policies)
+		steps = append(steps, g.virtualMachines, g.remotes, g.nodes, g.policies)
+	}
+	if parts.Surroundings || parts.Published {
+		steps = append(steps, g.citadelMesh)
 	}
 	if parts.Nodes && !parts.Surroundings {
 		steps = append(steps, g.nodes)

@@ -33,7 +33,7 @@ func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 	if err := g.replicas(ctx, selector); err != nil {
 		return err
 	}
-	if old {
+	if old || len(g.s.ControlPlanes) == 0 {
 		return g.citadels(ctx)
 	}
 	return nil

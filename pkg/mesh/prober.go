@@ -63,6 +63,9 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 	var wg sync.WaitGroup
 	for i := range s.ControlPlanes {
 		plane := &s.ControlPlanes[i]
+		if plane.CA.Kind == CACitadel {
+			continue // it serves nothing that could be asked: its Secrets tell
+		}
 		var text string
 		var refused error
 		if p.CSR && len(plane.Replicas) > 0 {

@@ -32,10 +32,16 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 		return ReachElsewhere, "it asks " + p.CAAddr + " for its certificate, which is no istiod"
 	}
 	plane, ok := planeFor(p, planes)
+	if !ok && len(planes) == 1 && planes[0].CA.Kind == CACitadel {
+		plane, ok = planes[0], true // of a time before revisions
+	}
 	if !ok {
 		return ReachUnknown, fmt.Sprintf("no control plane of its revision %q was seen", p.Revision)
 	}
-	if plane.CA.Kind == CAUnsupported || plane.CA.Kind == CACitadel {
+	if plane.CA.Kind == CACitadel {
+		return citadelReach(p)
+	}
+	if plane.CA.Kind == CAUnsupported {
 		return ReachUnknown, fmt.Sprintf("its control plane is of the kind %q, which cannot be read", plane.CA.Kind)
 	}
 	if kind, why := externalCA(plane.Flags); kind != "" {

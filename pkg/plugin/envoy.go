@@ -20,6 +20,10 @@ const envoyExample = `  # what every live proxy of the mesh has loaded
   # has every proxy loaded the new root? exit code 2 if one has not, or cannot be read
   kubectl meshca envoy --root new-root.pem
 
+  # which connections were made before the change, and how to drain them
+  kubectl meshca envoy --counters -o json > before.json
+  kubectl meshca envoy --older-than before.json -o wide
+
   # only one namespace, with serial numbers and evidence
   kubectl meshca envoy -n payments -o wide`
 
@@ -32,6 +36,7 @@ type envoyOptions struct {
 	concurrency int
 	timeout     time.Duration
 	counters    bool
+	olderThan   string
 }
 
 func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
@@ -59,6 +64,7 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 	cmd.Flags().StringVar(&o.rootFile, "root", "", "PEM file of the roots that every proxy must have loaded")
 	outputFlag(cmd, &o.output)
 	cmd.Flags().BoolVar(&o.counters, "counters", false, "read the counters of upstream endpoints too: connections, failed ones, errors")
+	cmd.Flags().StringVar(&o.olderThan, "older-than", "", "file of 'envoy --counters -o json' from before a change: which connections are older, and how to drain them")
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
 	return cmd
@@ -82,6 +88,13 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 	if err != nil {
 		return err
 	}
+	var before *envoyReport
+	if o.olderThan != "" {
+		if before, err = readOlder(o.olderThan); err != nil {
+			return err
+		}
+		o.counters = true
+	}
 	kube, dialer, err := c.connect()
 	if err != nil {
 		return err
@@ -96,10 +109,16 @@ func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericioopti
 		return err
 	}
 	report := newEnvoyReport(proxies, want, now)
+	if before != nil {
+		report.older(before, proxies)
+	}
 	if err := printResult(streams.Out, o.output, report); err != nil {
 		return err
 	}
-	return report.verdict()
+	if err := report.verdict(); err != nil || before == nil {
+		return err
+	}
+	return report.olderVerdict(before.TakenAt)
 }
 
 // read fills in what each proxy has loaded, or why that is not known. Of one that

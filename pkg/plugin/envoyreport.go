@@ -35,8 +35,11 @@ const (
 type envoyReport struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`
-	Wanted     []certBrief `json:"wanted,omitempty"`
-	Items      []envoyItem `json:"items"`
+	// TakenAt is when proxies were read. Before is when those of --older-than were.
+	TakenAt time.Time   `json:"takenAt,omitzero"`
+	Before  time.Time   `json:"before,omitzero"`
+	Wanted  []certBrief `json:"wanted,omitempty"`
+	Items   []envoyItem `json:"items"`
 }
 
 type envoyItem struct {
@@ -55,6 +58,8 @@ type envoyItem struct {
 	LeafConfirmed bool           `json:"leafConfirmed"`
 	// Upstreams are the counters of --counters.
 	Upstreams []proxy.Upstream `json:"upstreams,omitempty"`
+	// Older are the connections of --older-than.
+	Older *olderReport `json:"older,omitempty"`
 }
 
 // certBrief is what tells a certificate from another.
@@ -86,7 +91,7 @@ func briefs(certs []*pki.Certificate) []certBrief {
 
 // newEnvoyReport judges what was read; it is pure.
 func newEnvoyReport(proxies []mesh.Proxy, want pki.Bundle, now time.Time) envoyReport {
-	report := envoyReport{APIVersion: mesh.APIVersion, Kind: "EnvoyList", Wanted: briefs(want.Certs), Items: []envoyItem{}}
+	report := envoyReport{APIVersion: mesh.APIVersion, Kind: "EnvoyList", TakenAt: now, Wanted: briefs(want.Certs), Items: []envoyItem{}}
 	for _, p := range proxies {
 		report.Items = append(report.Items, judge(p, want, now))
 	}
@@ -197,6 +202,12 @@ func (r envoyReport) names() []string {
 
 func (r envoyReport) rows(wide bool) [][]string {
 	header := []string{"NAMESPACE", "NAME", "STATE", "ISSUER", "NOT BEFORE", "ROOTS"}
+	if !r.Before.IsZero() {
+		header = append(header, "OLDER CONNECTIONS")
+		if wide {
+			header = append(header, "DRAIN")
+		}
+	}
 	if wide {
 		header = append(header, "KIND", "VERSION", "SERIAL", "EXPIRES", "CONFIRMED", "EVIDENCE", "CONNECTIONS", "FAILED", "ERRORS", "REASON")
 	}
@@ -211,6 +222,12 @@ func (r envoyReport) rows(wide bool) [][]string {
 			roots = append(roots, c.Subject)
 		}
 		row := []string{item.Namespace, item.Name, string(item.State), leaf.Issuer, stamp(leaf.NotBefore), strings.Join(roots, "; ")}
+		if !r.Before.IsZero() {
+			row = append(row, item.Older.text())
+			if wide && item.Older != nil {
+				row = append(row, item.Older.Drain)
+			}
+		}
 		if wide {
 			row = append(row, string(item.ProxyKind), item.Version, leaf.Serial, stamp(leaf.NotAfter), confirmed(item), string(item.Evidence))
 			row = append(append(row, counters(item)...), item.Reason)

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
@@ -94,19 +96,40 @@ func TestRehearsedScripts(t *testing.T) {
 	})
 }
 
-// rehearse [cold] starts a mesh, and makes a CA to rotate to.
+// rehearse [cold|self-signed|ended|citadel] starts a mesh, and makes a CA to rotate to. One
+// whose CA has ended has workloads that can be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
-	root, old, err := newCA("A", pki.RootLifetime)
+	kind, life := strings.Join(args, ""), pki.RootLifetime
+	if kind == "ended" {
+		life = 4 * time.Second
+	}
+	root, old, err := newCA("A", life)
 	ts.Check(err)
 	newRoot, signer, err := newCA("B", pki.RootLifetime)
 	ts.Check(err)
 	spec := rehearsal.Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: 24 * time.Hour, Lag: 20 * time.Millisecond}
-	if len(args) > 0 && args[0] == "cold" {
+	switch kind {
+	case "cold":
 		spec.MultiRoot, spec.XDSAgent = false, false
+	case "self-signed":
+		spec.CA, spec.Source, spec.TTL = root, mesh.CASelfSigned, 10*time.Second
+	case "ended":
+		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}
 	}
-	th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)
+	if kind == "citadel" {
+		old, err = dated("A", 340*24*time.Hour)
+		ts.Check(err)
+		root = old
+		th.mesh, err = rehearsal.NewCitadel(th.ctx, wall{}, rehearsal.CitadelSpec{CA: old, Release: "1.1.8", TTL: 90 * 24 * time.Hour, Lag: 20 * time.Millisecond, Secured: true,
+			Workloads: []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}})
+	} else {
+		th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)
+	}
 	ts.Check(err)
+	if kind == "ended" {
+		time.Sleep(time.Until(root.Cert.X509.NotAfter) + time.Second)
+	}
 	th.mesh.Kube.PrependReactor("*", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
 		switch a := action.(type) { // a dry run keeps nothing
 		case k8stesting.UpdateActionImpl:
@@ -131,6 +154,11 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"], "old-root.pem": root.Roots.Raw} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
 	}
+}
+
+// dated is a root of a year that is so old.
+func dated(name string, age time.Duration) (*pki.Authority, error) {
+	return pki.NewRoot(pki.Request{Subject: pkix.Name{Organization: []string{"cluster.local"}, CommonName: name}, Now: time.Now().Add(-age), Lifetime: 365 * 24 * time.Hour, PathLen: -1})
 }
 
 // meshca CODE ARG... runs a command line, asserts its exit code, and searches what

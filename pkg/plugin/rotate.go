@@ -133,7 +133,7 @@ func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 func (o *rotateOptions) proofFlags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
 	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
-	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient)")
+	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient, Citadel)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
 }
 
@@ -244,6 +244,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	}
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
+	if err == nil {
+		o.offer(ctx, observer, prepared.snapshot, streams)
+	}
 	return outcome(err)
 }
 
@@ -347,7 +350,7 @@ func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
 	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
 		Reason: rotation.Reason(o.reason), Back: o.back}
 	if o.untested {
-		c.Override = append(c.Override, rotation.Ambient)
+		c.Override = append(c.Override, rotation.Ambient, rotation.Citadel)
 	}
 	return c
 }

@@ -173,6 +173,10 @@ func same(a, b *corev1.Secret) bool { return maps.EqualFunc(a.Data, b.Data, byte
 
 // roll replaces the pods of a controller, one at a time, the new before the old.
 func (m *Mesh) roll(namespace, name string) {
+	if m.citadel != nil && namespace == istioNamespace && name == citadelDeployment {
+		m.citadel.roll()
+		return
+	}
 	for _, p := range m.planes {
 		if namespace == istioNamespace && p.deployment == name {
 			m.rollIstiods(p)

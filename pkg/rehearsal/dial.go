@@ -75,7 +75,7 @@ func (p *sidecar) admin() http.Handler {
 			answer(w, p.dump())
 			return
 		}
-		if len(p.chain) == 0 {
+		if len(p.chain) == 0 || p.mesh.citadel != nil { // files are no dynamic secrets
 			answer(w, m{"configs": []m{}})
 			return
 		}
@@ -95,7 +95,8 @@ func (p *sidecar) admin() http.Handler {
 			return
 		}
 		leaf := p.chain[0].X509
-		answer(w, m{"certificates": []m{{"cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
+		first := p.trusted[0].X509 // of a bundle it shows no more
+		answer(w, m{"certificates": []m{{"ca_cert": []m{{"serial_number": first.SerialNumber.Text(16), "valid_from": first.NotBefore, "expiration_time": first.NotAfter}}, "cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
 	})
 	mux.HandleFunc("/clusters", func(w http.ResponseWriter, _ *http.Request) {
 		p.mesh.mu.Lock()

@@ -57,6 +57,8 @@ type Mesh struct {
 	// latest is the newest cacerts that was written.
 	latest       *corev1.Secret
 	held, frozen map[string]bool
+	// citadel is the CA of a mesh of its time, nil in others.
+	citadel *citadel
 	// ends are when certificates of CAs do, as far as they were met.
 	ends map[time.Time]bool
 	// byRef finds a proxy.

@@ -18,6 +18,9 @@ func (p *sidecar) pod() *corev1.Pod {
 	started := metav1.NewTime(p.mesh.clock.Now())
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: p.name, UID: types.UID(p.ref()), CreationTimestamp: started,
 		Labels: map[string]string{"istio.io/rev": cmp.Or(w.Revision, defaultRevision), "app": w.Name}}}
+	if p.mesh.citadel != nil {
+		delete(pod.Labels, "istio.io/rev") // of a time before revisions
+	}
 	role := "sidecar"
 	switch w.Kind {
 	case mesh.Gateway:
@@ -58,11 +61,13 @@ const (
 )
 
 // account is the service account that its certificate names.
-func (p *sidecar) account() string {
-	if p.workload.Controller == BarePod {
+func (p *sidecar) account() string { return p.workload.account() }
+
+func (w Workload) account() string {
+	if w.Controller == BarePod {
 		return "default"
 	}
-	return p.workload.Name
+	return w.Name
 }
 
 func (p *sidecar) identity() string {

@@ -128,6 +128,12 @@ func (m *Mesh) start(w Workload, name string, number int) error {
 func (m *Mesh) join(p *sidecar) {
 	m.proxies = append(m.proxies, p)
 	m.byRef[p.ref()] = p
+	if m.citadel != nil {
+		if files := m.citadel.written[p.namespace+"/"+p.account()]; files != nil {
+			p.takes(files)
+		}
+		return
+	}
 	p.file = m.trustFile(p.namespace)
 	p.client = p.file
 	if i := m.connected(p, 0); i != nil && p.subscribes(i) {

@@ -15,7 +15,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	for _, plane := range s.ControlPlanes {
 		replicas += int(plane.Desired)
 	}
-	slow := lagging(s)
+	slow := p.late(s)
 	pushed := len(s.Proxies) - len(slow)
 	steps := c.forward
 	if p.config.Back {
@@ -39,7 +39,13 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 			cost.FileWaits += p.config.TrustFileWait
 		}
 		switch {
-		case step.Waves == wavesLagging:
+		case step.Waves == wavesMounted:
+			for _, proxy := range s.Proxies {
+				if proxy.Reach == mesh.ReachRestart {
+					cost.WorkloadRestarts++
+				}
+			}
+		case step.Waves == wavesLagging, step.Waves == wavesBehind:
 			if cost.WorkloadRestarts += len(slow); step.unpushed {
 				cost.WorkloadRestarts += pushed
 			}
@@ -57,6 +63,9 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
 		// Every write of another bundle re-issues every pushed leaf.
 		cost.CSRs, cost.Bursts = pushed, 3
+	}
+	if p.citadel {
+		cost.LongestWait, cost.Lagging = citadelWait, nil
 	}
 	return cost
 }

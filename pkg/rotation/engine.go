@@ -305,6 +305,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if r.plan.Adopts {
 		kind = mesh.CASelfSigned
 	}
+	if r.plan.citadel {
+		kind = mesh.CACitadel
+	}
 	keep := &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Kind: kind, Old: r.material.old, New: config.New, Cross: config.Cross}
 	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
 		return at, err

@@ -33,6 +33,10 @@ type Expectation struct {
 	// is the next best evidence.
 	CSRProof bool
 
+	// Citadel asks a Citadel's Secrets, by DER, instead of what istiods answer and
+	// publish, and Envoys by /certs.
+	Citadel bool
+
 	// since asks that every istiod was started at that moment or later; fresh that
 	// every stale agent was, at freshSince.
 	since      time.Time
@@ -75,6 +79,8 @@ type Status struct {
 	// Listed is true where proxies were counted and nothing was asked of what they have
 	// loaded: they are no part of the proof.
 	Listed bool `json:"proxiesListedOnly,omitempty"`
+	// Secrets are a Citadel's, of every namespace.
+	Secrets Count `json:"secrets,omitzero"`
 	// Evidence names what the verdict on the replicas rests on.
 	Evidence string `json:"evidence,omitempty"`
 	// Accepted are the blockers that the operator has accepted by name.
@@ -110,6 +116,7 @@ func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki
 	j.gaps()
 	j.replicas()
 	j.published()
+	j.secrets()
 	j.proxies()
 	j.status.Blockers = slices.DeleteFunc(j.status.Blockers, func(b Blocker) bool {
 		if _, ok := accept[b.Object]; ok && b.Unknown {
@@ -164,7 +171,11 @@ func (j *judgement) replicas() {
 			j.block("istiod", plane.Namespace+"/"+plane.Name, "its rollout is not complete")
 		}
 		for _, replica := range plane.Replicas {
-			why, unknown, by := j.replica(replica)
+			judge := j.replica
+			if j.e.Citadel {
+				judge = j.citadelReplica
+			}
+			why, unknown, by := judge(replica)
 			j.status.Replicas.add(why == "")
 			if why != "" {
 				j.status.Blockers = append(j.status.Blockers, Blocker{Kind: "istiod", Object: plane.Namespace + "/" + replica.Pod, Why: why, Unknown: unknown})
@@ -231,7 +242,7 @@ func orUnread(reason string) string {
 // published judges what agents, API server and new pods read: the ConfigMap of
 // every namespace (or the ClusterTrustBundle) and the webhooks.
 func (j *judgement) published() {
-	if j.e.Roots == nil || j.e.unpublished {
+	if j.e.Roots == nil || j.e.unpublished || j.e.Citadel {
 		return
 	}
 	if bundle := j.s.ClusterTrustBundle; bundle != nil {
@@ -343,6 +354,9 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 	}
 	if p.Loaded == nil {
 		return "unreadable: " + orUnread(p.Error), true
+	}
+	if j.e.Citadel && p.Loaded.Evidence == proxy.EvidenceCerts && len(p.Loaded.Contexts) > 0 {
+		return j.mounted(p.Loaded)
 	}
 	if len(p.Loaded.Identities) == 0 {
 		return "it holds no mesh certificate", true

@@ -244,11 +244,24 @@ func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
 	blocked := status.blocked()
 	var behind []mesh.Proxy
 	for _, p := range m.Proxies {
-		if blocked[p.Ref()] && (stale(p) || s.Waves == wavesLagging && (s.unpushed || p.Reach != mesh.ReachPush)) {
+		if blocked[p.Ref()] && s.restarts(p) {
 			behind = append(behind, p)
 		}
 	}
 	return behind
+}
+
+// restarts reports whether the step restarts a proxy that it waits for.
+func (s Step) restarts(p mesh.Proxy) bool {
+	switch s.Waves {
+	case wavesMounted:
+		return p.Reach == mesh.ReachRestart
+	case wavesBehind:
+		return true
+	case wavesLagging:
+		return s.unpushed || p.Reach != mesh.ReachPush || stale(p)
+	}
+	return stale(p)
 }
 
 // unseen are the accepted blockers that may hide a leaf.
@@ -294,6 +307,9 @@ func (s Status) proxies() string {
 }
 
 func passed(s Status) string {
+	if s.Secrets.Of > 0 {
+		return fmt.Sprintf("%s, %d of %d Citadels (%s), %d of %d of its Secrets", s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.Secrets.Ready, s.Secrets.Of)
+	}
 	return fmt.Sprintf("%s, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
 		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
 }
@@ -301,6 +317,9 @@ func passed(s Status) string {
 func closed(s Status) string {
 	text := fmt.Sprintf("%s, %d of %d istiods, %d of %d ConfigMaps, %d of %d webhooks",
 		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
+	if s.Secrets.Of > 0 {
+		text = fmt.Sprintf("%s, %d of %d Citadels, %d of %d of its Secrets", s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Secrets.Ready, s.Secrets.Of)
+	}
 	if len(s.Blockers) > 0 {
 		text += "; " + s.Blockers[0].String()
 	}

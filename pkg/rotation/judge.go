@@ -29,7 +29,10 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 	for _, step := range p.Steps {
 		next := mustCerts(step.Roots)
 		if step.Signs == newSide {
-			chain := append([]*pki.Certificate{leaf}, mustCerts(step.Chain)...)
+			chain := []*pki.Certificate{leaf}
+			if len(step.Chain) > 0 {
+				chain = append(chain, mustCerts(step.Chain)...)
+			}
 			trusts := [][]*pki.Certificate{roots, next}
 			if p.Strategy == Recover {
 				trusts = trusts[1:] // what is trusted now accepts nothing any more

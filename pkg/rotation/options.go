@@ -198,7 +198,7 @@ func (p *Plan) renewalPossible(g ground, s *mesh.Snapshot) (bool, string) {
 // refuseEarlyFiles: without the wait for pods' trust files an agent that never reads
 // them again would be cut off from istiod.
 func (p *Plan) refuseEarlyFiles(s *mesh.Snapshot) {
-	if p.config.TrustFileWait > 0 || p.Strategy == Intermediate {
+	if p.config.TrustFileWait > 0 || p.Strategy == Intermediate || p.citadel {
 		return
 	}
 	for _, proxy := range s.Proxies {

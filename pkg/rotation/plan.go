@@ -83,6 +83,8 @@ type Plan struct {
 	// source is the Secret that the old CA is read from: another one than Secret
 	// where Adopts is true.
 	source string
+	// citadel: the CA is a Citadel.
+	citadel bool
 	// reissue: the new root has name and key of the one that it replaces.
 	reissue bool
 	// ended is when the first certificate of the old CA expired, where one has.
@@ -169,6 +171,10 @@ const (
 	wavesStale waves = "stale"
 	// wavesLagging: those too that no push reaches.
 	wavesLagging waves = "lagging"
+	// wavesBehind: all that the gate waits for.
+	wavesBehind waves = "behind"
+	// wavesMounted: those whose Envoys do not follow their mounted files.
+	wavesMounted waves = "mounted"
 )
 
 // Step is one write and its gate.
@@ -232,7 +238,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		p.trustConfigMap = "istio-ca-root-cert"
 	}
 	p.leafLife = leafLife(s)
-	p.refuseSource(ca)
+	p.refuseSource(s, ca)
 	p.refuseSurroundings(s)
 	p.refuseReleases(s)
 	p.refuseMaterial(s)

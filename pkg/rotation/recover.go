@@ -61,8 +61,12 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // that is restarted before may come back without its proxy, or not at all. Agents
 // meet istiod by the trust ConfigMap, which an istiod writes.
 func (g ground) recover() course {
+	waves, nudge := wavesLagging, g.nudged(g.target, g.target)
+	if g.p.unwatched() {
+		waves, nudge = wavesBehind, nil
+	}
 	return course{forward: []Step{{Phase: SwapTrust, Name: "new CA", About: "every istiod signs with the new CA, its webhooks are called by it, and every proxy has a certificate of it", Signs: newSide,
-		Roots: g.target, Chain: g.plain.Raw, Restart: true, always: true, fresh: g.stale, Waves: wavesLagging, nudge: g.nudged(g.target, g.target), expect: g.ended(g.plain)}}}
+		Roots: g.target, Chain: g.plain.Raw, Restart: true, always: true, fresh: g.stale, Waves: waves, nudge: nudge, expect: g.ended(g.plain)}}}
 }
 
 // recoverPossible: it is for where nothing else is. The ways without loss have been

@@ -10,7 +10,7 @@ import (
 )
 
 // refuseSource refuses CA sources that this engine cannot write safely.
-func (p *Plan) refuseSource(ca mesh.CASource) {
+func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	object := "secret " + ca.Namespace + "/" + ca.Secret
 	if ca.Secret == "" {
 		object = "the mesh's CA"
@@ -32,8 +32,7 @@ func (p *Plan) refuseSource(ca mesh.CASource) {
 		p.refuse("managed", object, "the control plane is managed elsewhere: no istiod can be read", "use the provider's own procedure")
 		return
 	case mesh.CACitadel:
-		p.refuse("citadel", object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4)", "upgrade first: writing to such meshes has not been proven")
-		return
+		p.refuseCitadel(s, ca, object)
 	default:
 		p.refuse("ca-unknown", object, "it cannot be told what istiod signs with: "+orUnread(ca.Error+ca.Why), "ask for a role that may get the Secret "+object)
 		return
@@ -111,6 +110,7 @@ func (p *Plan) refuseReleases(s *mesh.Snapshot) {
 	for _, plane := range s.ControlPlanes {
 		object := plane.Namespace + "/" + plane.Name
 		switch v := plane.Version; {
+		case plane.CA.Kind == mesh.CACitadel:
 		case v == "":
 			p.warn("release-unknown", object, "its release is not known", "each replica proves by its own answers what it signs with and hands out")
 		case is(v, "1.24.4"), is(v, "1.25.1"):

@@ -14,7 +14,11 @@ func Rewind(s *mesh.Snapshot, staged *Staged) {
 		if staged.Kind != "" && staged.Kind != ca.Kind {
 			ca.Kind, ca.Secret = staged.Kind, secretOf(staged.Kind)
 		}
-		before := mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old}, ca.Kind)
+		layout := ca.Kind
+		if layout == mesh.CACitadel {
+			layout = mesh.CASelfSigned // the only one of its layouts that is written
+		}
+		before := mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old}, layout)
 		ca.Cert, ca.Chain, ca.Root = before.Cert, before.Chain, before.Root
 		ca.HasKey, ca.KeyMatches, ca.KeyAlgorithm, ca.Error = before.HasKey, before.KeyMatches, before.KeyAlgorithm, before.Error
 	}

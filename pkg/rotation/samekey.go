@@ -86,8 +86,16 @@ func reissues(ca mesh.CASource, to *pki.Authority) bool {
 // security/pkg/pki/ca/selfsignedcarootcertrotator.go:146). Their answers look alike
 // before and after but for the roots, so each has to have started since.
 func (g ground) sameKey() course {
-	restarts := waves("")
+	if g.p.citadel {
+		return g.citadelSameKey()
+	}
+	restarts, nudge := waves(""), g.nudged
+	if g.p.unwatched() {
+		nudge = func(...[]byte) []byte { return nil }
+	}
 	switch {
+	case g.p.hurries && g.p.unwatched():
+		restarts = wavesBehind
 	case g.p.hurries:
 		restarts = wavesLagging
 	case g.stale:
@@ -95,9 +103,9 @@ func (g ground) sameKey() course {
 	}
 	return course{
 		[]Step{{Phase: SwapTrust, Name: "renewed root", About: "every proxy trusts the root's new certificate, of the same key, and none the old one", Signs: newSide, Roots: g.target, Chain: g.plain.Raw,
-			Restart: true, always: true, FileWait: true, fresh: g.stale, Waves: restarts, nudge: g.nudged(g.target, g.target), expect: g.ended(g.plain)}},
+			Restart: true, always: true, FileWait: true, fresh: g.stale, Waves: restarts, nudge: nudge(g.target, g.target), expect: g.ended(g.plain)}},
 		[]Step{{Phase: g.last(), Name: "old certificate", About: "the root's old certificate is the mesh's alone, as before", Signs: oldSide, Roots: g.start,
-			Restart: true, always: true, FileWait: true, fresh: g.stale, Waves: restarts, nudge: g.nudged(g.start, g.start), expect: g.restored()}},
+			Restart: true, always: true, FileWait: true, fresh: g.stale, Waves: restarts, nudge: nudge(g.start, g.start), expect: g.restored()}},
 	}
 }
 
@@ -127,17 +135,39 @@ func (p *Plan) renewPossible(g ground, s *mesh.Snapshot, strategy Strategy) (boo
 	if why := unreached(s); why != "" {
 		return false, why
 	}
+	if p.citadel {
+		return true, "the root keeps name, key and identifier: what either certificate issued holds under both; Citadel is restarted once and renews every Secret, Envoys follow their files"
+	}
 	left, slowest := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), p.config.TrustFileWait
-	for _, proxy := range lagging(s) {
+	late := p.late(s)
+	for _, proxy := range late {
 		slowest = max(slowest, proxy.RenewsWithin()+p.config.TrustFileWait)
 	}
 	p.hurries = slowest > left
 	restarts := "no workload is restarted, istiods once"
-	switch n := len(lagging(s)); {
+	follow := how(g.hotRoots, s)
+	if p.unwatched() && len(late) > len(lagging(s)) {
+		follow = "by push, or with its next certificate where its last came from an istiod of before"
+	}
+	switch {
 	case p.hurries:
-		restarts = fmt.Sprintf("the old certificate ends in %s, so %d proxies that would renew later are restarted in waves", left.Round(time.Minute), n)
+		restarts = fmt.Sprintf("the old certificate ends in %s, so %d proxies that would renew later are restarted in waves", left.Round(time.Minute), len(late))
 	case g.stale:
 		restarts = "only workloads with agents before 1.20.1 are restarted, istiods once"
 	}
-	return true, fmt.Sprintf("the root keeps name, key and identifier: what either certificate issued holds under both; %s; the rest follows %s", restarts, how(g.hotRoots, s))
+	return true, fmt.Sprintf("the root keeps name, key and identifier: what either certificate issued holds under both; %s; the rest follows %s", restarts, follow)
+}
+
+// unwatched: no istiod looks at the Secret but at its start and once an hour, so that
+// a nudge would reach nobody.
+func (p *Plan) unwatched() bool { return p.Layout == mesh.CASelfSigned }
+
+// late are the proxies that may follow with their next certificate alone. Of a mesh
+// whose istiods watch nothing that is every one: a request that met an istiod of
+// before the restart brought its roots, and nothing asks again.
+func (p *Plan) late(s *mesh.Snapshot) []mesh.Proxy {
+	if p.unwatched() {
+		return s.Proxies
+	}
+	return lagging(s)
 }

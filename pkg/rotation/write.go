@@ -203,7 +203,7 @@ func (r *run) restart(ctx context.Context, step Step) error {
 			return fmt.Errorf("restarting deployment %s/%s: %w", plane.Namespace, plane.Name, err)
 		}
 		r.figures.Restarts += int(plane.Desired)
-		r.emit(Event{Kind: EventRestart, Object: "deployment " + plane.Namespace + "/" + plane.Name, Message: "istiod is restarted, replica by replica"})
+		r.emit(Event{Kind: EventRestart, Object: "deployment " + plane.Namespace + "/" + plane.Name, Message: r.plan.signerName() + " is restarted, replica by replica"})
 	}
 	return nil
 }

@@ -81,15 +81,17 @@ func TestS6_SameKey(t *testing.T) {
 		secret   string
 		restarts bool
 	}{
-		"self-signed":              {twinSpec(20*time.Hour, selfSigned), "istio-ca-secret", false},
-		"self-signed, old release": {twinSpec(20*time.Hour, selfSigned, release("1.19.3"), slowFiles, inWaves), "istio-ca-secret", true},
-		"plugged":                  {twinSpec(20*time.Hour, cold), "cacerts", false},
-		"plugged, hot":             {twinSpec(20 * time.Hour), "cacerts", false},
-		"plugged, hot, 1.24.4":     {twinSpec(20*time.Hour, release("1.24.5")), "cacerts", false},
-		"kubernetes.io/tls":        {twinSpec(20*time.Hour, cold, tlsLayout), "cacerts", false},
-		"hours are left":           {twinSpec(25*time.Minute, cold, inWaves), "cacerts", true},
-		"a virtual machine":        {twinSpec(20*time.Hour, cold, func(_ *bench, s *rehearsal.Spec) { s.VMs = []string{"vm"} }), "cacerts", false},
-		"another mesh's root":      {twinSpec(20*time.Hour, cold, foreign), "cacerts", false},
+		"self-signed, hot":                   {twinSpec(20*time.Hour, func(b *bench, s *rehearsal.Spec) { s.Source, s.CA = mesh.CASelfSigned, b.oldRoot }), "istio-ca-secret", false},
+		"self-signed, hot, minutes are left": {twinSpec(25*time.Minute, func(b *bench, s *rehearsal.Spec) { s.Source, s.CA = mesh.CASelfSigned, b.oldRoot }, inWaves), "istio-ca-secret", true},
+		"self-signed":                        {twinSpec(20*time.Hour, selfSigned), "istio-ca-secret", false},
+		"self-signed, old release":           {twinSpec(20*time.Hour, selfSigned, release("1.19.3"), slowFiles, inWaves), "istio-ca-secret", true},
+		"plugged":                            {twinSpec(20*time.Hour, cold), "cacerts", false},
+		"plugged, hot":                       {twinSpec(20 * time.Hour), "cacerts", false},
+		"plugged, hot, 1.24.4":               {twinSpec(20*time.Hour, release("1.24.5")), "cacerts", false},
+		"kubernetes.io/tls":                  {twinSpec(20*time.Hour, cold, tlsLayout), "cacerts", false},
+		"hours are left":                     {twinSpec(25*time.Minute, cold, inWaves), "cacerts", true},
+		"a virtual machine":                  {twinSpec(20*time.Hour, cold, func(_ *bench, s *rehearsal.Spec) { s.VMs = []string{"vm"} }), "cacerts", false},
+		"another mesh's root":                {twinSpec(20*time.Hour, cold, foreign), "cacerts", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,273 @@
+package rehearsal
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+// CitadelSpec is a mesh of Istio 1.0 to 1.4. No registry has a Citadel, so this is
+// by the rules of its source alone (istio 1.1.8):
+//   - it loads istio-ca-secret at its start (security/pkg/pki/ca/ca.go,
+//     NewSelfSignedIstioCAOptions), and issues a Secret istio.SERVICEACCOUNT for
+//     every service account;
+//   - once a minute it looks at all of them, and issues those anew whose root-cert.pem
+//     is not its root, byte for byte, or whose certificate is about to end
+//     (security/pkg/k8s/controller/workloadsecret.go:55, 384-397);
+//   - the agent watches the folder that the Secret is mounted at, and restarts Envoy;
+//     1.1.3 to 1.1.7 watch the files and miss the change (pull request 14540).
+type CitadelSpec struct {
+	CA *pki.Authority
+	// Release is Citadel's, and the sidecars' where a Workload names no other.
+	Release   string
+	Workloads []Workload
+	// TTL of leaves, and Lag of kubelet's mounted Secrets.
+	TTL, Lag time.Duration
+	// Secured is controlPlaneAuthPolicy: MUTUAL_TLS. Pilot has no sidecar here.
+	Secured bool
+}
+
+// citadel is the one CA of such a mesh.
+type citadel struct {
+	mesh   *Mesh
+	signer *pki.Authority
+	number int
+	// written are the certificates of each account, as its Secret holds them.
+	written map[string]*issued
+}
+
+type issued struct {
+	chain []*pki.Certificate
+	roots []*pki.Certificate
+	raw   []byte // root-cert.pem
+	// since is when pods' files hold it.
+	since time.Time
+}
+
+const (
+	citadelDeployment = "istio-citadel"
+	citadelResync     = time.Minute
+	keyAndCert        = "istio.io/key-and-cert"
+)
+
+// NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
+func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
+	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: as in New
+	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
+		spec:  Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads},
+		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
+	m.citadel = &citadel{mesh: m, written: map[string]*issued{}}
+	m.serve()
+	secret, err := m.caSecret()
+	if err != nil {
+		return nil, err
+	}
+	delete(secret.Data, pki.RootFile) // it stands there from 1.20 on
+	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.node(), m.citadel.object(), m.citadel.injector()}
+	policy := "NONE"
+	if spec.Secured {
+		policy = "MUTUAL_TLS"
+	}
+	objects = append(objects, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: "istio", ResourceVersion: "1"},
+		Data: map[string]string{"mesh": "authPolicy: MUTUAL_TLS\ndefaultConfig:\n  controlPlaneAuthPolicy: " + policy + "\n"}})
+	for _, role := range []string{"pilot", "galley", "sidecar-injector"} {
+		objects = append(objects, m.citadel.component(role))
+	}
+	for _, n := range m.meshed() {
+		objects = append(objects, namespace(n, "enabled"))
+	}
+	for _, w := range spec.Workloads {
+		if o := m.controller(w); o != nil {
+			objects = append(objects, o)
+		}
+	}
+	for _, o := range objects {
+		if err := m.Kube.Tracker().Add(o); err != nil {
+			return nil, fmt.Errorf("rehearsal: %w", err)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.citadel.start(); err != nil {
+		return nil, err
+	}
+	for _, w := range spec.Workloads {
+		if err := m.startWorkload(w); err != nil {
+			return nil, err
+		}
+	}
+	m.shake()
+	m.traffic.settle(clock.Now())
+	m.after(citadelResync, m.citadel.tick)
+	go m.schedule.run(ctx, m.idle)
+	return m, nil
+}
+
+func citadelLabels() map[string]string { return map[string]string{"istio": "citadel"} }
+
+func (c *citadel) container() corev1.Container {
+	return corev1.Container{Name: "citadel", Image: "istio/citadel:" + c.mesh.spec.Release, Args: []string{"--self-signed-ca=true", "--workload-cert-ttl=" + c.mesh.spec.TTL.String()}}
+}
+
+func (c *citadel) object() *appsv1.Deployment {
+	one := int32(1)
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: citadelDeployment, Labels: citadelLabels(), Generation: 1, ResourceVersion: "1"}}
+	d.Spec.Replicas, d.Spec.Selector = &one, &metav1.LabelSelector{MatchLabels: citadelLabels()}
+	d.Spec.Template.Labels = citadelLabels()
+	d.Spec.Template.Spec.Containers = []corev1.Container{c.container()}
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
+	return d
+}
+
+// injector has the root of its start as its caBundle, and keeps it.
+func (c *citadel) injector() *admissionv1.MutatingWebhookConfiguration {
+	return &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istio-sidecar-injector", ResourceVersion: "1"},
+		Webhooks: []admissionv1.MutatingWebhook{{Name: "sidecar-injector.istio.io", ClientConfig: admissionv1.WebhookClientConfig{
+			Service: &admissionv1.ServiceReference{Namespace: istioNamespace, Name: "istio-sidecar-injector"}, CABundle: c.mesh.spec.CA.Roots.Raw}}}}
+}
+
+// component has run for an hour, and keeps what it has read at its start.
+func (c *citadel) component(role string) *corev1.Pod {
+	pod := c.pod("istio-"+role, map[string]string{"istio": role}, corev1.Container{Name: role, Image: "istio/" + role + ":" + c.mesh.spec.Release})
+	started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour))
+	pod.Status.StartTime = &started
+	return pod
+}
+
+func (c *citadel) pod(name string, labels map[string]string, container corev1.Container) *corev1.Pod {
+	started := metav1.NewTime(c.mesh.clock.Now())
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: name, UID: types.UID(name), Labels: labels, ResourceVersion: "1"}}
+	pod.Spec.NodeName, pod.Spec.Containers = nodeName, []corev1.Container{container}
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	return pod
+}
+
+// start starts Citadel, which loads its Secret now and looks at all others at once.
+func (c *citadel) start() error {
+	secret, err := c.mesh.secret(selfSignedSecret)
+	if err != nil {
+		return err
+	}
+	if c.signer, err = pki.ParseFiles(files(secret)); err != nil {
+		return fmt.Errorf("citadel does not start: %w", err)
+	}
+	c.number++
+	labels := citadelLabels()
+	labels["pod-template-hash"] = "1"
+	pod := c.pod(fmt.Sprintf("%s-1-%d", citadelDeployment, c.number), labels, c.container())
+	controller := true
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: citadelDeployment + "-1", Controller: &controller}}
+	if err := c.mesh.Kube.Tracker().Add(pod); err != nil {
+		return err
+	}
+	for _, w := range c.mesh.spec.Workloads {
+		if err := c.look(w.Namespace, w.account()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// roll replaces Citadel's one pod.
+func (c *citadel) roll() {
+	c.mesh.rolling(istioNamespace, citadelDeployment, 0, 1)
+	c.mesh.after(startup, func() {
+		old := fmt.Sprintf("%s-1-%d", citadelDeployment, c.number)
+		if c.start() != nil {
+			return
+		}
+		_ = c.mesh.Kube.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), istioNamespace, old) // gone is gone
+		c.mesh.rolling(istioNamespace, citadelDeployment, 1, 1)
+	})
+}
+
+func (c *citadel) tick() {
+	for _, w := range c.mesh.spec.Workloads {
+		_ = c.look(w.Namespace, w.account()) // it tries again with the next resync
+	}
+	c.mesh.after(citadelResync, c.tick)
+}
+
+// look issues an account's Secret, or anew where its root is another or half of its
+// certificate's life is over.
+func (c *citadel) look(namespace, account string) error {
+	m, now := c.mesh, c.mesh.clock.Now()
+	there := c.written[namespace+"/"+account]
+	if there != nil {
+		leaf := there.chain[0].X509
+		half := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)
+		if bytes.Equal(there.raw, c.signer.Roots.Raw) && now.Before(half) {
+			return nil
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	leaf, err := c.signer.IssueLeaf(pki.LeafRequest{SPIFFE: "spiffe://cluster.local/ns/" + namespace + "/sa/" + account, Public: key.Public(), Now: now, Lifetime: m.spec.TTL})
+	if err != nil {
+		return err
+	}
+	keyPEM, err := pki.MarshalKey(key)
+	if err != nil {
+		return err
+	}
+	fresh := &issued{chain: []*pki.Certificate{leaf}, roots: c.signer.Roots.Certs, raw: slices.Clone(c.signer.Roots.Raw), since: now.Add(m.spec.Lag)}
+	name := "istio." + account
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: "1", CreationTimestamp: metav1.NewTime(now), Annotations: map[string]string{"istio.io/service-account.name": account}},
+		Type: keyAndCert, Data: map[string][]byte{"cert-chain.pem": leaf.PEM(), "key.pem": keyPEM, "root-cert.pem": fresh.raw}}
+	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
+	if there == nil {
+		err = m.Kube.Tracker().Create(secrets, secret, namespace)
+	} else {
+		object, err2 := m.Kube.Tracker().Get(secrets, namespace, name)
+		if err2 != nil {
+			return err2
+		}
+		old := object.(*corev1.Secret)
+		secret.CreationTimestamp, secret.ResourceVersion = old.CreationTimestamp, versionOf(old.ResourceVersion)
+		err = m.Kube.Tracker().Update(secrets, secret, namespace)
+	}
+	if err != nil {
+		return err
+	}
+	c.written[namespace+"/"+account] = fresh
+	m.after(m.spec.Lag, func() { c.mounted(namespace, account, fresh) })
+	return nil
+}
+
+// mounted: kubelet has brought an account's Secret to its pods' files.
+func (c *citadel) mounted(namespace, account string, now *issued) {
+	for _, p := range c.mesh.proxies {
+		if p.namespace == namespace && p.account() == account && !p.hung && followsFiles(p.release()) {
+			p.takes(now)
+		}
+	}
+}
+
+// takes loads mounted files: at its start, and by a restart of its Envoy.
+func (p *sidecar) takes(files *issued) {
+	p.chain, p.answered, p.updated = files.chain, files.roots, p.mesh.clock.Now()
+	p.holds()
+}
+
+// followsFiles: the agent restarts Envoy on new files.
+func followsFiles(agent string) bool {
+	return mesh.Before(agent, "1.1.3") || !mesh.Before(agent, "1.1.8")
+}

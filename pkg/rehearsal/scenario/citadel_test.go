@@ -1,0 +1,220 @@
+package scenario_test
+
+import (
+	"context"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+const day = 24 * time.Hour
+
+// citadelBench is a mesh of Citadel's time, a month before its root ends, and the
+// renewal of that.
+func citadelBench(t *testing.T, release string, workloads ...rehearsal.Workload) *bench {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	b := &bench{t: t, ctx: ctx}
+	t.Cleanup(func() {
+		cancel()
+		synctest.Wait()
+	})
+	root, err := pki.NewRoot(pki.Request{Subject: pkix.Name{Organization: []string{"cluster.local"}}, Now: time.Now(), Lifetime: 365 * day, PathLen: -1})
+	b.must(err)
+	b.oldRoot, b.old = root, root
+	_, b.new = b.ca("B")
+	life := 90 * day
+	if slices.ContainsFunc(workloads, func(w rehearsal.Workload) bool { return w.Release != "" }) {
+		life = 400 * day // one that misses new files would not have come so far otherwise
+	}
+	if workloads == nil {
+		workloads = []rehearsal.Workload{{Namespace: "a", Name: "one", Proxies: 2}, {Namespace: "b", Name: "two", Proxies: 2}}
+	}
+	b.mesh, err = rehearsal.NewCitadel(ctx, wall{}, rehearsal.CitadelSpec{CA: root, Release: release, Workloads: workloads, TTL: life, Lag: 40 * time.Second, Secured: true})
+	b.must(err)
+	time.Sleep(335 * day)
+	b.trial = &scenario.Trial{Mesh: b.mesh, Clock: wall{}, Config: rotation.Config{New: b.new, CSRProof: true, TrustFileWait: 30 * time.Second, Override: []string{rotation.Citadel}}}
+	return b
+}
+
+// TestS6_Citadel: the seeds' transition without their faults: in place, the same
+// key and identifier, every Secret by DER, every Envoy by /certs; and nothing is
+// refused on the way, or when the old certificate ends.
+func TestS6_Citadel(t *testing.T) {
+	stuck := rehearsal.Workload{Namespace: "b", Name: "stuck", Proxies: 2, Release: "1.1.5"}
+	one := rehearsal.Workload{Namespace: "a", Name: "one", Proxies: 2}
+	for name, test := range map[string]struct {
+		release   string
+		workloads []rehearsal.Workload
+		restarted string // the workload whose pods are
+	}{
+		"1.0.8": {"1.0.8", nil, ""}, "1.1.8": {"1.1.8", nil, ""}, "1.4.10": {"1.4.10", nil, ""},
+		"a sidecar that misses new files": {"1.1.8", []rehearsal.Workload{one, stuck}, "stuck"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := citadelBench(t, test.release, test.workloads...)
+				before := b.secret("istio-ca-secret")
+				b.renewed()
+				out := b.trial.Run(b.ctx)
+				if out.Err != nil {
+					t.Fatalf("it ends with %v, %v", out.Err, out.Plan.Refusals)
+				}
+				if !out.Proof.Open() || out.Proof.Secrets.Of == 0 || out.Proof.Secrets.Ready != out.Proof.Secrets.Of {
+					t.Errorf("it is done, and not proven: %+v", out.Proof)
+				}
+				after := b.secret("istio-ca-secret")
+				if after.UID != before.UID || string(after.Data[pki.KeyFile]) != string(before.Data[pki.KeyFile]) || string(after.Data[pki.CertFile]) == string(before.Data[pki.CertFile]) {
+					t.Error("the Secret was not changed in place, its key is another, or its certificate is not")
+				}
+				for _, e := range out.Events {
+					if e.Kind == rotation.EventWorkload && (test.restarted == "" || !strings.Contains(e.Object, test.restarted)) {
+						t.Errorf("restarted: %s", e.Object)
+					}
+				}
+				if out.Plan.Cost.WorkloadRestarts > 0 != (test.restarted != "") {
+					t.Errorf("the plan says that %d workload pods are restarted", out.Plan.Cost.WorkloadRestarts)
+				}
+				if !slices.ContainsFunc(out.Plan.Warnings, func(r rotation.Refusal) bool { return r.ID == "pilot-without-sidecar" }) {
+					t.Error("the plan does not warn of a Pilot without a sidecar")
+				}
+				s, err := b.trial.Look(b.ctx)
+				b.must(err)
+				for _, id := range []string{"pilot-stale", "galley-stale", "injector-stale"} {
+					if !found(check.Run(s, check.DefaultPolicy()), id) {
+						t.Errorf("afterwards check does not offer the restart that %s needs", id)
+					}
+				}
+				time.Sleep(100 * day)
+				if failed := b.failed(); len(failed) > 0 {
+					t.Error(failed[0])
+				}
+			})
+		})
+	}
+}
+
+func found(r check.Report, id string) bool {
+	return slices.ContainsFunc(r.Findings, func(f finding) bool { return f.ID == id })
+}
+
+// TestS6_CitadelLeftAlone: without the transition that mesh breaks when its root ends;
+// else nothing is shown.
+func TestS6_CitadelLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := citadelBench(t, "1.1.8")
+		time.Sleep(40 * day)
+		if len(b.failed()) == 0 {
+			t.Error("its root has ended, and nobody is refused")
+		}
+	})
+}
+
+// TestT1_CitadelSidecarThatStays: a bare pod of 1.1.5 is never restarted, and its
+// Envoy keeps the old root: the gate says so by name.
+func TestT1_CitadelSidecarThatStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := citadelBench(t, "1.1.8", rehearsal.Workload{Namespace: "a", Name: "one", Proxies: 1}, rehearsal.Workload{Namespace: "b", Name: "bare", Controller: rehearsal.BarePod, Proxies: 1, Release: "1.1.5", Pods: []string{"bare"}})
+		b.renewed()
+		out := b.trial.Run(b.ctx)
+		var gate *rotation.GateError
+		if !errors.As(out.Err, &gate) || gate.Phase != rotation.SwapTrust || !strings.Contains(out.Err.Error(), "b/bare") {
+			t.Errorf("it ends with %v", out.Err)
+		}
+	})
+}
+
+// TestS6_CitadelKilled: wherever the process is killed, the same command goes on.
+func TestS6_CitadelKilled(t *testing.T) {
+	step := 13
+	if testing.Short() {
+		step = 40
+	}
+	for kill := 12; kill < 100; kill += step {
+		t.Run(fmt.Sprint("at call ", kill), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := citadelBench(t, "1.1.8")
+				b.renewed()
+				ctx, cancel := context.WithCancelCause(b.ctx)
+				defer cancel(nil)
+				b.mesh.Kill(kill, func() { cancel(errors.New("killed")) })
+				out := b.trial.Run(ctx)
+				b.mesh.Mend()
+				if out.Err != nil {
+					b.trial.Holder = "the next"
+					time.Sleep(2 * time.Minute)
+					out = b.trial.Run(b.ctx)
+				}
+				if out.Err != nil || !out.Proof.Open() {
+					t.Fatalf("mended, it ends with %v, %v", out.Err, out.Proof.Blockers)
+				}
+				time.Sleep(100 * day)
+				if failed := b.failed(); len(failed) > 0 {
+					t.Error(failed[0])
+				}
+			})
+		})
+	}
+}
+
+// TestS6_CitadelBack: back to the old certificate, for as long as that holds.
+func TestS6_CitadelBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := citadelBench(t, "1.1.8")
+		before := string(b.secret("istio-ca-secret").Data[pki.CertFile])
+		b.renewed()
+		if out := b.trial.Run(b.ctx); out.Err != nil {
+			t.Fatal(out.Err)
+		}
+		b.trial.Config.Back = true
+		if out := b.trial.Run(b.ctx); out.Err != nil {
+			t.Fatalf("the way back ends with %v", out.Err)
+		}
+		if string(b.secret("istio-ca-secret").Data[pki.CertFile]) != before {
+			t.Error("the old certificate is not back")
+		}
+		if failed := b.failed(); len(failed) > 0 {
+			t.Error(failed[0])
+		}
+	})
+}
+
+// TestS6_CitadelRefused: never without being asked, and never to another key.
+func TestS6_CitadelRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*bench)
+		id     string
+	}{
+		"without --untested": {func(b *bench) { b.renewed(); b.trial.Config.Override = nil }, "citadel"},
+		"another key":        {func(*bench) {}, "citadel-key"},
+		"compromised":        {func(b *bench) { b.renewed(); b.trial.Config.Reason = rotation.Compromised }, "no-same-key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := citadelBench(t, "1.1.8")
+				test.change(b)
+				out := b.trial.Run(b.ctx)
+				if !errors.Is(out.Err, rotation.ErrRefused) || !slices.ContainsFunc(out.Plan.Refusals, func(r rotation.Refusal) bool { return r.ID == test.id && r.Hint != "" }) {
+					t.Errorf("it is not refused by %s: %v, %v", test.id, out.Plan.Refusals, out.Err)
+				}
+				if s, err := b.trial.Look(b.ctx); err != nil || s.ControlPlanes[0].CA.Kind != mesh.CACitadel {
+					t.Errorf("it is no Citadel: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,131 @@
+package rotation
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+)
+
+// Citadel is the refusal that --untested answers on meshes of Istio 1.0 to 1.4.
+const Citadel = "citadel"
+
+// citadelWait bounds how long a Citadel mesh takes to follow its root: a resync of a
+// minute that writes the Secrets (istio 1.1.8
+// security/pkg/k8s/controller/workloadsecret.go:55), kubelet's refresh of the mounted
+// files, and the agent that restarts Envoy on them.
+const citadelWait = 4 * time.Minute
+
+// refuseCitadel refuses what a Citadel cannot do: it has one root and hands out one,
+// so that only a root of the same key reaches everybody without loss.
+func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) {
+	p.Layout, p.citadel = mesh.CASelfSigned, true
+	if !p.reissue {
+		p.refuse("citadel-key", object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4), whose proxies trust one root at a time: a root of another key would have them refuse each other",
+			"renew the root with its own key: 'kubectl meshca rotate --strategy same-key --untested', or upgrade first")
+	}
+	if ca.Secret != "istio-ca-secret" {
+		p.refuse("citadel-plugged", object, "its CA is plugged in by "+ca.Secret+": that of a Citadel is not written here", "renew it in the PKI that it comes from, and restart Citadel")
+	}
+	p.refuse(Citadel, object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4): writing to one has been proven in memory alone, by the rules of its source", "try it on a mesh that may fail first; --untested goes on at your own risk")
+	if s.MTLS.ControlPlaneAuthPolicy == mesh.MutualTLS {
+		for _, c := range s.Components {
+			if c.Role == "pilot" && !c.Sidecar {
+				p.warn("pilot-without-sidecar", "pilot "+c.Namespace+"/"+c.Pod, "it has no sidecar, and the control plane is secured: it judges by the root of its own start, until that ends",
+					"afterwards restart Galley, then Pilot: 'kubectl meshca check' names those that need it")
+			}
+		}
+	}
+	for _, proxy := range s.Proxies {
+		if release, _ := proxy.ReleaseOf(); proxy.Reach != mesh.ReachRestart && olderThanDocumented(release) {
+			p.warn("citadel-sidecar", "proxy "+proxy.Ref(), "it runs "+release+": Istio's own procedure asks for 1.0.8, 1.1.8 or later first", "upgrade its sidecar, or watch that it follows: its gate says so")
+		}
+	}
+}
+
+// olderThanDocumented: istio.io v1.4, "Extending Self-Signed Certificate Lifetime".
+func olderThanDocumented(release string) bool {
+	return release != "" && (mesh.Before(release, "1.0.8") || !mesh.Before(release, "1.1.0") && mesh.Before(release, "1.1.8"))
+}
+
+// citadelSameKey is sameKey by a Citadel, which reads its Secret at its start alone.
+// Envoys follow their files; those that are not restarted on new ones (sidecars 1.1.3
+// to 1.1.7, istio-facts G) lose their pods, in waves.
+func (g ground) citadelSameKey() course {
+	roots := func(certs []*pki.Certificate) Expectation {
+		return Expectation{Citadel: true, Roots: certs, Trusted: certs}
+	}
+	return course{
+		[]Step{{Phase: SwapTrust, Name: "renewed root", About: "every Secret of Citadel and every Envoy has the root's new certificate, of the same key", Signs: newSide, Roots: g.target,
+			Restart: true, always: true, Waves: wavesMounted, expect: roots(g.new)}},
+		[]Step{{Phase: Prepare, Name: "old certificate", About: "the root's old certificate is the mesh's, as before", Signs: oldSide, Roots: g.start,
+			Restart: true, always: true, Waves: wavesMounted, expect: roots(g.old)}},
+	}
+}
+
+// citadelReplica judges a Citadel: it answers to nobody here, so that what it has
+// written since its start is its proof.
+func (j *judgement) citadelReplica(r mesh.Istiod) (why string, unknown bool, evidence string) {
+	if r.Started.Before(j.e.since) {
+		return "it has run since before this step: it is not restarted yet", false, ""
+	}
+	return "", false, "workload Secrets"
+}
+
+// secrets judges what Citadel has written for its workloads, by DER.
+func (j *judgement) secrets() {
+	if !j.e.Citadel || j.e.unpublished {
+		return
+	}
+	for _, w := range j.s.WorkloadSecrets {
+		why := ""
+		if w.Error != "" {
+			why = w.Error
+		} else if !w.Matches(j.e.Roots) {
+			why = "it holds another root (" + difference(w.Roots, j.e.Roots) + ")"
+		} else if answer := j.memo.Verify(pki.Question{Judge: pki.Envoy, Roots: w.Roots, Chain: w.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth}); answer.Result != pki.Accepted {
+			why = "its certificate would not be accepted: " + answer.Reason
+		}
+		j.status.Secrets.add(why == "")
+		if why != "" {
+			j.block("secret", w.Ref(), why)
+		}
+	}
+	if len(j.s.WorkloadSecrets) == 0 {
+		j.unknown("secret", "istio.*", "no Secret of Citadel's was seen in any namespace")
+	}
+	for _, g := range j.s.Gaps {
+		if g.Resource == "secrets" {
+			j.unknown("reading", g.Part, g.Error)
+		}
+	}
+}
+
+// mounted judges an Envoy whose certificates are files, by /certs: the first CA and
+// the leaf of each live context, which is all that it shows.
+func (j *judgement) mounted(l *proxy.Loaded) (why string, unknown bool) {
+	if len(j.e.Trusted) != 1 || j.e.Trusted[0].X509 == nil {
+		return "its certificates are files: only the first root of a bundle can be seen", true
+	}
+	root := j.e.Trusted[0].X509
+	for _, c := range l.Contexts {
+		switch {
+		case c.SPIFFE == "": // a gateway's own credential
+		case !c.LeafUntil.IsZero() && !j.s.TakenAt.Before(c.LeafUntil):
+			return "its certificate expired at " + stamp(c.LeafUntil), false
+		case c.CASerial != root.SerialNumber.Text(16) || !c.CAFrom.Equal(root.NotBefore):
+			return fmt.Sprintf("a live context trusts the root valid from %s, and not the one valid from %s", stamp(c.CAFrom), stamp(root.NotBefore)), false
+		}
+	}
+	return "", false
+}
+
+// signerName is what signs, for people.
+func (p *Plan) signerName() string {
+	if p.citadel {
+		return "Citadel"
+	}
+	return "istiod"
+}
