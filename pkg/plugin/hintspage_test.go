@@ -111,6 +111,9 @@ func hintsPage(t *testing.T) []byte {
 	for _, id := range slices.Sorted(maps.Keys(told)) {
 		a := told[id]
 		fmt.Fprintf(&b, "\n### %s\n\n", id)
+		if strings.Contains(id, ".") {
+			fmt.Fprintf(&b, "<a id=%q></a>\n\n", id) // a heading's own anchor has no dots
+		}
 		if a.Cause != "" && !slices.ContainsFunc(sections[id], func(line string) bool { return strings.Contains(line, "**: ") }) {
 			fmt.Fprintf(&b, "- **Cause**: %s\n", cell(a.Cause))
 		}
