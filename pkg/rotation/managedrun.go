@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	corev1 "k8s.io/api/core/v1"
@@ -41,29 +40,11 @@ func (r *run) manage(ctx context.Context, m *Managed, certificates Certificates)
 	if len(m.Refusals) > 0 {
 		return fmt.Errorf("%w: %s: %s", ErrRefused, m.Refusals[0].Object, m.Refusals[0].Why)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r.lease = &lease{kube: r.Kube, namespace: m.Namespace, holder: r.Holder, now: r.Clock.Now}
-	if err := r.lease.acquire(ctx); err != nil {
-		return err
-	}
-	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
-	defer func() {
-		after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer done()
-		if err := r.lease.release(after); err != nil {
-			r.emit(Event{Kind: EventWarning, Object: "lease " + leaseName, Message: err.Error()})
-		}
-	}()
-	run := r.reissue
+	act := r.reissue
 	if m.Act == Release {
-		run = r.release
+		act = r.release
 	}
-	err := run(ctx, m, certificates)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
+	return r.leased(ctx, func(ctx context.Context) error { return act(ctx, m, certificates) })
 }
 
 // wholeWith requires that the mesh is whole: with the CA that stands in the Secret,
