@@ -161,6 +161,14 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.managed()
 			w.plane().CA.Root = pki.NewBundle(w.other.Cert)
 		}, "cert-manager-root", "cert-manager-root-waits", isError, "have refused it"},
+		{"S16 overdue", func(w *world) {
+			w.managed()
+			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-14 * day)
+		}, "ca-expiry", "cert-manager-overdue", isError, "should have been renewed"},
+		{"S16 not in good order, so like any other", func(w *world) {
+			w.managed().Ready = false
+			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-29 * day)
+		}, "ca-expiry", "ca-ends-soon", isError, ""},
 		{"S12 released", func(w *world) { m := w.managed(); m.Released, m.Secret = m.Secret, "cacerts-released" }, "cert-manager-hands", "cert-manager-released", isWarning, "nobody renews"},
 		{"S16 no CA", func(w *world) { w.managed().IsCA = false }, "cert-manager-policy", "cert-manager-no-ca", isError, ""},
 		{"S16 not ready", func(w *world) { m := w.managed(); m.Ready, m.Why = false, "no issuer" }, "cert-manager-policy", "cert-manager-not-ready", isWarning, "no issuer"},

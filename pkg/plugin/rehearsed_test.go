@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
@@ -40,7 +41,10 @@ type theater struct {
 	mesh *rehearsal.Mesh
 	dyn  *dynamicfake.FakeDynamicClient
 	keys map[string][]byte
-	ran  *sync.Map // words of the command lines that were run, of all scripts
+	// issuer is the mesh's cert-manager, newRoot what behind puts behind it.
+	issuer  *rehearsal.CertManager
+	newRoot *pki.Authority
+	ran     *sync.Map // words of the command lines that were run, of all scripts
 
 	mu   sync.Mutex
 	sent [][]byte // requests of this line
@@ -89,12 +93,13 @@ func TestRehearsedScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid,
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind,
 		},
 	})
 }
 
-// rehearse [cold] starts a mesh, and makes a CA to rotate to.
+// rehearse [cold|managed] starts a mesh, whose CA cert-manager may write, and makes a
+// CA to rotate to.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
 	root, old, err := newCA("A", pki.RootLifetime)
@@ -102,8 +107,12 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	newRoot, signer, err := newCA("B", pki.RootLifetime)
 	ts.Check(err)
 	spec := rehearsal.Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: 24 * time.Hour, Lag: 20 * time.Millisecond}
-	if len(args) > 0 && args[0] == "cold" {
+	if len(args) > 0 && args[0] != "hot" {
 		spec.MultiRoot, spec.XDSAgent = false, false
+	}
+	managed := len(args) > 0 && args[0] == "managed"
+	if managed {
+		spec.Source = mesh.CAPluggedTLS
 	}
 	th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)
 	ts.Check(err)
@@ -122,7 +131,14 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
 	}
 	th.mesh.Kube.PrependReactor("*", "*", th.record)
-	th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	if managed {
+		th.issuer, err = th.mesh.Manage(root)
+		ts.Check(err)
+		th.newRoot = newRoot
+	}
+	if th.dyn = th.mesh.Dynamic; !managed {
+		th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
 		key, err := ca.KeyPEM()
 		ts.Check(err)
@@ -306,6 +322,12 @@ func freeze(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	th.mesh.Freeze(args[0])
+}
+
+// behind puts the new root behind cert-manager's issuer.
+func behind(ts *testscript.TestScript, _ bool, _ []string) {
+	th := ts.Value("theater").(*theater)
+	ts.Check(th.issuer.Behind(th.newRoot))
 }
 
 // forbid VERB RESOURCE has the API server refuse it from now on.

@@ -29,6 +29,7 @@ func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificat
 	r := &run{Engine: e, plan: m.plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
 	r.vouching = slices.Concat(m.roots, m.ca.Root.Certs)
+	r.emit(Event{Kind: EventPlan, Managed: m, Message: m.Summary()})
 	err := r.manage(ctx, m, certificates)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
@@ -111,7 +112,7 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 	}
 	r.evidence(ctx, began)
 	if r.Until == SignNew {
-		r.finish(EventStopped, fmt.Sprintf("every istiod signs with %s; proxies follow with their next certificates: run again without --until to prove it, or 'kubectl meshca verify'", chain[0].Subject()))
+		r.finish(EventStopped, fmt.Sprintf("every istiod signs with %s; proxies follow with their next certificates, within %s: 'kubectl meshca check' then finds them in one class", chain[0].Subject(), m.LongestWait))
 		return nil
 	}
 	r.step = "leaves"
@@ -121,7 +122,11 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 		return err
 	}
 	r.phase, r.step = Done, ""
-	r.finish(EventDone, fmt.Sprintf("every istiod signs with %s, and every proxy has a certificate of it; the root stays %s", chain[0].Subject(), m.Root.Subject))
+	done := fmt.Sprintf("every istiod signs with %s, and every proxy has a certificate of it; the root stays %s", chain[0].Subject(), m.Root.Subject)
+	if m.Act == Return && m.Beside != m.Secret {
+		done += "; nothing needs the Secret " + m.Beside + " any more, which holds a CA's key: delete it"
+	}
+	r.finish(EventDone, done)
 	return nil
 }
 
