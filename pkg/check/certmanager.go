@@ -129,6 +129,30 @@ func managedPolicy(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) 
 	return all
 }
 
+// overdueAfter is how late a renewal may be before it is overdue.
+const overdueAfter = time.Hour
+
+// managedExpiry judges a signer that cert-manager renews by the moment of its renewal:
+// one of 60 days is no fault at the age of 31. Where that is not in good order, or the
+// certificate has ended, it is judged like any other: renewed is false.
+func managedExpiry(s *mesh.Snapshot, plane mesh.ControlPlane) (all []Finding, renewed bool) {
+	i := slices.IndexFunc(s.ManagedCAs, func(m mesh.ManagedCA) bool {
+		return m.Namespace == plane.Namespace && m.Secret == plane.CA.Secret && m.Released == ""
+	})
+	if i < 0 || !s.ManagedCAs[i].Ready || len(plane.CA.Cert.Certs) == 0 || plane.CA.Cert.Certs[0].X509 == nil {
+		return nil, false
+	}
+	m, end := s.ManagedCAs[i], plane.CA.Cert.Certs[0].X509.NotAfter
+	due := end.Add(-time.Duration(m.RenewBefore))
+	switch {
+	case !s.TakenAt.Before(end):
+		return nil, false
+	case s.TakenAt.After(due.Add(overdueAfter)):
+		all = append(all, Finding{ID: "cert-manager-overdue", Severity: pki.SeverityError, Object: managedObject(m), Message: fmt.Sprintf("it should have been renewed at %s, and what it wrote ends at %s", stamp(due), stamp(end)), Hint: "'kubectl describe certificate' and the controller's log tell why; 'kubectl meshca cert-manager renew' asks again"})
+	}
+	return all, true
+}
+
 // managedReload: a renewal that istiod does not load waits on disk until a restart,
 // while the old intermediate runs out (istio-facts B1).
 func managedReload(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {

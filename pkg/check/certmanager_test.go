@@ -24,3 +24,15 @@ func TestS12_CertManagerInGoodOrder(t *testing.T) {
 		}
 	}
 }
+
+// A signer of 60 days that cert-manager renews 15 before its end is no fault until then.
+func TestS16_RenewedByCertManager(t *testing.T) {
+	w := newWorld(t)
+	w.managed()
+	w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-16 * day)
+	for _, f := range ruleOf(t, "ca-expiry", w.s) {
+		if strings.Contains(f.Message, w.ca.Cert.Subject()) || f.ID == "cert-manager-overdue" {
+			t.Errorf("%s: %s %s", f.ID, f.Object, f.Message)
+		}
+	}
+}

@@ -90,6 +90,11 @@ func caExpiry(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 		}
 	}
 	for _, plane := range s.ControlPlanes {
+		if found, renewed := managedExpiry(s, plane); renewed {
+			seen[plane.CA.Cert.Certs[0].Fingerprint()] = plane.CA.Cert.Certs[0]
+			looked++
+			all = append(all, found...)
+		}
 		look("root in "+caObject(plane), plane.CA.Root.Certs)
 		look("signer in "+caObject(plane), plane.CA.Cert.Certs)
 		look("chain in "+caObject(plane), plane.CA.Chain.Certs)

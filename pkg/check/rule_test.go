@@ -1,11 +1,13 @@
 package check_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"math/big"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +42,10 @@ func TestAMeshInGoodOrderPasses(t *testing.T) {
 
 // TestEveryRuleIsSeenFailing breaks one thing of a mesh in good order at a time.
 func TestEveryRuleIsSeenFailing(t *testing.T) {
+	hints, err := os.ReadFile("../../docs/hints.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	first := func(w *world) *mesh.Proxy { return &w.s.Proxies[0] }
 	forbidden := func(part, resource string) func(*world) {
 		return func(w *world) {
@@ -155,6 +161,14 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.managed()
 			w.plane().CA.Root = pki.NewBundle(w.other.Cert)
 		}, "cert-manager-root", "cert-manager-root-waits", isError, "have refused it"},
+		{"S16 overdue", func(w *world) {
+			w.managed()
+			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-14 * day)
+		}, "ca-expiry", "cert-manager-overdue", isError, "should have been renewed"},
+		{"S16 not in good order, so like any other", func(w *world) {
+			w.managed().Ready = false
+			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-29 * day)
+		}, "ca-expiry", "ca-ends-soon", isError, ""},
 		{"S12 released", func(w *world) { m := w.managed(); m.Released, m.Secret = m.Secret, "cacerts-released" }, "cert-manager-hands", "cert-manager-released", isWarning, "nobody renews"},
 		{"S16 no CA", func(w *world) { w.managed().IsCA = false }, "cert-manager-policy", "cert-manager-no-ca", isError, ""},
 		{"S16 not ready", func(w *world) { m := w.managed(); m.Ready, m.Why = false, "no issuer" }, "cert-manager-policy", "cert-manager-not-ready", isWarning, "no issuer"},
@@ -291,6 +305,11 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			if text, err := json.Marshal(findings); err != nil || !strings.Contains(unescape(text), test.says) {
 				t.Errorf("%q is not said (%v): %s", test.says, err, text)
 			}
+			for _, f := range findings {
+				if !explained(hints, f.ID) {
+					t.Errorf("docs/hints.md has no section for %s", f.ID)
+				}
+			}
 			report := w.run()
 			if slices.Contains(report.Passed, test.rule) || !has(report.Findings, test.id, test.severity) {
 				t.Errorf("the report does not have it")
@@ -305,6 +324,17 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 
 func unescape(text []byte) string {
 	return strings.NewReplacer(`\u003e`, ">", `\u003c`, "<").Replace(string(text))
+}
+
+// explained reports whether the page has an ID's section; what is said of the CA's
+// material has that of "ca lint".
+func explained(page []byte, id string) bool {
+	for _, prefix := range []string{"", "ca-", "cas-"} {
+		if of, ok := strings.CutPrefix(id, prefix); ok && bytes.Contains(page, []byte("\n### "+of+"\n")) {
+			return true
+		}
+	}
+	return false
 }
 
 func ruleOf(t *testing.T, id string, s *mesh.Snapshot) []check.Finding {

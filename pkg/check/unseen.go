@@ -21,7 +21,8 @@ type Unseen struct {
 func NotSeen(s *mesh.Snapshot) []Unseen {
 	var all []Unseen
 	for _, g := range s.Gaps {
-		if optional(g.Resource) {
+		lost := g.Resource == "nodes" && g.Verb == "" // not refused: a gate waits for it
+		if optional(g.Resource) && !lost {
 			all = append(all, Unseen{Part: cmp.Or(g.Part, g.Resource), Error: g.Error, Adds: adds(g.Resource)})
 		}
 	}

@@ -11,9 +11,13 @@ import (
 // A Gap is either in the way of a gate, or said to be not seen: never neither, and
 // never both.
 func TestEveryGapIsSaid(t *testing.T) {
-	for _, resource := range []string{"pods", "deployments", "configmaps", "namespaces", "secrets", "services", "workloadentries", "nodes", "leases", "replicasets", "jobs", "mutatingwebhookconfigurations", "anything", ""} {
+	for _, resource := range []string{"pods", "deployments", "configmaps", "namespaces", "secrets", "services", "workloadentries", "nodes", "nodes lost", "leases", "replicasets", "jobs", "mutatingwebhookconfigurations", "anything", ""} {
 		w := newWorld(t)
-		w.s.Gaps = []mesh.Gap{{Part: "a part", Resource: resource, Error: "forbidden"}}
+		verb := "list"
+		if resource == "nodes lost" { // their list was allowed, and did not come
+			resource, verb = "nodes", ""
+		}
+		w.s.Gaps = []mesh.Gap{{Part: "a part", Verb: verb, Resource: resource, Error: "forbidden"}}
 		expect, _ := rotation.Present(w.s)
 		blocked := len(expect.Judge(w.s, nil).Blockers) > 0
 		unseen := check.NotSeen(w.s)

@@ -69,6 +69,7 @@ func LintRules() []LintRule {
 		{"no-subject", SeverityError, "a CA has no subject: peers find an issuer by its name", "have it issued with a name of its own"},
 		{"weak-signature", SeverityError, "a certificate is signed with MD5 or SHA-1: istiod refuses it, Envoy may not", "have it signed with SHA-256 or better"},
 		{"weak-key", SeverityError, "an RSA key has less than 2048 bits", "use 2048 bits or more"},
+		{"huge-key", SeverityError, "an RSA key has more than 8192 bits: Go, and so every agent, refuses a handshake that presents it", "use 4096 bits or less"},
 		{"odd-curve", SeverityError, "a key's curve is not P-256, P-384 or P-521", "use P-256 or P-384"},
 		{"odd-key", SeverityError, "a key is neither RSA nor ECDSA", "istiod signs with no other"},
 		{"expired", SeverityError, "a certificate has expired", "have it renewed"},

@@ -198,6 +198,7 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	signer("signer outlives its root", "w:outlives-root", func(c *pairs.Cert) { c.To = 3 * long })
 	signer("signer is no CA", "e:not-a-ca", func(c *pairs.Cert) { c.BC, c.PathLen = pairs.BCFalse, 0 })
 	signer("signer without constraints", "e:not-a-ca", func(c *pairs.Cert) { c.BC = pairs.BCNone })
+	signer("signer of version 1, as openssl x509 -req without extensions", "e:not-a-ca w:no-ski w:no-aki", func(c *pairs.Cert) { c.V1 = true })
 	signer("signer may not sign", "e:no-cert-sign", func(c *pairs.Cert) { c.KU = x509.KeyUsageDigitalSignature })
 	signer("signer without key usage", "", func(c *pairs.Cert) { c.NoKU = true })
 	signer("signer without a name", "e:no-subject", func(c *pairs.Cert) { c.DN = "" })
@@ -313,7 +314,9 @@ func keys(t *testing.T) map[string]keyRow {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := map[string]keyRow{"RSA of 1024 bits": {&weak.PublicKey, "e:weak-key"}}
+	// Nobody has the key of this one; only its size counts.
+	huge := &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8200, 1), E: 65537}
+	rows := map[string]keyRow{"RSA of 1024 bits": {&weak.PublicKey, "e:weak-key"}, "RSA of 8201 bits": {huge, "e:huge-key"}}
 	for curve, want := range map[elliptic.Curve]string{elliptic.P224(): "e:odd-curve", elliptic.P521(): ""} {
 		key, err := ecdsa.GenerateKey(curve, rand.Reader)
 		if err != nil {

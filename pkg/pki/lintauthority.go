@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// largestRSA is the largest key that Go takes in the certificates of a handshake
+// (crypto/tls maxRSAKeySize, since Go 1.20.7, CVE-2023-29409).
+const largestRSA = 8192
+
 // expiresSoon is when a CA's end is worth a word.
 const expiresSoon = 60 * 24 * time.Hour
 
@@ -274,8 +278,11 @@ func (l *linter) dates(c *Certificate, at time.Time, severity Severity) {
 func (l *linter) publicKey(c *Certificate, severity Severity) {
 	switch key := c.X509.PublicKey.(type) {
 	case *rsa.PublicKey:
-		if key.N.BitLen() < 2048 {
-			l.addAs(severity, "weak-key", c.Subject(), fmt.Sprintf("its RSA key has %d bits", key.N.BitLen()))
+		switch bits := key.N.BitLen(); {
+		case bits < 2048:
+			l.addAs(severity, "weak-key", c.Subject(), fmt.Sprintf("its RSA key has %d bits", bits))
+		case bits > largestRSA:
+			l.addAs(severity, "huge-key", c.Subject(), fmt.Sprintf("its RSA key has %d bits", bits))
 		}
 	case *ecdsa.PublicKey:
 		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {

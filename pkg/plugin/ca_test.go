@@ -187,11 +187,12 @@ func TestCANewWays(t *testing.T) {
 	word := b.write("word.txt", []byte("correct horse\n"))
 	b.must("ca", "new", "--out", b.path("worded"), "--seal-to", "passphrase", "--passphrase-file", word, "--sealed-file", b.path("worded", "root.age"))
 	b.must("ca", "cross-sign", "--root", b.path("new", "root-cert.pem"), "--by", b.path("worded", "root-cert.pem"), "--by-key", b.path("worded", "root.age"), "--passphrase-file", word)
-	// Without an identity it is made, and said that nobody has tried.
-	r = b.must("ca", "new", "--out", b.path("untried"), "--seal-to", b.recipient, "--sealed-file", b.path("untried.age"))
-	if !strings.Contains(r.err, "was not opened again") {
-		t.Error(r.err)
+	// Without an identity nobody tries to open it, which must be said.
+	untried := []string{"ca", "new", "--out", b.path("untried"), "--seal-to", b.recipient, "--sealed-file", b.path("untried.age")}
+	if r := meshca("", untried...); r.code != plugin.ExitUsage || !strings.Contains(r.err, "nobody has tried") {
+		t.Errorf("exit %d: %s", r.code, r.err)
 	}
+	b.must(append(untried, "--no-trial", b.recipient[len(b.recipient)-8:])...)
 }
 
 // Nothing that fails leaves anything behind, or changes anything.
@@ -209,7 +210,7 @@ func TestCANewRefusals(t *testing.T) {
 	}
 	b.write("half/cert-chain.pem", []byte("mine"))
 	base := []string{"ca", "new", "--out", b.path("x", "y")}
-	seal := []string{"--seal-to", b.recipient, "--sealed-file", b.path("x.age")}
+	seal := []string{"--seal-to", b.recipient, "--sealed-file", b.path("x.age"), "--no-trial", b.recipient[len(b.recipient)-8:]}
 	join := func(parts ...[]string) []string { return slices.Concat(parts...) }
 	for name, test := range map[string]struct {
 		args []string
@@ -228,6 +229,8 @@ func TestCANewRefusals(t *testing.T) {
 		"passphrase file, recipient":  {join(base, seal, []string{"--passphrase-file", empty}), 64, "is for --seal-to passphrase"},
 		"an identity that is none":    {join(base, seal, []string{"--identity", empty}), 1, "no age identity in it"},
 		"the wrong identity":          {join(base, seal, []string{"--identity", wrong}), 1, "opening"},
+		"nobody has tried":            {join(base, seal[:4]), 64, "nobody has tried to open"},
+		"not how it ends":             {join(base, seal[:4], []string{"--no-trial", "nonsense"}), 2, "not acknowledged"},
 		"unknown key":                 {join(base, seal, []string{"--key", "dsa"}), 64, "use one of rsa-2048"},
 		"no lifetime":                 {join(base, seal, []string{"--lifetime", "0d"}), 64, "must be positive"},
 		"odd lifetime":                {join(base, seal, []string{"--lifetime", "long"}), 64, "is not a duration"},
@@ -240,8 +243,8 @@ func TestCANewRefusals(t *testing.T) {
 		"below a file":                {join([]string{"ca", "new", "--out", empty + "/x"}, seal), 1, "empty"},
 		"a file is there":             {join([]string{"ca", "new", "--out", half}, seal), 1, "cert-chain.pem is there already"},
 		"the sealed file is there":    {join(base, seal[:2], []string{"--sealed-file", empty}), 1, "is there already"},
-		"the sealed file is its key":  {join([]string{"ca", "new", "--out", half, "--seal-to", b.recipient, "--sealed-file", half + "/ca-key.pem"}), 64, "is a file of --out"},
-		"nowhere to put the sealed":   {join(base, seal[:2], []string{"--sealed-file", b.path("none", "x.age")}), 1, "no such file"},
+		"the sealed file is its key":  {join([]string{"ca", "new", "--out", half, "--seal-to", b.recipient, "--identity", b.identity, "--sealed-file", half + "/ca-key.pem"}), 64, "is a file of --out"},
+		"nowhere to put the sealed":   {join(base, seal[:2], seal[4:], []string{"--sealed-file", b.path("none", "x.age")}), 1, "no such file"},
 		"root without key":            {join(base, []string{"--by", b.path("new", "root-cert.pem")}), 64, "belong together"},
 		"root, and a name for one":    {join(base, []string{"--by", "a", "--by-key", "b", "--subject-root", "CN=a"}), 64, "exclude each other"},
 		"sealed key, nothing opens":   {join(base, []string{"--by", b.path("new", "root-cert.pem"), "--by-key", b.path("new.age")}), 64, "is sealed"},
@@ -275,7 +278,7 @@ func TestCANewTakesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := b.left()
-	r := meshca("", "ca", "new", "--out", b.path("link"), "--seal-to", b.recipient, "--sealed-file", b.path("real", "cert-chain.pem"))
+	r := meshca("", "ca", "new", "--out", b.path("link"), "--seal-to", b.recipient, "--identity", b.identity, "--sealed-file", b.path("real", "cert-chain.pem"))
 	if r.code != plugin.ExitError || r.out != "" || !strings.Contains(r.err, "file exists") {
 		t.Errorf("exit %d: %s%s", r.code, r.out, r.err)
 	}

@@ -59,11 +59,11 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			"folder, as a cacerts Secret has them. The root's key goes into a sealed file and\n" +
 			"nowhere else. With --by and --by-key only an intermediate is made, under that root.\n" +
 			"Nothing is ever written over; where anything fails nothing is left.\n\n" +
-			"Exit codes: 0 made, 1 it could not be done, 64 bad usage.",
+			"Exit codes: 0 made, 2 not acknowledged, 1 it could not be done, 64 bad usage.",
 		Example: caNewExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, name := range []string{"subject-root", "root-lifetime", "seal-to", "sealed-file"} {
+			for _, name := range []string{"subject-root", "root-lifetime", "seal-to", "sealed-file", "no-trial"} {
 				if cmd.Flags().Changed(name) {
 					o.rootFlags = append(o.rootFlags, "--"+name)
 				}
@@ -82,6 +82,7 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.Var(&o.lifetime, "lifetime", "how long the intermediate lives; it ends with its root at the latest")
 	flags.StringSliceVar(&o.dnsNames, "dns-name", nil, "DNS names of the intermediate (Istio's own samples give istiod.istio-system.svc)")
 	o.addSealFlags(cmd, "the root's key")
+	o.addTrialFlag(cmd)
 	flags.StringVar(&o.by, "by", "", "PEM file of a root of before, to make an intermediate under")
 	flags.StringVar(&o.byKey, "by-key", "", "PEM file of its key, in clear or sealed")
 	outputFlag(cmd, &o.output)
@@ -140,6 +141,10 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 		if seal, err = o.sealing(ctx, in, streams); err != nil {
 			return err
 		}
+		// The sealed file is all that is left of the root's key.
+		if err := o.acknowledge(seal, streams); err != nil {
+			return err
+		}
 	}
 	ca, err := o.make(in, root, intermediate, time.Now())
 	if err != nil {
@@ -157,9 +162,6 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	}
 	if err := printResult(streams.Out, o.output, report); err != nil {
 		return err
-	}
-	if seal != nil && len(seal.trial) == 0 {
-		fmt.Fprintln(streams.ErrOut, "warning: "+plain(seal.file)+" was not opened again: without --identity nobody knows that it can be")
 	}
 	return nil
 }

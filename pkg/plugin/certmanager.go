@@ -192,7 +192,7 @@ func managedOutcome(err error) error {
 
 // managed says what will be done about a CA that cert-manager writes.
 func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
-	if p.json && w == p.out {
+	if p.json && w == p.out { // otherwise the engine says it
 		p.event(rotation.Event{Kind: rotation.EventPlan, Message: m.Summary(), Managed: m})
 		return nil
 	}

@@ -17,9 +17,7 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
-	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
-	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/report"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -208,51 +206,6 @@ func permissionsPage() []byte {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", strings.Join(n.verbs, ", "), resource, n.scope, cell(n.why), cell(without))
 		}
 	}
-	return []byte(b.String())
-}
-
-// hintsPage is every ID of a finding or refusal.
-func hintsPage(t *testing.T) []byte {
-	var b strings.Builder
-	b.WriteString(generated + "# Hints\n\nEvery finding and refusal has an ID that stays. … stands for what the mesh at hand fills in.\n\n## Checks\n\n`kubectl meshca check` holds these rules. One that could not look has not passed.\n\n| rule | category | holds where |\n|---|---|---|\n")
-	for _, r := range check.Rules() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.ID, r.Category, cell(r.About))
-	}
-	anchored := map[string]bool{}
-	anchor := func(id string) string {
-		if anchored[id] {
-			return ""
-		}
-		anchored[id] = true
-		return `<a id="` + id + `"></a>`
-	}
-	table := func(title, about string, rows []hint) {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| ID | severity | cause | what to do |\n|---|---|---|---|\n", title, about)
-		slices.SortStableFunc(rows, func(a, b hint) int { return strings.Compare(a.id, b.id) })
-		for _, h := range slices.Compact(rows) {
-			fmt.Fprintf(&b, "| %s`%s` | %s | %s | %s |\n", anchor(h.id), h.id, h.severity, cell(h.cause), cell(h.remedy))
-		}
-	}
-	table("Findings", "What `check` says of a mesh.", findingsOf(t, "../check"))
-	var releases []hint
-	for _, r := range check.VersionRules() {
-		var ranges []string
-		for _, in := range r.Ranges {
-			text, err := in.MarshalText()
-			if err != nil {
-				t.Fatal(err)
-			}
-			ranges = append(ranges, string(text))
-		}
-		releases = append(releases, hint{r.ID, string(r.Severity), string(r.Subject) + " " + strings.Join(ranges, "; ") + ": " + r.Message, r.Hint})
-	}
-	table("Releases", "What `versions` and `check` know against a release.", releases)
-	var material []hint
-	for _, r := range pki.LintRules() {
-		material = append(material, hint{r.ID, string(r.Severity), r.About, r.Hint})
-	}
-	table("CA material", "What `ca lint` finds; `check` says the same of the CA in the cluster as `ca-ID`, `plan` and `rotate` refuse a new CA with the errors.", material)
-	table("Refusals", "Why `plan` and `rotate` do not go on (error), or what they warn of.", refusalsOf(t, "../rotation"))
 	return []byte(b.String())
 }
 

@@ -59,6 +59,14 @@ type hint struct{ id, severity, cause, remedy string }
 func findingsOf(t *testing.T, folder string) (all []hint) {
 	t.Helper()
 	inspect(t, folder, func(n ast.Node) {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) >= 4 {
+			if of, ok := call.Fun.(*ast.Ident); ok && of.Name == "add" { // add(id, severity, hint, format, ...)
+				verbs := &ast.CallExpr{Fun: &ast.SelectorExpr{X: of, Sel: ast.NewIdent("Sprintf")}, Args: call.Args[3:]}
+				if h := (hint{textOf(call.Args[0]), severityOf(call.Args[1]), textOf(verbs), textOf(call.Args[2])}); h.severity != "…" {
+					all = append(all, h)
+				}
+			}
+		}
 		literal, ok := n.(*ast.CompositeLit)
 		if !ok {
 			return

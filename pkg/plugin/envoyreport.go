@@ -33,8 +33,8 @@ const (
 
 // envoyReport is the result of "envoy", as printed by -o json.
 type envoyReport struct {
-	APIVersion string      `json:"apiVersion"`
-	Kind       string      `json:"kind"`
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
 	// TakenAt is when proxies were read. Before is when those of --older-than were.
 	TakenAt time.Time   `json:"takenAt,omitzero"`
 	Before  time.Time   `json:"before,omitzero"`

@@ -71,6 +71,8 @@ func describe(e rotation.Event) string {
 		return e.Object + ": " + e.Message
 	case rotation.EventWarning:
 		return "warning: " + e.Message
+	case rotation.EventEvidence:
+		return e.Object + " logged: " + e.Message
 	case rotation.EventFailed:
 		return "stopped: " + e.Message
 	}

@@ -42,7 +42,10 @@ type theater struct {
 	mesh *rehearsal.Mesh
 	dyn  *dynamicfake.FakeDynamicClient
 	keys map[string][]byte
-	ran  *sync.Map // words of the command lines that were run, of all scripts
+	// issuer is the mesh's cert-manager, newRoot what behind puts behind it.
+	issuer  *rehearsal.CertManager
+	newRoot *pki.Authority
+	ran     *sync.Map // words of the command lines that were run, of all scripts
 
 	mu   sync.Mutex
 	sent [][]byte // requests of this line
@@ -91,13 +94,14 @@ func TestRehearsedScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid,
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind,
 		},
 	})
 }
 
-// rehearse [cold|self-signed|ended|citadel] starts a mesh, and makes a CA to rotate to. One
-// whose CA has ended has workloads that can be restarted.
+// rehearse [cold|managed|self-signed|ended|citadel] starts a mesh, whose CA cert-manager
+// may write, and makes a CA to rotate to. One whose CA has ended has workloads that can
+// be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
 	kind, life := strings.Join(args, ""), pki.RootLifetime
@@ -110,8 +114,11 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	spec := rehearsal.Spec{CA: old, MultiRoot: true, XDSAgent: true, Release: "1.30.3", Replicas: 2, Namespaces: []string{"a", "b"}, Proxies: 2, TTL: 24 * time.Hour, Lag: 20 * time.Millisecond}
 	switch kind {
-	case "cold":
+	case "cold", "managed":
 		spec.MultiRoot, spec.XDSAgent = false, false
+		if kind == "managed" {
+			spec.Source = mesh.CAPluggedTLS
+		}
 	case "self-signed":
 		spec.CA, spec.Source, spec.TTL = root, mesh.CASelfSigned, 10*time.Second
 	case "ended":
@@ -145,7 +152,14 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
 	}
 	th.mesh.Kube.PrependReactor("*", "*", th.record)
-	th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	if kind == "managed" {
+		th.issuer, err = th.mesh.Manage(root)
+		ts.Check(err)
+		th.newRoot = newRoot
+	}
+	if th.dyn = th.mesh.Dynamic; kind != "managed" {
+		th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
 		key, err := ca.KeyPEM()
 		ts.Check(err)
@@ -334,6 +348,12 @@ func freeze(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	th.mesh.Freeze(args[0])
+}
+
+// behind puts the new root behind cert-manager's issuer.
+func behind(ts *testscript.TestScript, _ bool, _ []string) {
+	th := ts.Value("theater").(*theater)
+	ts.Check(th.issuer.Behind(th.newRoot))
 }
 
 // forbid VERB RESOURCE has the API server refuse it from now on.

@@ -187,25 +187,7 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 		r.finish(EventDone, "the mesh signs with this CA and trusts its root alone: nothing was changed")
 		return nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now, dead: r.Dead}
-	if err := r.insist(ctx, r.lease.object(), func() error { return r.lease.acquire(ctx) }); err != nil {
-		return err
-	}
-	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
-	defer func() {
-		after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer done()
-		if err := r.lease.release(after); err != nil {
-			r.emit(Event{Kind: EventWarning, Object: "lease " + leaseName, Message: err.Error()})
-		}
-	}()
-	err := r.steps(ctx, staged)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
+	return r.leased(ctx, func(ctx context.Context) error { return r.steps(ctx, staged) })
 }
 
 func (r *run) steps(ctx context.Context, staged *Staged) error {

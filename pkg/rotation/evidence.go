@@ -48,9 +48,9 @@ func (r *run) evidence(ctx context.Context, since time.Time) {
 			}
 			switch {
 			case err != nil:
-				r.emit(Event{Kind: EventWarning, Object: object, Message: "its log is not shown: " + err.Error()})
+				r.emit(Event{Kind: EventWarning, Object: object, Message: "the log of " + object + " is not shown: " + err.Error()})
 			case len(lines) == 0:
-				r.emit(Event{Kind: EventWarning, Object: object, Message: "its log says nothing of a reload; its answer is the proof"})
+				r.emit(Event{Kind: EventWarning, Object: object, Message: "the log of " + object + " says nothing of a reload; its answer is the proof"})
 			}
 			for _, line := range lines {
 				r.emit(Event{Kind: EventEvidence, Object: object, Message: line})

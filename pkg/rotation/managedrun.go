@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	corev1 "k8s.io/api/core/v1"
@@ -30,6 +29,7 @@ func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificat
 	r := &run{Engine: e, plan: m.plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}}
 	r.deadline = e.Clock.Now().Add(e.Timeout)
 	r.vouching = slices.Concat(m.roots, m.ca.Root.Certs)
+	r.emit(Event{Kind: EventPlan, Managed: m, Message: m.Summary()})
 	err := r.manage(ctx, m, certificates)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
@@ -41,29 +41,11 @@ func (r *run) manage(ctx context.Context, m *Managed, certificates Certificates)
 	if len(m.Refusals) > 0 {
 		return fmt.Errorf("%w: %s: %s", ErrRefused, m.Refusals[0].Object, m.Refusals[0].Why)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	r.lease = &lease{kube: r.Kube, namespace: m.Namespace, holder: r.Holder, now: r.Clock.Now}
-	if err := r.lease.acquire(ctx); err != nil {
-		return err
-	}
-	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
-	defer func() {
-		after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer done()
-		if err := r.lease.release(after); err != nil {
-			r.emit(Event{Kind: EventWarning, Object: "lease " + leaseName, Message: err.Error()})
-		}
-	}()
-	run := r.reissue
+	act := r.reissue
 	if m.Act == Release {
-		run = r.release
+		act = r.release
 	}
-	err := run(ctx, m, certificates)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
-	}
-	return err
+	return r.leased(ctx, func(ctx context.Context) error { return act(ctx, m, certificates) })
 }
 
 // wholeWith requires that the mesh is whole: with the CA that stands in the Secret,
@@ -130,7 +112,7 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 	}
 	r.evidence(ctx, began)
 	if r.Until == SignNew {
-		r.finish(EventStopped, fmt.Sprintf("every istiod signs with %s; proxies follow with their next certificates: run again without --until to prove it, or 'kubectl meshca verify'", chain[0].Subject()))
+		r.finish(EventStopped, fmt.Sprintf("every istiod signs with %s; proxies follow with their next certificates, within %s: 'kubectl meshca check' then finds them in one class", chain[0].Subject(), m.LongestWait))
 		return nil
 	}
 	r.step = "leaves"
@@ -140,7 +122,11 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 		return err
 	}
 	r.phase, r.step = Done, ""
-	r.finish(EventDone, fmt.Sprintf("every istiod signs with %s, and every proxy has a certificate of it; the root stays %s", chain[0].Subject(), m.Root.Subject))
+	done := fmt.Sprintf("every istiod signs with %s, and every proxy has a certificate of it; the root stays %s", chain[0].Subject(), m.Root.Subject)
+	if m.Act == Return && m.Beside != m.Secret {
+		done += "; nothing needs the Secret " + m.Beside + " any more, which holds a CA's key: delete it"
+	}
+	r.finish(EventDone, done)
 	return nil
 }
 
