@@ -199,15 +199,20 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// BenchmarkTenThousand is one frame and one key over ten thousand Envoys.
-func BenchmarkTenThousand(b *testing.B) {
-	w := testWizard(termenv.ANSI, scripted{})
-	w.took(lookMsg{look: fixture(10000)})
-	w.at = stepEnvoy
-	w.Update(tea.WindowSizeMsg{Width: 200, Height: 60})
-	for b.Loop() {
-		w.key(tea.KeyMsg{Type: tea.KeyDown})
-		w.View()
+// BenchmarkFrame is one frame of 200x60 and one key over so many Envoys: what it
+// costs does not grow with them, for only what is visible is drawn.
+func BenchmarkFrame(b *testing.B) {
+	for _, n := range []int{100, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := testWizard(termenv.ANSI, scripted{})
+			w.took(lookMsg{look: fixture(n)})
+			w.at = stepEnvoy
+			w.Update(tea.WindowSizeMsg{Width: 200, Height: 60})
+			for b.Loop() {
+				w.key(tea.KeyMsg{Type: tea.KeyDown})
+				w.View()
+			}
+		})
 	}
 }
 
