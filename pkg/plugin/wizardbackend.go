@@ -55,6 +55,10 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 	}
 	if kept != nil {
 		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
+		lease, err := rotation.ReadLease(ctx, observer.collector.Kube, look.Namespace, b.clock.Now())
+		if err == nil && lease != nil && lease.Alive { // who cannot be told is met by the run itself
+			look.Underway.Running, look.Underway.Holder = true, lease.Holder.String()
+		}
 	}
 	return look, nil
 }

@@ -83,6 +83,12 @@ func scenes() []scene {
 			w.seen = nil
 			w.took(lookMsg{look: l})
 		}},
+		{"transition, runs elsewhere", func(w *Wizard) {
+			l := fixture(8)
+			l.Underway = &Underway{ID: "3f1a9c22b0", Strategy: rotation.CrossSign, Phase: rotation.SignNew, Holder: "ann on laptop (process 4711)", Running: true, NewRoot: "CN=mesh root 2026,O=Acme"}
+			w.seen = nil
+			w.took(lookMsg{look: l})
+		}},
 		{"verify", at(stepVerify)},
 		{"envoy", at(stepEnvoy)},
 		{"envoy, details", func(w *Wizard) { w.at = stepEnvoy; press(w, down, enter) }},
@@ -231,7 +237,8 @@ func TestForm(t *testing.T) {
 		{func() { f.word.input.SetValue("one"); f.again.input.SetValue("two") }, "the two passphrases differ"},
 		{func() { f.again.input.SetValue("one") }, ""},
 		{func() { f.sealTo.chosen = 1 }, "name an age recipient (age1...), or choose a passphrase"},
-		{func() { f.recipient.input.SetValue("age1x"); f.source.chosen = 1 }, "root, certificate and key of the new CA must be named"},
+		{func() { f.recipient.input.SetValue("age1abcdefgh"); f.ending.input.SetValue("bcdefghi") }, "the last 8 characters of the recipient are other ones"},
+		{func() { f.ending.input.SetValue("abcdefgh"); f.source.chosen = 1 }, "root, certificate and key of the new CA must be named"},
 	} {
 		c.set()
 		_, err := f.choice()

@@ -108,7 +108,7 @@ func TestPlain(t *testing.T) {
 		}
 		transition()
 		l.hears("r rotates now", "r")
-		for _, answer := range []string{"", "", "", "2", identity.Recipient().String(), ""} {
+		for _, answer := range []string{"", "", "", "2", identity.Recipient().String(), ending(identity), ""} {
 			l.hears("]:", "")
 			l.types(answer)
 		}

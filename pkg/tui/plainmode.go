@@ -141,6 +141,9 @@ func (t *talk) transition(l *Look) error {
 	if l.Underway != nil {
 		choose = t.underWay
 	}
+	if l.Underway != nil && l.Underway.Running {
+		return t.next("Verify")
+	}
 	chosen, err := choose(p)
 	if err != nil || !chosen {
 		return err

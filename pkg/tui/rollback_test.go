@@ -22,7 +22,7 @@ func begin(t *testing.T, o *driver, recipient string, reason int) {
 	for range reason {
 		o.press("right")
 	}
-	o.press("down", "down", "down", "right", "down", recipient, "enter", "enter", "enter")
+	o.press("down", "down", "down", "right", "down", recipient, "enter", recipient[len(recipient)-8:], "enter", "enter", "enter")
 	o.until("hot-bundle: all 5 proxies")
 	o.press("enter", "demo-small", "enter")
 }

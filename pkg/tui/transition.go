@@ -201,6 +201,7 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 	}
 	if u := p.seen.Underway; u != nil {
 		switch {
+		case u.Running:
 		case key.Matches(m, p.bound.Enter) && p.resumes():
 			return p.ask(Choice{Resume: true, Back: u.Back, Strategy: u.Strategy})
 		case key.Matches(m, p.bound.RollBack):
@@ -370,6 +371,9 @@ func (p *transition) keys() []key.Binding {
 	case choosing:
 		if p.seen != nil && p.seen.Underway != nil {
 			turn := k.RollBack
+			if p.seen.Underway.Running {
+				return []key.Binding{k.Again, k.NextStep}
+			}
 			if p.goesBack() {
 				turn = named(k.RollBack, "forward again")
 			}
@@ -429,6 +433,12 @@ func (p *transition) facts() []fact {
 		way, stop, next := "under way", stopMeans(u.Strategy, u.Phase), "enter plans it anew from what is true now and shows the rest of the way; b plans the way back."
 		if u.Back {
 			way, stop, next = "on its way back", stopMeansBack, "enter plans the rest of the way back from what is true now; b turns it forward again."
+		}
+		if u.Running {
+			return []fact{
+				{"Found", fmt.Sprintf("Rotation %s to %s runs now: %s, phase %s, by %s.", u.ID, u.NewRoot, u.Strategy, u.Phase, u.Holder)},
+				{"Next", "r looks again; 'kubectl meshca status --watch' follows it. Once nobody runs it, it can be carried on here."}, {"Cost", "Looking only reads."}, {"Stop", "Leaving here stops nothing: it runs elsewhere."},
+			}
 		}
 		return []fact{
 			{"Found", fmt.Sprintf("Rotation %s to %s is %s: %s, phase %s, last run by %s.", u.ID, u.NewRoot, way, u.Strategy, u.Phase, u.Holder)},
