@@ -11,6 +11,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 )
 
@@ -23,6 +24,8 @@ type wizardBackend struct {
 	cluster string
 	flags   []string // those that name the cluster, for commands to copy
 	options rotateOptions
+	// counted reads real traffic; nil reads the proxies' own counters.
+	counted func(context.Context) (traffic.Verdict, error)
 
 	mu       sync.Mutex
 	of       tui.Choice // what ca and seal are from

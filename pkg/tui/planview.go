@@ -81,11 +81,11 @@ func (v *planView) draw() {
 		all = append(all, item{symbol: symbolWarn, text: r.Object + ": " + r.Why, detail: []string{"hint    " + r.Hint}})
 	}
 	for _, o := range p.Options {
-		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-14s %s", o.Strategy, o.Why)}
+		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-17s %s", o.Strategy, o.Why)}
 		other, priced := v.plans[o.Strategy]
 		switch {
 		case !o.Possible:
-			i.symbol, i.text = symbolBad, fmt.Sprintf("%-14s not possible: %s", o.Strategy, o.Why)
+			i.symbol, i.text = symbolBad, fmt.Sprintf("%-17s not possible: %s", o.Strategy, o.Why)
 		case o.Strategy == p.Strategy:
 			i.symbol = symbolHere
 		}
@@ -99,11 +99,11 @@ func (v *planView) draw() {
 		if s.Restart {
 			note = " (istiod restarts)"
 		}
-		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%d %-12s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + stopMeans(p.Strategy, s.Phase)}})
+		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%d %-15s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + stopMeans(p.Strategy, s.Phase)}})
 	}
 	brief := func(what string, b rotation.Brief) {
 		if b.Subject != "" {
-			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-14s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
+			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-17s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
 		}
 	}
 	brief("old root", p.OldRoot)
@@ -113,7 +113,7 @@ func (v *planView) draw() {
 		brief("kept root", k)
 	}
 	if len(p.Cost.Lagging) > 0 {
-		all = append(all, item{symbol: symbolNote, text: "last to come   " + strings.Join(p.Cost.Lagging, ", ")})
+		all = append(all, item{symbol: symbolNote, text: "last to come      " + strings.Join(p.Cost.Lagging, ", ")})
 	}
 	v.set(all)
 }
