@@ -83,6 +83,11 @@ func scenes() []scene {
 			w.seen = nil
 			w.took(lookMsg{look: l})
 		}},
+		{"transition, the way back", func(w *Wizard) {
+			w.at = stepTransition
+			w.transition.ask(Choice{Resume: true, Back: true})
+			w.transition.update(planMsg{choice: Choice{Resume: true, Back: true}, plan: fixturePlan()})
+		}},
 		{"transition, runs elsewhere", func(w *Wizard) {
 			l := fixture(8)
 			l.Underway = &Underway{ID: "3f1a9c22b0", Strategy: rotation.CrossSign, Phase: rotation.SignNew, Holder: "ann on laptop (process 4711)", Running: true, NewRoot: "CN=mesh root 2026,O=Acme"}

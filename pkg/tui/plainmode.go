@@ -154,6 +154,7 @@ func (t *talk) transition(l *Look) error {
 		return err
 	}
 	v := newPlanView(t.common)
+	v.back = p.choice.Back
 	v.add(plan, true)
 	for _, f := range v.facts() {
 		t.say("%s: %s", f.label, plain.Line(f.text))

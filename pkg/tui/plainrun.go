@@ -176,7 +176,7 @@ func (r *plainRun) rollBack() {
 		r.say("%s", why)
 		return
 	}
-	r.say("Roll back: %s, each proven on every live proxy. To confirm, type the cluster's name, %s:", r.p.live.wayBack(), plain.Line(r.p.seen.Cluster))
+	r.say("Roll back: %s, each proven on every live proxy. To confirm, type the cluster's name, %s:", wayBack(r.p.live.plan), plain.Line(r.p.seen.Cluster))
 	r.answer = func(text string) {
 		if text != r.p.seen.Cluster {
 			r.say("That is not the cluster's name: nothing was ordered.")

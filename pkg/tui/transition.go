@@ -223,6 +223,7 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 func (p *transition) ask(c Choice) tea.Cmd {
 	p.stage, p.choice, p.err = planning, c, nil
 	p.plan = newPlanView(p.common)
+	p.plan.back = c.Back
 	return p.planCmd(c)
 }
 
@@ -468,6 +469,9 @@ func (p *transition) facts() []fact {
 	case p.stage == planned:
 		return p.plan.facts()
 	case p.stage == confirming:
+		if p.choice.Back {
+			return p.plan.facts()
+		}
 		return []fact{{"Next", p.plan.shown.Summary()}, {"Cost", costOf(p.plan.shown)}, {"Stop", "Nothing has been changed. Once it runs, it can be stopped and carried on at any moment."}}
 	case p.stage == running:
 		return p.live.facts()
