@@ -133,6 +133,9 @@ func (r *plainRun) status() {
 	if r.last == nil {
 		return
 	}
+	if r.last.Listed {
+		r.say("This step asks nothing of proxies.")
+	}
 	r.say("Proxies %d of %d, istiods %d of %d, ConfigMaps %d of %d, webhooks %d of %d.", r.last.Proxies.Ready, r.last.Proxies.Of, r.last.Replicas.Ready, r.last.Replicas.Of,
 		r.last.ConfigMaps.Ready, r.last.ConfigMaps.Of, r.last.Webhooks.Ready, r.last.Webhooks.Of)
 	for i, b := range r.last.Blockers {

@@ -42,7 +42,7 @@ last=; until=$((SECONDS + 300))
 until flat | grep -qF "Done: every proxy trusts"; do
   [ $SECONDS -lt $until ] || { echo "it did not end" >&2; screen >&2; exit 1; }
   phase=$(screen | grep -oE "Phase [0-9] of [0-9], [a-z-]+" | head -1 | sed 's/.*, //') || true
-  if [ -n "$phase" ] && [ "$phase" != "$last" ] && screen | grep -q namespace; then keep "7-$phase"; last=$phase; fi
+  if [ -n "$phase" ] && [ "$phase" != "$last" ] && screen | grep -q unreadable; then keep "7-$phase"; last=$phase; fi
   sleep 0.1
 done
 keep 8-done
