@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # wizard.sh [FOLDER]: the wizard in tmux on a real mesh, key by key, from check to the proof; fails where a screen does not
 # come. Each screen is kept as FOLDER/NAME.ansi; "make captures" draws them. Run it inside a mesh:
-# WIZARD is another command to drive, such as a demo's. The passphrase is one of this script alone.
 #   echo "bash \$E2E/wizard.sh /tmp/screens" | test/e2e/run.sh shell hot
+# WIZARD names another command to drive, such as a demo. The passphrase is this script's alone.
 set -euo pipefail
 out=${1:-$STATE/screens}; mkdir -p "$out"; rm -f "$out"/*.ansi
 socket=$STATE/tmux; width=100; height=32
