@@ -8,6 +8,8 @@ test:
 	go test -timeout 20m ./...
 screens: # the README's pictures, from the wizard's own frames
 	MESHCA_SCREENS=1 go test -run TestScreens ./pkg/tui
+captures: # those of a real mesh, which test/e2e/wizard.sh has kept
+	MESHCA_CAPTURES=$${CAPTURES:?a folder of screens} go test -count=1 -run TestCaptures ./pkg/tui
 race: # needs a C compiler; of the long tables a part, for all of it under the detector takes an hour
 	go test -race -short -timeout 20m ./...
 bin/golangci-lint: tools/go.mod tools/go.sum

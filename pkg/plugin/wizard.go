@@ -26,9 +26,13 @@ const wizardExample = `  # on a terminal: check, audit, rotate, verify and confi
 const wizardCommands = `  kubectl meshca check
   kubectl meshca versions
   kubectl meshca plan --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem
-  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem --yes
+  kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem \
+    --seal-to age1... --identity key.txt --sealed-file before.age --yes
+  kubectl meshca status --watch
+  kubectl meshca rollback --yes
   kubectl meshca verify
-  kubectl meshca envoy`
+  kubectl meshca envoy
+  kubectl meshca report --output-file rotation.html`
 
 func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var o rotateOptions

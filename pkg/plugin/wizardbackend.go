@@ -11,6 +11,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 )
 
@@ -23,6 +24,8 @@ type wizardBackend struct {
 	cluster string
 	flags   []string // those that name the cluster, for commands to copy
 	options rotateOptions
+	// counted reads real traffic; nil reads the proxies' own counters.
+	counted func(context.Context) (traffic.Verdict, error)
 
 	mu       sync.Mutex
 	of       tui.Choice // what ca and seal are from
@@ -55,6 +58,10 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 	}
 	if kept != nil {
 		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
+		lease, err := rotation.ReadLease(ctx, observer.collector.Kube, look.Namespace, b.clock.Now())
+		if err == nil && lease != nil && lease.Alive { // who cannot be told is met by the run itself
+			look.Underway.Running, look.Underway.Holder = true, lease.Holder.String()
+		}
 	}
 	return look, nil
 }

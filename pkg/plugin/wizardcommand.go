@@ -46,6 +46,9 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 		to = passphraseWord // it asks for it
 	}
 	add("--seal-to", to)
+	if c.Recipient != "" { // it was typed here
+		add("--no-trial", c.Recipient[max(0, len(c.Recipient)-acknowledged):])
+	}
 	add("--sealed-file", c.SealedFile)
 	return strings.Join(words, " ")
 }

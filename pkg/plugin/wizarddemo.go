@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -34,6 +35,10 @@ func DemoBackend(d *rehearsal.Demonstration) tui.Backend {
 			return &observer{collector: d.Mesh.Collector(), prober: d.Mesh.Prober(false)}, nil
 		},
 		clock: d.Clock, cluster: "demo-" + d.Name, options: o,
+		counted: func(context.Context) (traffic.Verdict, error) { // every pair's, as the demonstration without a wizard shows them
+			t := d.Mesh.Traffic()
+			return traffic.Verdict{Until: d.Clock.Now(), Counted: traffic.Counters{Connections: t.Handshakes, ConnectFail: t.HandshakesFailed, Requests: t.Requests, Errors: t.RequestsFailed}}, nil
+		},
 	}}
 }
 

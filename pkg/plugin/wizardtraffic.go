@@ -25,17 +25,26 @@ func (b *wizardBackend) count(ctx context.Context, emit func(rotation.Event)) {
 	if err != nil {
 		return // the run fails by the same
 	}
-	var watch traffic.Watch
+	read := b.counted
+	if read == nil {
+		var watch traffic.Watch
+		read = func(ctx context.Context) (traffic.Verdict, error) {
+			s, err := observer.collector.Read(ctx, mesh.Parts{Proxies: true, Counters: true})
+			if err != nil {
+				return traffic.Verdict{}, err
+			}
+			watch.Add(s.TakenAt, s.Proxies)
+			watch.Change()
+			return watch.Verdict(), nil
+		}
+	}
 	for {
 		began := b.clock.Now()
-		s, err := observer.collector.Read(ctx, mesh.Parts{Proxies: true, Counters: true})
+		verdict, err := read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil { // one that fails is shown by its age
-			watch.Add(s.TakenAt, s.Proxies)
-			watch.Change()
-			verdict := watch.Verdict()
 			emit(rotation.Event{Time: b.clock.Now(), Kind: tui.KindTraffic, Traffic: &verdict, Message: verdict.String()})
 		}
 		select {

@@ -16,7 +16,7 @@ var page string //nolint:gochecknoglobals // go:embed has no other place
 func (r *Report) HTML(w io.Writer) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"plain": plain.Line, "stamp": stamp, "count": count,
-		"state": Proxy.state, "trust": Proxy.trust, "evidence": Proxy.evidence, "kind": Gap.kind,
+		"state": Proxy.state, "trust": Proxy.trust, "evidence": Proxy.evidence, "kind": Gap.kind, "proxies": Gate.proxies,
 	}).Parse(page)
 	if err != nil {
 		return err

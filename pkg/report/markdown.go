@@ -34,7 +34,7 @@ func (r *Report) Markdown(w io.Writer) error {
 	if r.Rotation != nil {
 		line("\n## Gates that have opened\n\n| phase | step | at | by | proxies | istiods | ConfigMaps | webhooks | evidence |\n|---|---|---|---|---|---|---|---|---|")
 		for _, g := range r.Gates {
-			line("| %s | %s | %s | %s | %s | %s | %s | %s | %s |", g.Phase, g.Step, stamp(g.At), g.By, count(g.Proxies), count(g.Replicas), count(g.ConfigMaps), count(g.Webhooks), g.Evidence)
+			line("| %s | %s | %s | %s | %s | %s | %s | %s | %s |", g.Phase, g.Step, stamp(g.At), g.By, g.proxies(), count(g.Replicas), count(g.ConfigMaps), count(g.Webhooks), g.Evidence)
 		}
 		line("\n## Exceptions and restarts\n")
 		for _, g := range r.Gates {
@@ -79,7 +79,7 @@ func escape(s string) string {
 			r == ':' && strings.HasPrefix(s[i:], "://"),
 			r == '.' && strings.HasSuffix(strings.ToLower(s[:i]), "www"),
 			strings.ContainsRune("+-=", r) && i == 0,
-			strings.ContainsRune(".)", r) && i > 0 && strings.Trim(s[:i], "0123456789") == "":
+			strings.ContainsRune(".)", r) && i > 0 && strings.Trim(s[:i], "0123456789") == "" && !strings.ContainsAny(s[i+1:min(i+2, len(s))], "0123456789"):
 			b.WriteByte('\\')
 		}
 		b.WriteRune(r)

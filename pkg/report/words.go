@@ -81,6 +81,14 @@ func stamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
+// proxies are those that a gate has asked, where it asked any.
+func (g Gate) proxies() string {
+	if g.Listed {
+		return fmt.Sprintf("%d listed, none asked", g.Proxies.Of)
+	}
+	return count(g.Proxies)
+}
+
 // state is the proof of a proxy in a word, or why there is none.
 func (p Proxy) state() string {
 	if p.Proven {

@@ -131,8 +131,10 @@ type Underway struct {
 	Phase    rotation.Phase
 	Step     string
 	// Back is true where it was on its way back.
-	Back    bool
-	Holder  string
+	Back   bool
+	Holder string
+	// Running is true where its holder is alive: it cannot be begun beside it.
+	Running bool
 	Started time.Time
 	NewRoot string
 }

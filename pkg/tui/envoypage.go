@@ -3,6 +3,7 @@ package tui
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type envoyPage struct {
 	shown  []int // indexes into all, filtered and sorted
 	at     time.Time
 	ready  bool
+	states map[string]int // of all: a frame draws what is visible, and counts nothing
 	open   bool
 	filter textinput.Model
 	sort   int
@@ -35,7 +37,10 @@ func newEnvoyPage(c common) *envoyPage {
 }
 
 func (p *envoyPage) look(l *Look) {
-	p.all, p.at, p.ready = l.Envoys, l.At, true
+	p.all, p.at, p.ready, p.states = l.Envoys, l.At, true, map[string]int{}
+	for _, e := range p.all {
+		p.states[e.State]++
+	}
 	p.arrange()
 }
 
@@ -191,10 +196,7 @@ func (p *envoyPage) facts() []fact {
 	if !p.ready {
 		return []fact{{"Now", "Reading the mesh. Nothing is changed."}}
 	}
-	states := map[string]int{}
-	for _, e := range p.all {
-		states[e.State]++
-	}
+	states := p.states
 	found := fmt.Sprintf("%s read; each has a valid certificate.", plural(len(p.all), "proxy"))
 	if len(p.all) == 0 {
 		found = "No live proxy was found: that proves nothing."
@@ -215,8 +217,8 @@ func (p *envoyPage) mark() string {
 		return ""
 	}
 	worst := symbolGood
-	for _, e := range p.all {
-		switch m := mark(e.State); {
+	for _, state := range slices.Sorted(maps.Keys(p.states)) {
+		switch m := mark(state); {
 		case m == symbolBad:
 			return symbolBad
 		case m != symbolGood:

@@ -80,7 +80,7 @@ func fixturePlan() *rotation.Plan {
 		OldRoot: rotation.Brief{Subject: "CN=mesh root 2017,O=Acme", NotAfter: noon().Add(23 * 24 * time.Hour)}, NewRoot: rotation.Brief{Subject: "CN=mesh root 2026,O=Acme", NotAfter: noon().Add(3650 * 24 * time.Hour)},
 		NewSigner: rotation.Brief{Subject: "CN=mesh CA 2026,O=Acme", NotAfter: noon().Add(1825 * 24 * time.Hour)},
 		Steps:     []rotation.Step{{Phase: rotation.SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches"}, {Phase: rotation.SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Restart: true}, {Phase: rotation.DropCross, Name: "plain chain", About: "istiods send the cross certificate no more"}},
-		Back:      []rotation.Step{{Phase: rotation.SwapTrust}, {Phase: rotation.SignNew}, {Phase: rotation.Prepare}},
+		Back:      []rotation.Step{{Phase: rotation.SwapTrust, About: "every certificate comes with the old root's word again"}, {Phase: rotation.SignNew, About: "every proxy trusts the old root; the new CA still signs", Restart: true}, {Phase: rotation.Prepare, About: "the old CA is the mesh's alone, as before"}},
 		Cost:      rotation.Cost{IstiodRestarts: 2, LongestWait: 24 * time.Hour, FileWaits: 4 * time.Minute, Lagging: []string{"web/batch-0"}},
 	}
 }

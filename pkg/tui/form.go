@@ -27,7 +27,7 @@ type form struct {
 	at     int
 	err    error
 
-	why, source, root, cert, key, chain, oldKey, sealTo, recipient, file, word, again, end *field
+	why, source, root, cert, key, chain, oldKey, sealTo, recipient, ending, file, word, again, end *field
 }
 
 func newForm(c common, cluster string, at time.Time) *form {
@@ -51,7 +51,10 @@ func newForm(c common, cluster string, at time.Time) *form {
 	f.oldKey = ask("Old root's key", "PEM file, only needed to cross-sign where Istio's multi-root flags are off; may be left empty.")
 	f.sealTo = ask("Seal copy to", "Old and new CA are kept in a sealed file before the first change: to a passphrase, or to an age recipient.", "passphrase", "age recipient")
 	f.recipient = ask("  recipient", "age1...: whoever has the identity that belongs to it can open the copy.")
-	f.recipient.shown = func(f *form) bool { return f.sealTo.chosen == 1 }
+	f.ending = ask("  its last 8", "Nobody tries to open the copy here: without its identity it is lost. Type the last 8 characters of the recipient to say that you have it.")
+	for _, q := range []*field{f.recipient, f.ending} {
+		q.shown = func(f *form) bool { return f.sealTo.chosen == 1 }
+	}
 	f.word = ask("  passphrase", "It is not shown while you type. Without it nobody can open the copy.")
 	f.again = ask("  once more", "The same again.")
 	for _, q := range []*field{f.word, f.again} {
@@ -150,6 +153,8 @@ func (f *form) choice() (Choice, error) {
 		return c, errors.New("the sealed copy needs a file")
 	case f.sealTo.chosen == 1 && c.Recipient == "":
 		return c, errors.New("name an age recipient (age1...), or choose a passphrase")
+	case f.sealTo.chosen == 1 && text(f.ending) != ending(c.Recipient):
+		return c, errors.New("the last 8 characters of the recipient are other ones")
 	case f.sealTo.chosen == 0 && c.Passphrase == "":
 		return c, errors.New("the passphrase is empty")
 	case f.sealTo.chosen == 0 && c.Passphrase != f.again.input.Value():
@@ -157,6 +162,9 @@ func (f *form) choice() (Choice, error) {
 	}
 	return c, nil
 }
+
+// ending is how a recipient ends, as the plain commands have it typed.
+func ending(recipient string) string { return recipient[max(0, len(recipient)-8):] }
 
 func (f *form) view(width, height int) string {
 	const label = 18

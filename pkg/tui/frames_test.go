@@ -83,6 +83,17 @@ func scenes() []scene {
 			w.seen = nil
 			w.took(lookMsg{look: l})
 		}},
+		{"transition, the way back", func(w *Wizard) {
+			w.at = stepTransition
+			w.transition.ask(Choice{Resume: true, Back: true})
+			w.transition.update(planMsg{choice: Choice{Resume: true, Back: true}, plan: fixturePlan()})
+		}},
+		{"transition, runs elsewhere", func(w *Wizard) {
+			l := fixture(8)
+			l.Underway = &Underway{ID: "3f1a9c22b0", Strategy: rotation.CrossSign, Phase: rotation.SignNew, Holder: "ann on laptop (process 4711)", Running: true, NewRoot: "CN=mesh root 2026,O=Acme"}
+			w.seen = nil
+			w.took(lookMsg{look: l})
+		}},
 		{"verify", at(stepVerify)},
 		{"envoy", at(stepEnvoy)},
 		{"envoy, details", func(w *Wizard) { w.at = stepEnvoy; press(w, down, enter) }},
@@ -199,15 +210,20 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// BenchmarkTenThousand is one frame and one key over ten thousand Envoys.
-func BenchmarkTenThousand(b *testing.B) {
-	w := testWizard(termenv.ANSI, scripted{})
-	w.took(lookMsg{look: fixture(10000)})
-	w.at = stepEnvoy
-	w.Update(tea.WindowSizeMsg{Width: 200, Height: 60})
-	for b.Loop() {
-		w.key(tea.KeyMsg{Type: tea.KeyDown})
-		w.View()
+// BenchmarkFrame is one frame of 200x60 and one key over so many Envoys: what it
+// costs does not grow with them, for only what is visible is drawn.
+func BenchmarkFrame(b *testing.B) {
+	for _, n := range []int{100, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := testWizard(termenv.ANSI, scripted{})
+			w.took(lookMsg{look: fixture(n)})
+			w.at = stepEnvoy
+			w.Update(tea.WindowSizeMsg{Width: 200, Height: 60})
+			for b.Loop() {
+				w.key(tea.KeyMsg{Type: tea.KeyDown})
+				w.View()
+			}
+		})
 	}
 }
 
@@ -226,7 +242,8 @@ func TestForm(t *testing.T) {
 		{func() { f.word.input.SetValue("one"); f.again.input.SetValue("two") }, "the two passphrases differ"},
 		{func() { f.again.input.SetValue("one") }, ""},
 		{func() { f.sealTo.chosen = 1 }, "name an age recipient (age1...), or choose a passphrase"},
-		{func() { f.recipient.input.SetValue("age1x"); f.source.chosen = 1 }, "root, certificate and key of the new CA must be named"},
+		{func() { f.recipient.input.SetValue("age1abcdefgh"); f.ending.input.SetValue("bcdefghi") }, "the last 8 characters of the recipient are other ones"},
+		{func() { f.ending.input.SetValue("abcdefgh"); f.source.chosen = 1 }, "root, certificate and key of the new CA must be named"},
 	} {
 		c.set()
 		_, err := f.choice()

@@ -117,6 +117,11 @@ func (o *driver) press(keys ...string) {
 
 const passphrase = "correct-horse-battery"
 
+func ending(identity *age.X25519Identity) string {
+	recipient := identity.Recipient().String()
+	return recipient[len(recipient)-8:]
+}
+
 // smallMesh is a hot mesh of five proxies, one of which hangs.
 func smallMesh(t *testing.T, ctx context.Context) *rehearsal.Demonstration {
 	t.Helper()
@@ -158,7 +163,7 @@ func TestGuidedRotation(t *testing.T) {
 		o.until("checks passed")
 		o.press("3")
 		o.until("New CA")
-		o.press("down", "down", "down", "right", "down", identity.Recipient().String(), "enter", "enter", "enter")
+		o.press("down", "down", "down", "right", "down", identity.Recipient().String(), "enter", ending(identity), "enter", "enter", "enter")
 		o.until("hot-bundle: all 5 proxies")
 		o.press("enter")
 		o.press("demo-", "enter")

@@ -224,6 +224,8 @@ func (l *live) counts(width int) string {
 	part := func(what string, c rotation.Count) string {
 		symbol := symbolAhead
 		switch {
+		case s.Listed && what == "proxies":
+			return l.styles.paint(symbol, fmt.Sprintf("%s %d proxies, none asked", symbol, c.Of))
 		case c.Of == 0: // not asked in this gate, or not yet
 			return l.styles.paint(symbol, symbol+" "+what+" -")
 		case c.Ready == c.Of:
@@ -250,7 +252,7 @@ func (l *live) counters() string {
 // bars show the namespaces that are not done, and then those that are.
 func (l *live) bars(width, most int) []string {
 	all := slices.Clone(l.status.Namespaces)
-	if len(all) == 0 {
+	if len(all) == 0 || l.status.Listed { // a step that asks nothing of proxies says nothing of them
 		return nil
 	}
 	slices.SortStableFunc(all, func(a, b rotation.Progress) int {

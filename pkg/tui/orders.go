@@ -140,7 +140,7 @@ func (l *live) question(width int) []string {
 	l.reason.Width = max(10, width-4)
 	text := "Accept " + l.accepting + " as unknown? Your reason goes into the journal:"
 	if l.turning {
-		text = "Roll back: " + l.wayBack() + ", each proven on every live proxy. To confirm, type the cluster's name:"
+		text = "Roll back: " + wayBack(l.plan) + ", each proven on every live proxy. To confirm, type the cluster's name:"
 	}
 	lines := []string{""}
 	for _, line := range wrap(text, width-2, 3) {
@@ -154,9 +154,9 @@ func (l *live) question(width int) []string {
 }
 
 // wayBack names the phases of the way back.
-func (l *live) wayBack() string {
+func wayBack(p *rotation.Plan) string {
 	var phases []string
-	for _, step := range l.plan.Back {
+	for _, step := range p.Back {
 		if name := string(step.Phase); len(phases) == 0 || phases[len(phases)-1] != name {
 			phases = append(phases, name)
 		}

@@ -108,13 +108,14 @@ func TestPlain(t *testing.T) {
 		}
 		transition()
 		l.hears("r rotates now", "r")
-		for _, answer := range []string{"", "", "", "2", identity.Recipient().String(), ""} {
+		for _, answer := range []string{"", "", "", "2", identity.Recipient().String(), ending(identity), ""} {
 			l.hears("]:", "")
 			l.types(answer)
 		}
 		l.hears("Cost: ", "")
 		l.hears("Type the cluster's name, demo-small, to begin:", "demo-small")
-		l.hears("Phase 2 of 5, trust-new", "p")
+		l.hears("Phase 2 of 5, trust-new", "")
+		l.hears("write: secret istio-system/cacerts", "p")
 		l.hears("paused: nothing is written until it is resumed", "?")
 		l.hears("Now: Paused in phase 2 of 5", "")
 		l.hears("Stop: Safe: the old CA still signs", "")

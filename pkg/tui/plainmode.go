@@ -141,6 +141,9 @@ func (t *talk) transition(l *Look) error {
 	if l.Underway != nil {
 		choose = t.underWay
 	}
+	if l.Underway != nil && l.Underway.Running {
+		return t.next("Verify")
+	}
 	chosen, err := choose(p)
 	if err != nil || !chosen {
 		return err
@@ -151,6 +154,7 @@ func (t *talk) transition(l *Look) error {
 		return err
 	}
 	v := newPlanView(t.common)
+	v.back = p.choice.Back
 	v.add(plan, true)
 	for _, f := range v.facts() {
 		t.say("%s: %s", f.label, plain.Line(f.text))

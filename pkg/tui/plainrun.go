@@ -133,6 +133,9 @@ func (r *plainRun) status() {
 	if r.last == nil {
 		return
 	}
+	if r.last.Listed {
+		r.say("This step asks nothing of proxies.")
+	}
 	r.say("Proxies %d of %d, istiods %d of %d, ConfigMaps %d of %d, webhooks %d of %d.", r.last.Proxies.Ready, r.last.Proxies.Of, r.last.Replicas.Ready, r.last.Replicas.Of,
 		r.last.ConfigMaps.Ready, r.last.ConfigMaps.Of, r.last.Webhooks.Ready, r.last.Webhooks.Of)
 	for i, b := range r.last.Blockers {
@@ -176,7 +179,7 @@ func (r *plainRun) rollBack() {
 		r.say("%s", why)
 		return
 	}
-	r.say("Roll back: %s, each proven on every live proxy. To confirm, type the cluster's name, %s:", r.p.live.wayBack(), plain.Line(r.p.seen.Cluster))
+	r.say("Roll back: %s, each proven on every live proxy. To confirm, type the cluster's name, %s:", wayBack(r.p.live.plan), plain.Line(r.p.seen.Cluster))
 	r.answer = func(text string) {
 		if text != r.p.seen.Cluster {
 			r.say("That is not the cluster's name: nothing was ordered.")

@@ -13,6 +13,8 @@ type planView struct {
 	items
 	plans map[rotation.Strategy]*rotation.Plan
 	shown *rotation.Plan
+	// back is true for a way back.
+	back bool
 }
 
 func newPlanView(c common) *planView {
@@ -80,12 +82,16 @@ func (v *planView) draw() {
 	for _, r := range p.Warnings {
 		all = append(all, item{symbol: symbolWarn, text: r.Object + ": " + r.Why, detail: []string{"hint    " + r.Hint}})
 	}
-	for _, o := range p.Options {
-		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-14s %s", o.Strategy, o.Why)}
+	options, steps := p.Options, p.Course()
+	if v.back {
+		options, steps = nil, p.Back
+	}
+	for _, o := range options {
+		i := item{symbol: symbolAhead, text: fmt.Sprintf("%-17s %s", o.Strategy, o.Why)}
 		other, priced := v.plans[o.Strategy]
 		switch {
 		case !o.Possible:
-			i.symbol, i.text = symbolBad, fmt.Sprintf("%-14s not possible: %s", o.Strategy, o.Why)
+			i.symbol, i.text = symbolBad, fmt.Sprintf("%-17s not possible: %s", o.Strategy, o.Why)
 		case o.Strategy == p.Strategy:
 			i.symbol = symbolHere
 		}
@@ -94,16 +100,16 @@ func (v *planView) draw() {
 		}
 		all = append(all, i)
 	}
-	for n, s := range p.Course() {
+	for n, s := range steps {
 		note := ""
 		if s.Restart {
 			note = " (istiod restarts)"
 		}
-		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%d %-12s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + stopMeans(p.Strategy, s.Phase)}})
+		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%d %-15s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + v.stopMeans(s.Phase)}})
 	}
 	brief := func(what string, b rotation.Brief) {
 		if b.Subject != "" {
-			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-14s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
+			all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%-17s %s, until %s", what, commonName(b.Subject), day(b.NotAfter)), detail: []string{"subject " + b.Subject, "sha256  " + b.Fingerprint.String()}})
 		}
 	}
 	brief("old root", p.OldRoot)
@@ -113,9 +119,17 @@ func (v *planView) draw() {
 		brief("kept root", k)
 	}
 	if len(p.Cost.Lagging) > 0 {
-		all = append(all, item{symbol: symbolNote, text: "last to come   " + strings.Join(p.Cost.Lagging, ", ")})
+		all = append(all, item{symbol: symbolNote, text: "last to come      " + strings.Join(p.Cost.Lagging, ", ")})
 	}
 	v.set(all)
+}
+
+// stopMeans is what a stop in a phase of the plan means.
+func (v *planView) stopMeans(p rotation.Phase) string {
+	if v.back {
+		return stopMeansBack
+	}
+	return stopMeans(v.shown.Strategy, p)
 }
 
 func (v *planView) facts() []fact {
@@ -127,6 +141,12 @@ func (v *planView) facts() []fact {
 	next := "enter asks for the cluster's name and begins."
 	if p.AlreadyDone {
 		return []fact{{"Found", p.Summary()}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", "Nothing has been changed."}}
+	}
+	if v.back {
+		return []fact{
+			{"Found", fmt.Sprintf("The way back to %s: %s, each step proven on every live proxy before the next.", commonName(p.OldRoot.Subject), wayBack(p))},
+			{"Next", next}, {"Cost", plural(len(p.Back), "write") + "; gated like the way there, so that its waits may come again."}, {"Stop", stopMeansBack},
+		}
 	}
 	return []fact{{"Found", fmt.Sprintf("%s: %s.", p.Strategy, p.Why)}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", "Nothing has been changed."}}
 }

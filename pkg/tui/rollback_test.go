@@ -22,7 +22,7 @@ func begin(t *testing.T, o *driver, recipient string, reason int) {
 	for range reason {
 		o.press("right")
 	}
-	o.press("down", "down", "down", "right", "down", recipient, "enter", "enter", "enter")
+	o.press("down", "down", "down", "right", "down", recipient, "enter", recipient[len(recipient)-8:], "enter", "enter", "enter")
 	o.until("hot-bundle: all 5 proxies")
 	o.press("enter", "demo-small", "enter")
 }
@@ -45,7 +45,7 @@ func TestOrders(t *testing.T) {
 		if o.press("b"); !o.shows("there is nothing to go back from") {
 			t.Errorf("a way back from nothing is offered:\n%s", ansi.Strip(o.frame()))
 		}
-		o.until("Phase 2 of 5, trust-new")
+		o.until("Phase 2 of 5, trust-new", "secret istio-system/cacerts: both roots")
 		o.press("p")
 		o.until("Paused in phase 2 of 5, trust-new")
 		d.Mesh.Thaw(d.Straggler)

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"os"
@@ -59,9 +60,10 @@ func svg(frame string, width, height int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%d" font-family="ui-monospace,Menlo,Consolas,monospace" font-size="14">`+"\n", float64(width)*cell+24, height*line+24)
 	b.WriteString(`<rect width="100%" height="100%" rx="8" fill="#1d2021"/>` + "\n")
+	var style pen
 	code := regexp.MustCompile("\x1b\\[([0-9;]*)m")
 	for n, text := range strings.Split(frame, "\n") {
-		column, style := 0, "fill=\"#d5c4a1\""
+		column := 0
 		for text != "" {
 			at := code.FindStringSubmatchIndex(text)
 			run := text
@@ -70,14 +72,14 @@ func svg(frame string, width, height int) string {
 			}
 			if run != "" {
 				if strings.TrimSpace(run) != "" {
-					fmt.Fprintf(&b, `<text x="%.1f" y="%d" %s xml:space="preserve" textLength="%.1f">%s</text>`+"\n", 12+float64(column)*cell, 24+n*line, style, float64(ansi.StringWidth(run))*cell, html.EscapeString(run))
+					fmt.Fprintf(&b, `<text x="%.1f" y="%d" %s xml:space="preserve" textLength="%.1f">%s</text>`+"\n", 12+float64(column)*cell, 24+n*line, style.attributes(), float64(ansi.StringWidth(run))*cell, html.EscapeString(run))
 				}
 				column += ansi.StringWidth(run)
 			}
 			if at == nil {
 				break
 			}
-			style = svgStyle(text[at[2]:at[3]])
+			style.tell(text[at[2]:at[3]])
 			text = text[at[1]:]
 		}
 	}
@@ -85,25 +87,74 @@ func svg(frame string, width, height int) string {
 	return b.String()
 }
 
-func svgStyle(codes string) string {
-	fill, more := "#d5c4a1", ""
+// pen is how text is drawn: what a terminal has been told so far.
+type pen struct {
+	fill                    string
+	bold, faint, underlined bool
+}
+
+// tell takes one escape's codes, each on top of those before it, as tmux writes them.
+func (p *pen) tell(codes string) {
+	fills := map[string]string{"31": "#fb4934", "32": "#b8bb26", "33": "#fabd2f", "36": "#83a598", "39": ""}
 	for _, c := range strings.Split(codes, ";") {
 		switch c {
+		case "", "0":
+			*p = pen{}
 		case "1":
-			more += ` font-weight="bold"`
+			p.bold = true
 		case "2":
-			more += ` opacity="0.6"`
+			p.faint = true
 		case "7":
-			more += ` text-decoration="underline"`
-		case "31":
-			fill = "#fb4934"
-		case "32":
-			fill = "#b8bb26"
-		case "33":
-			fill = "#fabd2f"
-		case "36":
-			fill = "#83a598"
+			p.underlined = true
+		case "22":
+			p.bold, p.faint = false, false
+		case "27":
+			p.underlined = false
+		}
+		if fill, ok := fills[c]; ok {
+			p.fill = fill
 		}
 	}
-	return fmt.Sprintf(`fill="%s"%s`, fill, more)
+}
+
+func (p *pen) attributes() string {
+	text := `fill="` + cmp.Or(p.fill, "#d5c4a1") + `"`
+	if p.bold {
+		text += ` font-weight="bold"`
+	}
+	if p.faint {
+		text += ` opacity="0.6"`
+	}
+	if p.underlined {
+		text += ` text-decoration="underline"`
+	}
+	return text
+}
+
+// TestCaptures draws what test/e2e/wizard.sh has kept of a real terminal, where
+// MESHCA_CAPTURES is its folder ("make captures").
+func TestCaptures(t *testing.T) {
+	folder := os.Getenv("MESHCA_CAPTURES")
+	if folder == "" {
+		t.Skip("MESHCA_CAPTURES is not set")
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*.ansi"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no screens in %s: %v", folder, err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame := strings.TrimRight(string(raw), "\n")
+		width, lines := 100, strings.Count(frame, "\n")+1
+		for line := range strings.Lines(frame) {
+			width = max(width, ansi.StringWidth(strings.TrimRight(line, " \n")))
+		}
+		name := "mesh-" + strings.TrimSuffix(filepath.Base(file), ".ansi") + ".svg"
+		if err := os.WriteFile(filepath.Join("..", "..", "docs", "screens", name), []byte(svg(frame, width, lines)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -201,6 +201,7 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 	}
 	if u := p.seen.Underway; u != nil {
 		switch {
+		case u.Running:
 		case key.Matches(m, p.bound.Enter) && p.resumes():
 			return p.ask(Choice{Resume: true, Back: u.Back, Strategy: u.Strategy})
 		case key.Matches(m, p.bound.RollBack):
@@ -222,6 +223,7 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 func (p *transition) ask(c Choice) tea.Cmd {
 	p.stage, p.choice, p.err = planning, c, nil
 	p.plan = newPlanView(p.common)
+	p.plan.back = c.Back
 	return p.planCmd(c)
 }
 
@@ -370,6 +372,9 @@ func (p *transition) keys() []key.Binding {
 	case choosing:
 		if p.seen != nil && p.seen.Underway != nil {
 			turn := k.RollBack
+			if p.seen.Underway.Running {
+				return []key.Binding{k.Again, k.NextStep}
+			}
 			if p.goesBack() {
 				turn = named(k.RollBack, "forward again")
 			}
@@ -430,6 +435,12 @@ func (p *transition) facts() []fact {
 		if u.Back {
 			way, stop, next = "on its way back", stopMeansBack, "enter plans the rest of the way back from what is true now; b turns it forward again."
 		}
+		if u.Running {
+			return []fact{
+				{"Found", fmt.Sprintf("Rotation %s to %s runs now: %s, phase %s, by %s.", u.ID, u.NewRoot, u.Strategy, u.Phase, u.Holder)},
+				{"Next", "r looks again; 'kubectl meshca status --watch' follows it. Once nobody runs it, it can be carried on here."}, {"Cost", "Looking only reads."}, {"Stop", "Leaving here stops nothing: it runs elsewhere."},
+			}
+		}
 		return []fact{
 			{"Found", fmt.Sprintf("Rotation %s to %s is %s: %s, phase %s, last run by %s.", u.ID, u.NewRoot, way, u.Strategy, u.Phase, u.Holder)},
 			{"Next", next}, {"Cost", "Planning only reads."}, {"Stop", stop},
@@ -458,6 +469,9 @@ func (p *transition) facts() []fact {
 	case p.stage == planned:
 		return p.plan.facts()
 	case p.stage == confirming:
+		if p.choice.Back {
+			return p.plan.facts()
+		}
 		return []fact{{"Next", p.plan.shown.Summary()}, {"Cost", costOf(p.plan.shown)}, {"Stop", "Nothing has been changed. Once it runs, it can be stopped and carried on at any moment."}}
 	case p.stage == running:
 		return p.live.facts()

@@ -2,6 +2,7 @@
 # wizard.sh [FOLDER]: the wizard in tmux on a real mesh, key by key, from check to the proof; fails where a screen does not
 # come. Each screen is kept as FOLDER/NAME.ansi; "make captures" draws them. Run it inside a mesh:
 #   echo "bash \$E2E/wizard.sh /tmp/screens" | test/e2e/run.sh shell hot
+# WIZARD names another command to drive, such as a demo. The passphrase is this script's alone.
 set -euo pipefail
 out=${1:-$STATE/screens}; mkdir -p "$out"; rm -f "$out"/*.ansi
 socket=$STATE/tmux; width=100; height=32
@@ -20,8 +21,9 @@ see() { # see TEXT [SECONDS]
   done
 }
 cd "$STATE"
+wizard=${WIZARD:-kubectl-meshca wizard --trust-file-wait 20s}
 began=$SECONDS
-t new-session -d -s wizard -x $width -y $height "env TERM=screen-256color kubectl-meshca wizard --trust-file-wait 20s; echo exit \$?; sleep 600"
+t new-session -d -s wizard -x $width -y $height "env TERM=screen-256color $wizard; echo exit \$?; sleep 600"
 see "checks passed"; keep 1-check
 press 2; see "audited"; keep 2-versions
 press 3; see "New CA"
@@ -40,7 +42,7 @@ last=; until=$((SECONDS + 300))
 until flat | grep -qF "Done: every proxy trusts"; do
   [ $SECONDS -lt $until ] || { echo "it did not end" >&2; screen >&2; exit 1; }
   phase=$(screen | grep -oE "Phase [0-9] of [0-9], [a-z-]+" | head -1 | sed 's/.*, //') || true
-  if [ -n "$phase" ] && [ "$phase" != "$last" ] && screen | grep -q namespace; then keep "7-$phase"; last=$phase; fi
+  if [ -n "$phase" ] && [ "$phase" != "$last" ] && screen | grep -q unreadable; then keep "7-$phase"; last=$phase; fi
   sleep 0.1
 done
 keep 8-done
@@ -48,5 +50,5 @@ press w; see "Saved as"; ls "$STATE"/meshca-report-*.md "$STATE"/meshca-report-*
 press 4; see "Proven: every live certificate"; keep 9-verify
 press 5; see "each has a valid certificate"; press Enter; sleep 0.5; keep 9-envoy
 press q; see "exit 0"
-kubectl-meshca verify; kubectl-meshca report --output-file "$out/report.html"
+[ -n "${WIZARD:-}" ] || { kubectl-meshca verify; kubectl-meshca report --output-file "$out/report.html" --force; }
 echo "wizard: a whole rotation in $((SECONDS - began)) s"
