@@ -13,18 +13,20 @@ import (
 const retireExample = `  # the rotation is done, and nobody will go back: destroy the old CA's copy in the cluster
   kubectl meshca retire
 
-  # in a script: name the rotation instead of typing it
-  kubectl meshca retire --confirm 3f1a9c22b0`
+  # in a script: name the rotation instead of typing it, or take whichever is done
+  kubectl meshca retire --confirm 3f1a9c22b0
+  kubectl meshca retire --yes`
 
 func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var flags meshFlags
 	var confirm string
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "retire",
 		Short: "Destroy the copy of the old CA that a finished rotation has kept",
 		Long: "Deletes the Secret meshca-staged, which holds the old and the new CA as they were. Only\n" +
 			"of a rotation whose journal says that it is done; the journal stays. It asks for the\n" +
-			"rotation's ID, typed or by --confirm.\n\n" +
+			"rotation's ID, typed or by --confirm; --yes asks nothing, and destroys no other either.\n\n" +
 			"Exit codes: 0 destroyed, or nothing there, 2 not done or not confirmed, 1 it could not\n" +
 			"be done, 64 bad usage.",
 		Example: retireExample,
@@ -52,6 +54,9 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case journal.Phase != rotation.Done && journal.Phase != rotation.RolledBack:
 				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
 			}
+			if yes && confirm == "" {
+				confirm = journal.ID
+			}
 			if confirm == "" && isTerminal(streams.In) {
 				fmt.Fprintf(streams.ErrOut, "This destroys the kept copy of the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
 				if confirm, err = readLine(streams.In); err != nil {
@@ -59,7 +64,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 				}
 			}
 			if strings.TrimSpace(confirm) != journal.ID {
-				return found(fmt.Errorf("not confirmed: nothing was destroyed (the rotation's ID is %s)", journal.ID), "type it, or give it with --confirm")
+				return found(fmt.Errorf("not confirmed: nothing was destroyed (the rotation's ID is %s)", journal.ID), "type it, give it with --confirm, or say --yes")
 			}
 			if err := rotation.Retire(cmd.Context(), observer.collector.Kube, namespace, journal.ID); err != nil {
 				return explain(err)
@@ -70,5 +75,6 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 	}
 	flags.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the rotation's ID")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for it")
 	return cmd
 }

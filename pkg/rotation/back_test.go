@@ -31,6 +31,7 @@ var roads = []struct {
 	{"cross-signed", rotation.CrossSign, brief, func(b *bench) { b.cross() }},
 	{"intermediate", rotation.Intermediate, brief, (*bench).sameRoot},
 	{"intermediate, hot", rotation.Intermediate, nil, (*bench).sameRoot},
+	{"waves", rotation.BundleByRestart, func(s *rehearsal.Spec) { mixed(s); s.TTL, s.Proxies = 10*time.Minute, 1 }, nil},
 }
 
 // sameRoot makes the new CA an intermediate of the old root.

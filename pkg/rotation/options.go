@@ -216,13 +216,17 @@ func (p *Plan) expose(s *mesh.Snapshot) {
 		return
 	}
 	end := DistrustOld
-	if p.Strategy == CrossSign {
+	if p.Strategy == CrossSign || p.Strategy == Recover {
 		end = SwapTrust
 	}
 	p.Exposed = append(p.Exposed,
 		fmt.Sprintf("until %s is proven (at most %s from the first write, if nothing lags) whoever has the old key can sign certificates that the mesh accepts", end, (p.Cost.LongestWait+p.Cost.FileWaits).Round(time.Minute)),
 		"connections that are open by then stay open: they were judged when they were made; end them by restarting what holds them",
-		"nothing is revoked: Istio's proxies ask no CRL unless ca-crl.pem is distributed")
+		"nothing is revoked: Istio's proxies ask no CRL unless ca-crl.pem is distributed",
+		"the old key stays in secret "+p.Namespace+"/"+stagedName+" until 'kubectl meshca retire'")
+	if p.Adopts {
+		p.Exposed = append(p.Exposed, "the old key stays in secret "+p.Namespace+"/"+p.source+" too, which nothing here deletes")
+	}
 	if len(p.Kept) > 0 {
 		p.Exposed = append(p.Exposed, fmt.Sprintf("%d other roots stay in the bundle", len(p.Kept)))
 	}
