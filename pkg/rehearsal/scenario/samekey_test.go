@@ -249,3 +249,21 @@ func TestS6_SameKeyRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestS6_SameKeyRestartLost: killed between the note that istiods are restarted and
+// the restart itself, in the second in which they were started: whoever carries on
+// restarts them all the same.
+func TestS6_SameKeyRestartLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, twinSpec(20*time.Hour, selfSigned))
+		b.renewed()
+		b.mesh.Inject(rehearsal.Fault{Verb: "patch", Resource: "deployments", Err: errors.New("the server is broken")})
+		if out := b.trial.Run(b.ctx); out.Err == nil {
+			t.Fatal("the restart was not lost")
+		}
+		b.mesh.Mend()
+		if out := b.trial.Run(b.ctx); out.Err != nil || !out.Proof.Open() {
+			t.Errorf("it does not go on: %v", out.Err)
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package rotation_test
+
+import (
+	"crypto/x509/pkix"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// TestS9_CitadelGate: every Secret by DER, every Envoy by the first CA of each live
+// context; whatever was not seen keeps it closed.
+func TestS9_CitadelGate(t *testing.T) {
+	at := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	old, err := pki.NewRoot(pki.Request{Subject: pkix.Name{Organization: []string{"cluster.local"}}, Now: at.Add(-300 * 24 * time.Hour), Lifetime: 365 * 24 * time.Hour, PathLen: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	renewed, err := old.RenewRoot(at, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := renewed.IssueLeaf(pki.LeafRequest{SPIFFE: "spiffe://cluster.local/ns/a/sa/b", Public: renewed.Key.Public(), Now: at, Lifetime: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	context := func(root *pki.Certificate) proxy.Context {
+		return proxy.Context{SPIFFE: "spiffe://cluster.local/ns/a/sa/b", LeafUntil: at.Add(time.Hour), CASerial: root.X509.SerialNumber.Text(16), CAFrom: root.X509.NotBefore}
+	}
+	good := func() *mesh.Snapshot {
+		return &mesh.Snapshot{TakenAt: at,
+			ControlPlanes: []mesh.ControlPlane{{Namespace: "istio-system", Name: "istio-citadel", Settled: true, Desired: 1, CA: mesh.CASource{Kind: mesh.CACitadel},
+				Replicas: []mesh.Istiod{{Pod: "citadel-1", Started: at}}}},
+			WorkloadSecrets: []mesh.WorkloadSecret{{Namespace: "a", Name: "istio.b", Chain: []*pki.Certificate{leaf}, Roots: renewed.Roots.Certs}, {Namespace: "c", Name: "istio.unused", Chain: []*pki.Certificate{leaf}, Roots: renewed.Roots.Certs}},
+			Proxies:         []mesh.Proxy{{Namespace: "a", Name: "p", Loaded: &proxy.Loaded{Evidence: proxy.EvidenceCerts, Contexts: []proxy.Context{context(renewed.Cert)}}}},
+		}
+	}
+	expect := rotation.Expectation{Citadel: true, Roots: renewed.Roots.Certs, Trusted: renewed.Roots.Certs}
+	if status := expect.Judge(good(), nil); !status.Open() || status.Secrets.Ready != 2 {
+		t.Fatalf("all is well, and it is closed: %v", status.Blockers)
+	}
+	for name, test := range map[string]struct {
+		spoil func(*mesh.Snapshot)
+		want  string
+	}{
+		"a Secret of the old certificate": {func(s *mesh.Snapshot) { s.WorkloadSecrets[1].Roots = old.Roots.Certs }, "c/istio.unused: it holds another root"},
+		"a Secret whose leaf has ended":   {func(s *mesh.Snapshot) { s.TakenAt = at.Add(2 * time.Hour) }, "a/istio.b: its certificate would not be accepted"},
+		"a Secret that is none":           {func(s *mesh.Snapshot) { s.WorkloadSecrets[0].Error = "no PEM" }, "a/istio.b: no PEM"},
+		"no Secret at all":                {func(s *mesh.Snapshot) { s.WorkloadSecrets = nil }, "no Secret of Citadel's was seen"},
+		"Secrets may not be listed":       {func(s *mesh.Snapshot) { s.Gaps = []mesh.Gap{{Part: "workload certificates", Resource: "secrets", Error: "forbidden"}} }, "workload certificates: forbidden"},
+		"one context is old": {func(s *mesh.Snapshot) {
+			s.Proxies[0].Loaded.Contexts = append(s.Proxies[0].Loaded.Contexts, context(old.Cert))
+		}, "a/p: a live context trusts the root valid from"},
+		"a proxy that cannot be read": {func(s *mesh.Snapshot) { s.Proxies[0].Loaded, s.Proxies[0].Error = nil, "timeout" }, "a/p: unreadable: timeout"},
+		"no Citadel":                  {func(s *mesh.Snapshot) { s.ControlPlanes[0].Replicas, s.ControlPlanes[0].Desired = nil, 0 }, "no replica"},
+		"a rollout":                   {func(s *mesh.Snapshot) { s.ControlPlanes[0].Settled = false }, "its rollout is not complete"},
+	} {
+		s := good()
+		test.spoil(s)
+		status := expect.Judge(s, nil)
+		if !slices.ContainsFunc(status.Blockers, func(b rotation.Blocker) bool { return strings.Contains(b.String(), test.want) }) {
+			t.Errorf("%s: %q is not among %v", name, test.want, status.Blockers)
+		}
+	}
+	two := rotation.Expectation{Citadel: true, Trusted: append(slices.Clone(old.Roots.Certs), renewed.Cert)}
+	if status := two.Judge(good(), nil); !slices.ContainsFunc(status.Blockers, func(b rotation.Blocker) bool { return b.Unknown && strings.Contains(b.Why, "only the first root") }) {
+		t.Errorf("two roots are proven by files: %v", status.Blockers)
+	}
+}
