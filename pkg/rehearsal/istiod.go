@@ -204,7 +204,7 @@ func (i *istiod) load(secret *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: servingLifetime})
+	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc", i.plane.deployment + ".istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: servingLifetime})
 	if err != nil {
 		return err
 	}

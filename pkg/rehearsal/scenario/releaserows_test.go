@@ -33,9 +33,9 @@ func releaseRows() []row {
 		{name: "by-hand-signer-1.27.0", facts: []string{"B1", "G-1.27.0-pre"}, spec: coldRelease("1.27.0"), by: signerUnderRoot, shows: signedBy(theNew)},
 
 		// D2: a push that re-issues, or not: at once after the signer has changed.
-		{name: "by-hand-nudge-1.19", facts: []string{"D2", "G-1.20.0"}, spec: release("1.19.10"), by: nudge, shows: signedBy(theOld)},
+		{name: "by-hand-nudge-1.19", facts: []string{"D2", "G-1.20.0"}, spec: both(release("1.19.10"), alone(rehearsal.Workload{Release: "1.30.3"})), by: nudge, shows: signedBy(theOld)},
 		{name: "by-hand-nudge-1.20", facts: []string{"D2", "G-1.20.0"}, spec: release("1.20.1"), by: nudge, shows: signedBy(theNew)},
-		{name: "by-hand-nudge-agents-1.19", facts: []string{"D2", "G-1.20.0"}, spec: alone(rehearsal.Workload{Release: "1.19.10"}), by: nudge, shows: signedBy(theOld)},
+		{name: "by-hand-nudge-agents-1.19", facts: []string{"D2", "G-1.20.0"}, spec: alone(rehearsal.Workload{Release: "1.19.10"}), by: nudge, shows: signedBy(theOld), breaks: true},
 
 		// D5: a renewal that fails.
 		{name: "by-hand-ztunnel-1.27.9-away", facts: []string{"D5", "G-drops-valid-leaf"}, spec: ztunnel("1.27.9"), by: away, breaks: true},
@@ -46,7 +46,7 @@ func releaseRows() []row {
 
 		// A1, A2: which CA an istiod takes at its start.
 		{name: "by-hand-tls-layout-1.14.1", facts: []string{"A1", "G-tls-layout"}, spec: both(selfSigned, release("1.14.1")), by: tlsSecret, shows: signedBy(theOldRoot)},
-		{name: "by-hand-tls-layout-1.14.2", facts: []string{"A1", "G-tls-layout"}, spec: both(selfSigned, release("1.14.2")), by: tlsSecret, shows: signedBy(theNew), breaks: true},
+		{name: "by-hand-tls-layout-1.14.2", facts: []string{"A1", "G-tls-layout"}, spec: both(selfSigned, release("1.14.2"), alone(rehearsal.Workload{Release: "1.30.3"})), by: tlsSecret, shows: signedBy(theNew), breaks: true},
 		{name: "by-hand-wrong-key", facts: []string{"A3"}, by: wrongKey, shows: signedBy(theOld)},
 
 		// C: the self-signed rotator.

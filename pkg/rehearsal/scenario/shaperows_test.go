@@ -45,7 +45,14 @@ func shapeRows() []row {
 		{name: "istiod-in-rollout", facts: []string{"H1"}, spoil: func(b *bench) { b.restart(); time.Sleep(time.Second) }, refused: "istiod-rollout"},
 
 		// New CAs that are not taken.
-		{name: "same-name", facts: []string{"H0"}, newCA: func(b *bench) { b.newRoot, b.new = b.ca("A"); b.trial.Config.New = b.new }, refused: "SAME"},
+		{name: "same-name", facts: []string{"H0"}, newCA: func(b *bench) { b.newRoot, b.new = b.ca("A"); b.trial.Config.New = b.new }, strategy: rotation.HotBundle},
+		{name: "new-ca-not-yet-valid", facts: []string{"H1"}, newCA: func(b *bench) {
+			root, err := pki.NewRoot(pki.Request{Subject: name("root C"), Now: time.Now().Add(48 * time.Hour)})
+			b.must(err)
+			b.new, err = root.NewIntermediate(pki.Request{Subject: name("intermediate C"), Now: time.Now().Add(48 * time.Hour)})
+			b.must(err)
+			b.trial.Config.New = b.new
+		}, refused: "not-yet-valid"},
 		{name: "cross-by-another-root", facts: []string{"S3"}, spec: cold, newCA: func(b *bench) {
 			cross, err := b.foreign.CrossSign(b.newRoot.Cert, time.Now())
 			b.must(err)
@@ -75,12 +82,10 @@ func gateRows() []row {
 			_, err := b.mesh.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(b.ctx, hook, metav1.CreateOptions{})
 			b.must(err)
 		}, closed: rotation.Prepare, blocker: "left/left.istio.io"},
-		{name: "unread-and-accepted", facts: []string{"E3", "H4"}, spec: both(cold, beside(rehearsal.Workload{TTL: 3 * ttl})), spoil: func(b *bench) {
+		{name: "unread-and-accepted", facts: []string{"E3", "H4"}, spec: both(cold, beside(rehearsal.Workload{TTL: 3 * ttl})), after: rotation.TrustNew, meanwhile: func(b *bench) {
+			b.trial.Accept = map[string]string{}
 			for _, ref := range b.mesh.Workload("b", "other") {
 				b.mesh.Freeze(ref)
-				if b.trial.Accept == nil {
-					b.trial.Accept = map[string]string{}
-				}
 				b.trial.Accept[ref] = "it is looked at by hand"
 			}
 		}, strategy: rotation.BundleByRenewal},
