@@ -1,5 +1,5 @@
 # make test needs Go alone; make e2e-smoke needs Linux and root, and the package registries the first time.
-.PHONY: build demo test screens race lint fuzz fuzz-short envoys e2e-smoke e2e bench-e2e docs release-snapshot release-check licenses deadcode workflows vulnerabilities
+.PHONY: build demo test screens race lint mutants fuzz fuzz-short envoys e2e-smoke e2e bench-e2e docs release-snapshot release-check licenses deadcode workflows vulnerabilities
 build:
 	CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -o bin/ ./cmd/...
 demo: # a rotation on a mesh in memory: no cluster, Go alone
@@ -20,6 +20,8 @@ lint: bin/golangci-lint
 	go vet ./...
 	go mod verify >/dev/null
 	go mod tidy -diff
+mutants: # every gate and refusal broken in turn: a row of the table must go red; an hour on 2 cores
+	cd pkg/rehearsal/scenario && MESHCA_MUTANTS=. go test -run 'TestMutants$$' -timeout 3h . -update
 FUZZTIME ?= 60s
 fuzz: # every parser of what a cluster or a user gives
 	@grep -rlE --include=*_test.go '^func Fuzz' pkg | xargs -n1 dirname | sort -u | while read -r dir; do \

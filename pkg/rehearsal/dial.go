@@ -95,8 +95,7 @@ func (p *sidecar) admin() http.Handler {
 			return
 		}
 		leaf := p.chain[0].X509
-		first := p.trusted[0].X509 // of a bundle it shows no more
-		answer(w, m{"certificates": []m{{"ca_cert": []m{{"serial_number": first.SerialNumber.Text(16), "valid_from": first.NotBefore, "expiration_time": first.NotAfter}}, "cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
+		answer(w, m{"certificates": []m{{"ca_cert": first(p.roots()), "cert_chain": []m{{"serial_number": leaf.SerialNumber.Text(16), "subject_alt_names": []m{{"uri": leaf.URIs[0].String()}}, "valid_from": leaf.NotBefore, "expiration_time": leaf.NotAfter}}}}})
 	})
 	mux.HandleFunc("/clusters", func(w http.ResponseWriter, _ *http.Request) {
 		p.mesh.mu.Lock()
@@ -104,6 +103,14 @@ func (p *sidecar) admin() http.Handler {
 		p.mesh.counters(w, p)
 	})
 	return mux
+}
+
+// first is all that /certs shows of a bundle (istio-facts E1).
+func first(roots []*pki.Certificate) []map[string]any {
+	if len(roots) == 0 {
+		return nil
+	}
+	return []map[string]any{{"serial_number": roots[0].X509.SerialNumber.Text(16), "valid_from": roots[0].X509.NotBefore, "expiration_time": roots[0].X509.NotAfter}}
 }
 
 // dump is a ztunnel's (ztunnel 1.30.3 src/admin.rs:73).

@@ -2,6 +2,8 @@ package rehearsal
 
 import (
 	"errors"
+	"io"
+	"net/url"
 	"sync"
 )
 
@@ -21,6 +23,9 @@ type Fault struct {
 
 // ErrCut is what a process that was killed would get, if it still could.
 var ErrCut = errors.New("the connection is cut")
+
+// ErrWatchClosed is what a list or a watch gets whose connection the server has closed.
+var ErrWatchClosed = &url.Error{Op: "Get", URL: "https://rehearsal", Err: io.ErrUnexpectedEOF}
 
 // faults may be asked with any lock held.
 type faults struct {

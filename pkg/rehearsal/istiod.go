@@ -52,13 +52,7 @@ const (
 func (m *Mesh) startIstiod(p *plane) error {
 	m.started++
 	i := &istiod{mesh: m, plane: p, name: fmt.Sprintf("%s-1-%d", p.deployment, m.started)}
-	secret, err := m.secret(pluggedSecret)
-	if err == nil {
-		i.plugged = true
-	} else if secret, err = m.secret(selfSignedSecret); err != nil {
-		return err
-	}
-	if err := i.load(secret); err != nil {
+	if err := i.start(); err != nil {
 		return err
 	}
 	bundle, err := pki.ParseBundle(i.roots)
@@ -82,6 +76,59 @@ func (m *Mesh) startIstiod(p *plane) error {
 		m.after(time.Hour+m.random(time.Hour), i.tick)
 	}
 	return nil
+}
+
+// start loads the CA that the release takes from what is mounted (istio-facts A2).
+func (i *istiod) start() error {
+	plugged, err := i.mesh.secret(pluggedSecret)
+	if err == nil {
+		whole, beside := i.complete(plugged)
+		switch {
+		case whole:
+			i.plugged = true
+			return i.load(plugged)
+		case beside == nil:
+			return errors.New("istiod does not start: incomplete signing CA bundle detected")
+		}
+		own, err := i.mesh.secret(selfSignedSecret)
+		if err != nil {
+			return err
+		}
+		if err := i.load(own); err != nil {
+			return err
+		}
+		// AppendRootCerts: the roots that are mounted come behind its own.
+		i.roots = append(bytes.Clone(i.roots), beside...)
+		return nil
+	}
+	own, err := i.mesh.secret(selfSignedSecret)
+	if err != nil {
+		return err
+	}
+	return i.load(own)
+}
+
+// complete reports whether a cacerts is taken as the CA. Where not, before 1.26.1
+// istiod signs with its own and hands out the roots that lie beside (20a7fe40e13);
+// nil where it does not start. The layout of kubernetes.io/tls is read since 1.14.2.
+func (i *istiod) complete(secret *corev1.Secret) (whole bool, beside []byte) {
+	names := []string{pki.CertFile, pki.KeyFile, pki.ChainFile, pki.RootFile}
+	if secret.Data["tls.crt"] != nil {
+		if !fixed(i.plane.Release, "1.14.2") {
+			return false, []byte{}
+		}
+		names = []string{"tls.crt", "tls.key", "ca.crt"}
+	}
+	for _, name := range names {
+		if _, ok := secret.Data[name]; ok {
+			continue
+		}
+		if fixed(i.plane.Release, "1.26.1") || name != pki.KeyFile && secret.Data[pki.KeyFile] != nil {
+			return false, nil
+		}
+		return false, append([]byte{}, secret.Data[pki.RootFile]...)
+	}
+	return true, nil
 }
 
 func (m *Mesh) secret(name string) (*corev1.Secret, error) {
@@ -157,7 +204,7 @@ func (i *istiod) load(secret *corev1.Secret) error {
 	if err != nil {
 		return err
 	}
-	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: servingLifetime})
+	leaf, err := ca.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc", i.plane.deployment + ".istio-system.svc"}, Public: key.Public(), Now: at, Lifetime: servingLifetime})
 	if err != nil {
 		return err
 	}
@@ -218,6 +265,7 @@ func (i *istiod) tick() {
 	if !i.lives() {
 		return
 	}
+	i.renew()
 	if secret, err := i.mesh.secret(selfSignedSecret); err == nil && !bytes.Equal(files(secret).Root.Data, i.roots) && i.load(secret) == nil {
 		i.tell(true)
 	}

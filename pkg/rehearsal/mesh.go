@@ -61,6 +61,7 @@ type Mesh struct {
 	citadel *citadel
 	// ends are when certificates of CAs do, as far as they were met.
 	ends map[time.Time]bool
+	away bool // no istiod answers
 	// byRef finds a proxy.
 	byRef map[string]*sidecar
 }
@@ -89,6 +90,9 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	objects := []runtime.Object{secret, namespace(istioNamespace, ""), namespace("kube-system", ""), m.node()}
 	for _, p := range m.planes {
 		objects = append(objects, p.object(), p.webhook())
+	}
+	if len(spec.MeshCA) > 0 {
+		objects = append(objects, m.meshConfig())
 	}
 	for _, n := range m.meshed() {
 		objects = append(objects, namespace(n, "enabled"))
@@ -206,6 +210,13 @@ func (m *Mesh) Thaw(ref string) {
 	delete(m.frozen, ref)
 }
 
+// Away has no istiod answer any proxy, until it is taken back.
+func (m *Mesh) Away(away bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.away = away
+}
+
 // meshed are the namespaces with injection.
 func (m *Mesh) meshed() []string {
 	all := slices.DeleteFunc(slices.Clone(m.spec.Namespaces), func(n string) bool { return n == istioNamespace || n == "kube-system" })
@@ -220,10 +231,11 @@ func (m *Mesh) meshed() []string {
 // listKinds are the kinds of the mesh that only the dynamic client knows.
 func listKinds() map[schema.GroupVersionResource]string {
 	return map[schema.GroupVersionResource]string{
-		{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}: "WorkloadEntryList",
-		certManagerKind("certificates"):                                            "CertificateList",
-		certManagerKind("issuers"):                                                 "IssuerList",
-		certManagerKind("clusterissuers"):                                          "ClusterIssuerList",
+		{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}:          "WorkloadEntryList",
+		certManagerKind("certificates"):                                                     "CertificateList",
+		certManagerKind("issuers"):                                                          "IssuerList",
+		certManagerKind("clusterissuers"):                                                   "ClusterIssuerList",
+		{Group: "certificates.k8s.io", Version: "v1beta1", Resource: "clustertrustbundles"}: "ClusterTrustBundleList",
 	}
 }
 
@@ -243,12 +255,16 @@ func (m *Mesh) node() *corev1.Node {
 // publish writes the trust ConfigMap of every namespace, as the leader does; one
 // that is immutable stays as it is. Agents' files follow.
 func (m *Mesh) publish(leader *istiod) {
+	if leader.plane.bundles() {
+		m.publishBundle(leader)
+		return
+	}
 	for _, n := range append(m.meshed(), istioNamespace) {
-		object, err := m.Kube.Tracker().Get(configMaps(), n, trustConfigMap)
+		object, err := m.Kube.Tracker().Get(configMaps(), n, m.trustName())
 		cm, _ := object.(*corev1.ConfigMap)
 		switch {
 		case err != nil:
-			cm = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: trustConfigMap, Namespace: n, ResourceVersion: "1", Labels: map[string]string{"istio.io/config": "true"}}, Data: map[string]string{pki.RootFile: string(leader.roots)}}
+			cm = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: m.trustName(), Namespace: n, ResourceVersion: "1", Labels: map[string]string{"istio.io/config": "true"}}, Data: map[string]string{pki.RootFile: string(leader.roots)}}
 			_ = m.Kube.Tracker().Create(configMaps(), cm, n) // the namespace may be gone
 		case cm.Immutable != nil && *cm.Immutable || cm.Data[pki.RootFile] == string(leader.roots):
 			continue
@@ -277,7 +293,10 @@ func (m *Mesh) refresh(namespace string) {
 }
 
 func (m *Mesh) trustFile(namespace string) []*pki.Certificate {
-	object, err := m.Kube.Tracker().Get(configMaps(), namespace, trustConfigMap)
+	if m.planes[0].bundles() {
+		return m.bundleFile()
+	}
+	object, err := m.Kube.Tracker().Get(configMaps(), namespace, m.trustName())
 	if err != nil {
 		return nil // a pod without it does not start
 	}
@@ -289,6 +308,14 @@ func (m *Mesh) trustFile(namespace string) []*pki.Certificate {
 }
 
 const trustConfigMap = "istio-ca-root-cert"
+
+// trustName is what the default control plane calls it (since 1.27.0).
+func (m *Mesh) trustName() string {
+	if name := m.planes[0].Env["PILOT_CA_CERT_CONFIGMAP"]; name != "" && fixed(m.planes[0].Release, "1.27.0") {
+		return name
+	}
+	return trustConfigMap
+}
 
 func configMaps() schema.GroupVersionResource {
 	return corev1.SchemeGroupVersion.WithResource("configmaps")

@@ -50,8 +50,14 @@ func (p *sidecar) pod() *corev1.Pod {
 	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
 		pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: name, Value: w.Env[name]})
 	}
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-		ContainerStatuses: []corev1.ContainerStatus{{Name: "istio-proxy", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}}}}
+	running := []corev1.ContainerStatus{{Name: "istio-proxy", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: started}}}}
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}, ContainerStatuses: running}
+	if w.Native {
+		always := corev1.ContainerRestartPolicyAlways
+		pod.Spec.InitContainers, pod.Spec.Containers = pod.Spec.Containers, []corev1.Container{{Name: "app", Image: "app"}}
+		pod.Spec.InitContainers[0].RestartPolicy = &always
+		pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses = running, nil
+	}
 	return pod
 }
 

@@ -137,7 +137,7 @@ func (m *Mesh) join(p *sidecar) {
 	p.file = m.trustFile(p.namespace)
 	p.client = p.file
 	if i := m.connected(p, 0); i != nil && p.subscribes(i) {
-		p.pushed = i.roots
+		p.pushed = i.pushes()
 	}
 	p.request()
 }
@@ -155,7 +155,7 @@ func (p *sidecar) release() string { return cmp.Or(p.workload.Release, p.mesh.sp
 // further, that of its requests.
 func (m *Mesh) connected(p *sidecar, further int) *istiod {
 	all := m.replicas(m.planeOf(p))
-	if len(all) == 0 {
+	if len(all) == 0 || m.away {
 		return nil
 	}
 	return all[(p.number+further)%len(all)]
@@ -166,10 +166,10 @@ func (m *Mesh) connected(p *sidecar, further int) *istiod {
 func (m *Mesh) reconnect() {
 	for _, p := range m.proxies {
 		i := m.connected(p, 0)
-		if i == nil || p.hung || !p.subscribes(i) || string(p.pushed) == string(i.roots) {
+		if i == nil || p.hung || !p.subscribes(i) || string(p.pushed) == string(i.pushes()) {
 			continue
 		}
-		p.pushed = i.roots
+		p.pushed = i.pushes()
 		p.holds()
 		if renewsOnPush(i.plane.Release, p.release()) {
 			generation := p.generation
@@ -191,7 +191,7 @@ func (p *sidecar) request() {
 	}
 	p.generation++
 	i := m.connected(p, 1)
-	if i == nil || !p.accepts(i) || p.vm && !i.admits(p) || !p.issue(i) {
+	if i == nil || !p.accepts(i) || p.byCertificate() && !i.admits(p) || !p.issue(i) {
 		p.failures++
 		if p.ztunnel() && !keepsLeaf(p.release()) {
 			p.chain = nil // Unavailable, though the leaf would still be good
@@ -256,6 +256,9 @@ func (m *Mesh) holdsFor(i *istiod, roots []*pki.Certificate) bool {
 	answer := m.truth.verify(asked{judge: pki.Go, usage: pki.ServerAuth, chain: named(i.serving), roots: named(roots)}, i.serving, roots, m.clock.Now())
 	return answer.Result == pki.Accepted
 }
+
+// byCertificate: it shows istiod a certificate, and no token.
+func (p *sidecar) byCertificate() bool { return p.vm || p.workload.Env["PROV_CERT"] != "" }
 
 // admits: istiod judges a client's certificate by the roots of its own start.
 func (i *istiod) admits(p *sidecar) bool {

@@ -34,6 +34,8 @@ type Spec struct {
 	Revisions []Revision
 	// Workloads are proxies beside those, each with what sets it apart.
 	Workloads []Workload
+	// MeshCA are roots of meshConfig.caCertificates.
+	MeshCA []*pki.Certificate
 	// VMs are names of virtual machines in the first namespace.
 	VMs []string
 	// TTL of leaves.
@@ -75,6 +77,8 @@ type Workload struct {
 	// Release and TTL are the mesh's where empty.
 	Release string
 	TTL     time.Duration
+	// Native has the agent run as an init container that stays.
+	Native bool
 	// Cold proxies run without PROXY_CONFIG_XDS_AGENT in a mesh that has it.
 	Cold bool
 	// Env are more settings of its agents.

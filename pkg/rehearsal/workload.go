@@ -133,7 +133,7 @@ func (m *Mesh) startVM(name string) error {
 
 // freezeTrust makes a namespace's trust ConfigMap immutable.
 func (m *Mesh) freezeTrust(namespace string) error {
-	object, err := m.Kube.Tracker().Get(configMaps(), namespace, trustConfigMap)
+	object, err := m.Kube.Tracker().Get(configMaps(), namespace, m.trustName())
 	if err != nil {
 		return fmt.Errorf("rehearsal: %w", err)
 	}

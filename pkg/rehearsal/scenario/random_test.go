@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"pgregory.net/rapid"
 )
 
@@ -36,6 +39,7 @@ func TestAnyMeshAnyFault(t *testing.T) {
 		verb := rapid.SampledFrom([]string{"", "update", "patch", "create", "list", "get", "dial"}).Draw(rt, "verb")
 		skip, times := rapid.IntRange(0, 40).Draw(rt, "skip"), rapid.IntRange(1, 4).Draw(rt, "times")
 		lost := rapid.Bool().Draw(rt, "lost")
+		fails := faultsOfServers()[rapid.SampledFrom(slices.Sorted(maps.Keys(faultsOfServers()))).Draw(rt, "fault")]
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, func(_ *bench, s *rehearsal.Spec) {
 				s.MultiRoot, s.XDSAgent, s.Release, s.Replicas, s.Proxies = hot, hot, release, replicas, proxies
@@ -59,7 +63,7 @@ func TestAnyMeshAnyFault(t *testing.T) {
 				b.mesh.Kill(kill, func() { cancel(errors.New("killed")) })
 			}
 			if verb != "" {
-				b.mesh.Inject(rehearsal.Fault{Verb: verb, Skip: skip, Times: times, Lost: lost, Err: errors.New("a fault")})
+				b.mesh.Inject(rehearsal.Fault{Verb: verb, Skip: skip, Times: times, Lost: lost, Err: fails})
 			}
 			out := b.trial.Run(ctx)
 			b.keysKept(rt)
@@ -81,6 +85,15 @@ func TestAnyMeshAnyFault(t *testing.T) {
 			}
 		})
 	})
+}
+
+// faultsOfServers are what an API server, or the way to it, answers on a bad day.
+func faultsOfServers() map[string]error {
+	return map[string]error{
+		"409": apierrors.NewConflict(secrets(), "cacerts", errors.New("changed")), "429": apierrors.NewTooManyRequests("slow down", 1),
+		"500": apierrors.NewInternalError(errors.New("broken")), "time-out": apierrors.NewTimeoutError("no answer", 1),
+		"closed": rehearsal.ErrWatchClosed, "another": errors.New("a fault"),
+	}
 }
 
 // keysKept requires that the old CA's key is where somebody finds it.

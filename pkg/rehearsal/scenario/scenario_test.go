@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509/pkix"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -37,10 +38,12 @@ type bench struct {
 	foreign          *pki.Authority
 	held             string
 	// row is the row's name; plan the one that is under way.
-	row    string
-	alarms *falseAlarms
-	plan   *rotation.Plan
-	first  *check.Report // what check said before anything else
+	row string
+	// federated are roots beside the mesh's own.
+	federated []*pki.Certificate
+	alarms    *falseAlarms
+	plan      *rotation.Plan
+	first     *check.Report // what check said before anything else
 }
 
 func (b *bench) must(err error) {
@@ -76,6 +79,7 @@ func newBench(t *testing.T, change func(*bench, *rehearsal.Spec)) *bench {
 		change(b, &spec)
 	}
 	var err error
+	b.federated = spec.Extra
 	b.mesh, err = rehearsal.New(ctx, wall{}, spec)
 	b.must(err)
 	b.trial = &scenario.Trial{Mesh: b.mesh, Clock: wall{}, Config: rotation.Config{New: b.new, CSRProof: true, TrustFileWait: 30 * time.Second}}
@@ -108,11 +112,26 @@ func play(t *testing.T, r row, alarms *falseAlarms) {
 		b.must(err)
 		b.trial.Config.Cross = cross
 	}
+	if r.newCA != nil {
+		r.newCA(b)
+	}
+	b.trial.Config.Override = r.override
+	for _, object := range r.accept {
+		if b.trial.Accept == nil {
+			b.trial.Accept = map[string]string{}
+		}
+		b.trial.Accept[object] = "as seen elsewhere"
+	}
 	if r.spoil != nil {
 		r.spoil(b)
 	}
 	if r.by != nil {
 		r.by(b)
+		if r.shows != nil {
+			if lacks := r.shows(b); lacks != "" {
+				t.Errorf("by hand: %s", lacks)
+			}
+		}
 		b.later()
 		if failed := b.failed(); (len(failed) > 0) != r.breaks {
 			t.Errorf("by hand: %d pairs failed: %v", len(failed), failed[:min(1, len(failed))])
@@ -121,8 +140,21 @@ func play(t *testing.T, r row, alarms *falseAlarms) {
 	}
 	b.watch()
 	start := b.standing()
-	if r.strategy != "" && !r.faulty {
+	if r.only {
+		b.looks(r)
+		return
+	}
+	half := r.strategy != "" && !r.faulty && r.meanwhile == nil && draw(r.name)%2 == 0
+	if half {
 		b.halfWay(r, start)
+	}
+	if r.meanwhile != nil {
+		b.trial.Until = r.after
+		if out := b.trial.Run(b.ctx); out.Err != nil {
+			t.Fatalf("until %s: it ends with %v", r.after, out.Err)
+		}
+		b.trial.Until = ""
+		r.meanwhile(b)
 	}
 	out := b.trial.Run(b.ctx)
 	b.expect(r, out)
@@ -135,21 +167,31 @@ func play(t *testing.T, r row, alarms *falseAlarms) {
 	if nudges > mostNudges {
 		t.Errorf("the whole mesh was asked for new certificates %d times", nudges)
 	}
-	if len(b.failed()) > 0 {
+	if len(b.failed()) > 0 && !r.broken {
 		t.Errorf("while it was at work: %v", b.failed()[0])
 	}
-	if out.Err != nil && r.ends == nil {
+	if out.Err != nil && (r.ends == nil || !r.faulty) {
 		b.closed(out)
 		return
 	}
 	if out.Err == nil && !out.Proof.Open() {
 		t.Errorf("it is done, and not proven: %v", out.Proof.Blockers[0])
 	}
+	for _, c := range b.federated {
+		if published := b.standing().bundle; !published.Has(c) {
+			t.Errorf("the root %s, which is not ours to touch, is gone", c.Subject())
+		}
+	}
 	b.later()
 	if len(b.failed()) > 0 {
 		t.Errorf("FALSE PASS: it was called done, and later %v", b.failed()[0])
 	}
-	b.back(start)
+	for ref := range b.trial.Accept {
+		b.mesh.Thaw(ref)
+	}
+	if !half || os.Getenv("MESHCA_BOTH_WAYS") != "" {
+		b.back(start)
+	}
 }
 
 // later is what every mesh meets some day: renewals, a new pod, another istiod.
@@ -199,6 +241,9 @@ func (b *bench) expect(r row, out scenario.Outcome) {
 	case r.ends != nil:
 		if out.Err == nil || !r.ends(out.Err) {
 			b.t.Errorf("it ends with %v", out.Err)
+		}
+		if !r.faulty {
+			return
 		}
 		// Mended, the same command goes on.
 		b.mesh.Mend()

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -41,6 +42,20 @@ type row struct {
 	finds  []string
 	by     func(*bench)
 	breaks bool
+	// only looks and plans, for what check finds. broken meshes have pairs that fail
+	// before anything is done.
+	only, broken bool
+	// after is a phase to stop behind, and meanwhile what happens then.
+	after     rotation.Phase
+	meanwhile func(*bench)
+	// newCA changes what is asked for. override answers refusals, accept takes what is
+	// unknown.
+	newCA    func(*bench)
+	override []string
+	accept   []string
+	// shows says, of a mesh that was rotated by hand, what it does not show; "" where all
+	// is as the rule says.
+	shows func(*bench) string
 	// faulty has faults that the one run meets, so that no other comes before it.
 	faulty bool
 }
@@ -95,6 +110,10 @@ func secrets() schema.GroupResource { return schema.GroupResource{Resource: "sec
 
 // table is every row.
 func table() []row {
+	return slices.Concat(mainRows(), shapeRows(), gateRows(), releaseRows(), handRows(), auditRows())
+}
+
+func mainRows() []row {
 	broken := errors.New("the server is broken")
 	went := func(err error) bool { return errors.Is(err, broken) }
 	return []row{

@@ -128,7 +128,11 @@ func (b *bench) open(e rotation.Event) {
 		b.t.Errorf("FALSE PASS: %s opens, and %v", where, failed[0])
 	}
 	if step, ok := b.next(e.Phase, e.Step); ok {
-		if failed := b.foresee(step); len(failed) > 0 {
+		// Who was accepted unread is given a leaf's life before that step.
+		failed := slices.DeleteFunc(b.foresee(step), func(f rehearsal.Failure) bool {
+			return slices.ContainsFunc(e.Gate.Accepted, func(a rotation.Blocker) bool { return a.Object == f.Client || a.Object == f.Server })
+		})
+		if len(failed) > 0 {
 			b.t.Errorf("FALSE PASS: %s opens, and by %s (%s) %v", where, step.Phase, step.Name, failed[0])
 		}
 	}
@@ -176,7 +180,30 @@ func (a *falseAlarms) add(row, verdict string) {
 
 // explained says of every false alarm why it is one, and meant.
 func explained() map[string]string {
-	return map[string]string{}
+	return map[string]string{
+		"check: bundle-split":          "this release loses a root as soon as there are two: nothing fails until then",
+		"check: intermediate-ignored":  "this pre-release does not load a new signer: nothing fails until one comes",
+		"check: ca-waits":              "another CA waits in the Secret for the next start of an istiod: who would fail then is the plan's to say, and here nobody would, for the old root vouches or both are trusted",
+		"check: istiod":                "an istiod does not sign with what the Secret holds: a rotation under way looks so, and so does one that was forgotten",
+		"check: configmap":             "a foreign ConfigMap cuts new pods of its namespace off from istiod, not one proxy from another",
+		"check: webhook":               "a webhook that does not know istiod's root keeps pods from being made, not one proxy from another",
+		"check: configmap-immutable":   "nobody can mend this ConfigMap by writing it: it keeps the root of its day",
+		"check: ca-wrong-key":          "istiod goes on with what it has in memory, and does not start again",
+		"check: ca-faulty":             "istiod goes on with what it has in memory, and does not start again",
+		"check: leftover-ca-signs":     "after the way back of an adopted mesh cacerts and istio-ca-secret hold one pair, and an istiod signs with either",
+		"check: proxy-unknown":         "what cannot be read is never yes",
+		"check: proxy":                 "proxies have other roots than the CA's own file says: a change that is under way, or that nobody has finished",
+		"check: webhook-chain-refused": "the API server would refuse the istiod behind this webhook, so that pods are not made, not one proxy another",
+		"check: unread":                "what cannot be read is never yes",
+		"check: one-root-only":         "this ztunnel loses a root as soon as there are two: nothing fails until then",
+		"gate: configmap seen":         "a foreign ConfigMap cuts new pods of its namespace off from istiod, not one proxy from another",
+		"gate: webhook seen":           "a webhook that does not know istiod's root keeps pods from being made, not one proxy from another",
+		"gate: proxy seen":             "its agent reads istiod's root at its start alone, so that after the next write its requests would fail, and its certificate end: later than one write is foreseen; or what it lacks is needed by the write after the next",
+		"gate: istiod seen":            "a replica lags: what it would hand out after the next write is foreseen as if it had loaded it",
+		"gate: proxy unknown":          "what cannot be read is never yes",
+		"gate: vm unknown":             "what cannot be read is never yes",
+		"gate: reading unknown":        "what cannot be read is never yes",
+	}
 }
 
 const alarmsFile = "../../../docs/false-alarms.md"
@@ -189,8 +216,8 @@ func update() bool {
 
 // document holds what was seen against the table in docs, or writes it.
 func (a *falseAlarms) document(t *testing.T) {
-	if testing.Short() || t.Failed() || flag.Lookup("test.run").Value.String() != "" && !strings.HasPrefix(flag.Lookup("test.run").Value.String(), "TestScenario$") {
-		return // not all rows were played
+	if only := flag.Lookup("test.run").Value.String(); testing.Short() || t.Failed() || only != "" && only != "TestScenario$" {
+		return // not all rows were played, or not to their ends
 	}
 	var text strings.Builder
 	text.WriteString("# Verdicts of fault where no pair fails\n\nWritten from the table of scenarios (`go test ./pkg/rehearsal/scenario -run 'TestScenario$' -update`): in these rows `check` finds an error, or a gate\nstays closed, though no two proxies refuse each other and none would after the next write. A green verdict where a pair fails does not occur: the table's test\nfails on it, at every gate, check and proof.\n\n| verdict | why it is one, and meant | rows |\n|---|---|---|\n")
@@ -213,7 +240,10 @@ func (a *falseAlarms) document(t *testing.T) {
 		}
 		return
 	}
-	if there, _ := os.ReadFile(alarmsFile); string(there) != text.String() {
-		t.Errorf("docs/false-alarms.md is not what was seen: run the test with -update")
+	there, _ := os.ReadFile(alarmsFile) // where there is none, it lacks every verdict
+	for _, v := range verdicts {
+		if !strings.Contains(string(there), "| "+v+" | "+explained()[v]+" |") {
+			t.Errorf("docs/false-alarms.md lacks %q as it is explained here: run the test with -update", v)
+		}
 	}
 }
