@@ -314,7 +314,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	switch {
 	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
-		config.New, config.Cross, config.Strategy = p.staged.New, p.staged.Cross, p.staged.Strategy
+		config.New, config.Cross, config.Strategy, config.Resumed = p.staged.New, p.staged.Cross, p.staged.Strategy, true
 		if p.staged.Reason != "" {
 			config.Reason = p.staged.Reason
 		}

@@ -31,6 +31,9 @@ type Config struct {
 	// Back asks for the way back alone: what stands in the way of going forward is no
 	// reason to stay half-way.
 	Back bool
+	// Resumed says that this rotation was begun before. A rollout of istiod may be its
+	// own then: the gates wait for its end, and it is no refusal.
+	Resumed bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
 }

@@ -84,6 +84,28 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// A rotation that was killed while its own restart of istiod was under way is carried
+// on: the rollout is waited for at the gates, which it keeps closed, and refuses nothing.
+func TestResumedInItsOwnRollout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s, err := b.collector().Collect(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Gaps, s.ControlPlanes[0].Settled = nil, false
+		config := b.config
+		config.Resumed = true
+		if p := rotation.NewPlan(s, config); len(p.Refusals) > 0 {
+			t.Errorf("refused: %+v", p.Refusals)
+		}
+		status := rotation.Expectation{}.Judge(s, nil)
+		if status.Open() {
+			t.Error("a gate is open in the middle of a rollout")
+		}
+	})
+}
+
 // A new CA that would break handshakes is refused before anything is written.
 func TestMaterialIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

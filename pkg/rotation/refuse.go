@@ -99,7 +99,7 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 		}
 	}
 	for _, plane := range s.ControlPlanes {
-		if !plane.Settled && p.config.Strategy != Recover { // with an expired CA no istiod starts
+		if !plane.Settled && !p.config.Resumed && p.config.Strategy != Recover { // with an expired CA no istiod starts
 			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
 		}
 	}

@@ -109,7 +109,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 	config := t.Config
 	config.Back = config.Back || t.Back
 	if staged != nil {
-		config.New, config.Cross, config.Strategy = staged.New, staged.Cross, staged.Strategy
+		config.New, config.Cross, config.Strategy, config.Resumed = staged.New, staged.Cross, staged.Strategy, true
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
