@@ -52,7 +52,9 @@ func TestS9_CitadelGate(t *testing.T) {
 		"a Secret whose leaf has ended":   {func(s *mesh.Snapshot) { s.TakenAt = at.Add(2 * time.Hour) }, "a/istio.b: its certificate would not be accepted"},
 		"a Secret that is none":           {func(s *mesh.Snapshot) { s.WorkloadSecrets[0].Error = "no PEM" }, "a/istio.b: no PEM"},
 		"no Secret at all":                {func(s *mesh.Snapshot) { s.WorkloadSecrets = nil }, "no Secret of Citadel's was seen"},
-		"Secrets may not be listed":       {func(s *mesh.Snapshot) { s.Gaps = []mesh.Gap{{Part: "workload certificates", Resource: "secrets", Error: "forbidden"}} }, "workload certificates: forbidden"},
+		"Secrets may not be listed": {func(s *mesh.Snapshot) {
+			s.Gaps = []mesh.Gap{{Part: "workload certificates", Resource: "secrets", Error: "forbidden"}}
+		}, "workload certificates: forbidden"},
 		"one context is old": {func(s *mesh.Snapshot) {
 			s.Proxies[0].Loaded.Contexts = append(s.Proxies[0].Loaded.Contexts, context(old.Cert))
 		}, "a/p: a live context trusts the root valid from"},
