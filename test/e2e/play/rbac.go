@@ -128,9 +128,9 @@ type roles struct {
 }
 
 type role struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Metadata   map[string]any    `json:"metadata"`
+	APIVersion string             `json:"apiVersion"`
+	Kind       string             `json:"kind"`
+	Metadata   map[string]any     `json:"metadata"`
 	Rules      []map[string]words `json:"rules"`
 }
 
