@@ -48,20 +48,6 @@ func signedBy(of func(*bench) *pki.Authority) func(*bench) string {
 func theOld(b *bench) *pki.Authority { return b.old }
 func theNew(b *bench) *pki.Authority { return b.new }
 
-// outlive says whether leaves end after their CA, and should.
-func outlive(should bool) func(*bench) string {
-	return func(b *bench) string {
-		s, err := b.trial.Look(b.ctx)
-		b.must(err)
-		for _, p := range s.Proxies {
-			if leaf := p.Loaded.Identities[0].Chain[0].X509; leaf.NotAfter.After(b.old.Cert.X509.NotAfter) != should {
-				return "its leaf ends at " + leaf.NotAfter.String()
-			}
-		}
-		return ""
-	}
-}
-
 func meshRoots(of func(*bench) *pki.Certificate) func(*bench, *rehearsal.Spec) {
 	return func(b *bench, s *rehearsal.Spec) { s.MeshCA = []*pki.Certificate{of(b)} }
 }

@@ -2,7 +2,6 @@ package scenario_test
 
 import (
 	"flag"
-	"os"
 	"runtime/debug"
 	"testing"
 )
@@ -11,5 +10,5 @@ import (
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "write the tables in docs instead of comparing them")
 	debug.SetGCPercent(400) // the table makes much that lives for a moment
-	os.Exit(m.Run())
+	m.Run()
 }
