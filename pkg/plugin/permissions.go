@@ -88,8 +88,8 @@ func permissions() []permission {
 		{forRotate, atIstiod, "cert-manager.io", "certificates/status", nil, []string{"update"}, "'cert-manager renew': the condition Issuing", ""},
 		{forRotate, atIstiod, core, "secrets", []string{"cacerts-released"}, []string{"get"}, "'cert-manager release': has cert-manager followed", ""},
 		{forRotate, atIstiod, core, "pods/log", nil, []string{"get"}, "what istiod logs of a reload, shown beside the proof", "it is not shown, and said"},
-		{forRotate, atIstiod, core, "serviceaccounts", nil, []string{"create"}, "meshca-probe, which has no role (also for --csr-proof)", ""},
+		{forRotate, atIstiod, core, "serviceaccounts", nil, []string{"create"}, "meshca-probe, which has no role (also for --csr-proof)", "the chain that istiods serve is the evidence, and that is said"},
 		{forRotate, atIstiod, core, "serviceaccounts", []string{"meshca-probe"}, []string{"delete"}, "its removal", "it is left behind, and said"},
-		{forRotate, atIstiod, core, "serviceaccounts/token", []string{"meshca-probe"}, []string{"create"}, "a token of ten minutes for a throw-away certificate request", ""},
+		{forRotate, atIstiod, core, "serviceaccounts/token", []string{"meshca-probe"}, []string{"create"}, "a token of ten minutes for a throw-away certificate request", "the chain that istiods serve is the evidence, and that is said"},
 	}
 }

@@ -3,6 +3,7 @@ package rehearsal
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -53,6 +54,7 @@ type citadel struct {
 }
 
 type issued struct {
+	key   crypto.Signer
 	chain []*pki.Certificate
 	roots []*pki.Certificate
 	raw   []byte // root-cert.pem
@@ -71,7 +73,7 @@ func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, erro
 	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: as in New
 	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
 		spec:  Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads},
-		truth: truth{verdicts: map[asked]verdict{}}, schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
+		truth: newTruth(), schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
 	m.citadel = &citadel{mesh: m, written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
@@ -228,7 +230,7 @@ func (c *citadel) look(namespace, account string) error {
 	if err != nil {
 		return err
 	}
-	fresh := &issued{chain: []*pki.Certificate{leaf}, roots: c.signer.Roots.Certs, raw: slices.Clone(c.signer.Roots.Raw), since: now.Add(m.spec.Lag)}
+	fresh := &issued{key: key, chain: []*pki.Certificate{leaf}, roots: c.signer.Roots.Certs, raw: slices.Clone(c.signer.Roots.Raw), since: now.Add(m.spec.Lag)}
 	name := "istio." + account
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: "1", CreationTimestamp: metav1.NewTime(now), Annotations: map[string]string{"istio.io/service-account.name": account}},
 		Type: keyAndCert, Data: map[string][]byte{"cert-chain.pem": leaf.PEM(), "key.pem": keyPEM, "root-cert.pem": fresh.raw}}
@@ -263,7 +265,7 @@ func (c *citadel) mounted(namespace, account string, now *issued) {
 
 // takes loads mounted files: at its start, and by a restart of its Envoy.
 func (p *sidecar) takes(files *issued) {
-	p.chain, p.answered, p.updated = files.chain, files.roots, p.mesh.clock.Now()
+	p.chain, p.key, p.answered, p.updated = files.chain, files.key, files.roots, p.mesh.clock.Now()
 	p.holds()
 }
 

@@ -260,9 +260,10 @@ func (i *istiod) changed(secret *corev1.Secret) {
 	}
 }
 
-// tick is the self-signed CA's rotator, which takes whatever the Secret holds.
+// tick is the self-signed CA's rotator, which takes whatever the Secret holds. An
+// interval of 0 turns it off (istio 1.30.3 security/pkg/cmd/constants.go:25).
 func (i *istiod) tick() {
-	if !i.lives() {
+	if !i.lives() || i.plane.Env["CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"] == "0" {
 		return
 	}
 	i.renew()

@@ -57,7 +57,8 @@ func (p *sidecar) holds() {
 	p.trusted = sorted(all)
 	p.trusts = named(p.trusted)
 	p.sends = p.chain
-	if len(p.chain) > 0 && !p.ztunnel() {
+	// The files of a Citadel have the leaf alone, and its root in a file of its own.
+	if len(p.chain) > 0 && !p.ztunnel() && p.mesh.citadel == nil {
 		p.sends = slices.Concat(p.chain, p.answered)
 	}
 	p.chainName, p.tailName = named(p.sends), ""

@@ -83,7 +83,7 @@ func (j *judgement) secrets() {
 		why := ""
 		if w.Error != "" {
 			why = w.Error
-		} else if !w.Matches(j.e.Roots) {
+		} else if j.e.Roots != nil && !w.Matches(j.e.Roots) { // nil asks for none in particular
 			why = "it holds another root (" + difference(w.Roots, j.e.Roots) + ")"
 		} else if answer := j.memo.Verify(pki.Question{Judge: pki.Envoy, Roots: w.Roots, Chain: w.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth}); answer.Result != pki.Accepted {
 			why = "its certificate would not be accepted: " + answer.Reason

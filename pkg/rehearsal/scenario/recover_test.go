@@ -25,10 +25,10 @@ func TestS2_Recover(t *testing.T) {
 		outage time.Duration
 	}{
 		"expired root, leaves that outlive it":    {twinSpec(2*time.Hour, cold, inWaves, long), (*bench).renewed, time.Minute},
-		"expired root, its key is at hand":        {twinSpec(2*time.Hour, selfSigned, inWaves), (*bench).renewed, time.Minute},
+		"expired root, its key is at hand":        {twinSpec(2*time.Hour, selfSigned, unrenewed, inWaves), (*bench).renewed, time.Minute},
 		"expired root, a new CA":                  {twinSpec(2*time.Hour, cold, inWaves), func(*bench) {}, time.Minute},
 		"expired root, a new CA, hot":             {twinSpec(2*time.Hour, inWaves), func(*bench) {}, time.Minute},
-		"expired root, self-signed, a new CA":     {twinSpec(2*time.Hour, selfSigned, inWaves), func(*bench) {}, time.Minute},
+		"expired root, self-signed, a new CA":     {twinSpec(2*time.Hour, selfSigned, unrenewed, inWaves), func(*bench) {}, time.Minute},
 		"expired root and leaves, days later":     {twinSpec(2*time.Hour, cold, inWaves), func(*bench) {}, 50 * time.Hour},
 		"expired intermediate under a good root":  {endingIntermediate(2 * time.Hour), underTheRoot, time.Minute},
 		"expired intermediate, another root":      {endingIntermediate(2 * time.Hour), func(*bench) {}, 3 * time.Hour},
@@ -104,4 +104,9 @@ func underTheRoot(b *bench) {
 	signer, err := b.oldRoot.NewIntermediate(pki.Request{Subject: pkix.Name{CommonName: "next"}, Now: time.Now()})
 	b.must(err)
 	b.trial.Config.New = signer
+}
+
+// unrenewed has istiods leave their self-signed root to its end.
+func unrenewed(_ *bench, s *rehearsal.Spec) {
+	s.Env = map[string]string{"CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL": "0"}
 }
