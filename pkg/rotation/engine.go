@@ -144,9 +144,11 @@ type run struct {
 	commands <-chan Command
 	held     bool
 	// at is the moment of the last proof, on the cluster's clock; unseen are proxies and
-	// virtual machines that were accepted unread in it.
+	// virtual machines that were accepted unread in it, and pushed that a push reaches
+	// each of those.
 	at     time.Time
 	unseen []Blocker
+	pushed bool
 	// traffic is what the proxies have counted since before the first write.
 	traffic traffic.Watch
 	// memo is of the leaves of the gate that is waited at: most are looked at twice.
@@ -208,7 +210,7 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		if err := r.paused(ctx); err != nil {
 			return err
 		}
-		if err := r.make(ctx, step, i == at.step && at.written); err != nil {
+		if err := r.make(ctx, steps, i, i == at.step && at.written); err != nil {
 			return err
 		}
 		if err := r.gate(ctx, step); err != nil {

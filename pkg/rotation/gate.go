@@ -80,6 +80,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			if soaked >= r.Soak || step.Name == beginning {
 				r.rest(soaked)
 				r.at, r.unseen = status.At, unseen(status.Accepted)
+				r.pushed = s != nil && allPushed(s, r.unseen)
 				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
 				if o.Counters {
 					verdict := r.traffic.Verdict()

@@ -3,21 +3,32 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
-// quarantine waits one lifetime of a leaf before the old CA loses its last trust,
-// where somebody could not be read and was accepted: what it may still present
-// has expired by then. Where all were read there is nothing to wait for, nor where
-// the root keeps its key: its new certificate vouches for all of it.
-func (r *run) quarantine(ctx context.Context, step Step) error {
-	if r.Back || r.plan.reissue || len(r.unseen) == 0 || step.Phase != DistrustOld && step.Phase != SwapTrust {
+// quarantine waits one lifetime of a leaf before the i-th step, where somebody could
+// not be read at the last gate and was accepted, and may not have what that gate asked
+// for: what it presents and trusts comes with its next certificate, and the one of
+// before has expired by then. Whoever a push reaches has had it in seconds, so that only
+// a step that takes a root away waits for those. There is nothing to wait for where all
+// were read, before the first write, nor where the root keeps its key: its new
+// certificate vouches for all of it.
+func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
+	if i == 0 || r.plan.reissue || len(r.unseen) == 0 {
+		return nil
+	}
+	removes := takesAway(steps[i-1].Roots, steps[i].Roots)
+	if !removes && r.pushed {
 		return nil
 	}
 	since := r.at
 	for key, at := range r.journal.state.Proven {
-		if strings.HasPrefix(key, string(SignNew)+"/") && at.Before(since) {
+		if removes && !r.Back && strings.HasPrefix(key, string(SignNew)+"/") && at.Before(since) {
 			since = at // from then on nobody signs with the old CA
 		}
 	}
@@ -25,6 +36,27 @@ func (r *run) quarantine(ctx context.Context, step Step) error {
 	if left <= 0 {
 		return nil
 	}
-	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until every certificate of the old CA has expired: %s could not be read (and %d in all)", left.Round(time.Second), r.unseen[0].Object, len(r.unseen))})
+	until := "it has had its next certificate"
+	if removes {
+		until = "every certificate of before has expired"
+	}
+	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until %s: %s could not be read (and %d in all)", left.Round(time.Second), until, r.unseen[0].Object, len(r.unseen))})
 	return r.let(ctx, left)
+}
+
+// takesAway reports whether a root of one bundle is not in the next.
+func takesAway(before, after []byte) bool {
+	kept := mustCerts(after)
+	return slices.ContainsFunc(mustCerts(before), func(c *pki.Certificate) bool { return !slices.ContainsFunc(kept, c.Equal) })
+}
+
+// allPushed reports whether a push reaches each of these proxies.
+func allPushed(s *mesh.Snapshot, unseen []Blocker) bool {
+	for _, b := range unseen {
+		i := slices.IndexFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Ref() == b.Object })
+		if b.Kind != "proxy" || i < 0 || s.Proxies[i].Reach != mesh.ReachPush {
+			return false
+		}
+	}
+	return true
 }

@@ -19,14 +19,15 @@ const (
 	restartedAt = "kubectl.kubernetes.io/restartedAt"
 )
 
-// make writes a step. written is true where it stood there already: then only
+// make writes the i-th step. written is true where it stood there already: then only
 // what may be missing behind it is done again.
-func (r *run) make(ctx context.Context, step Step, written bool) error {
+func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error {
+	step := steps[i]
 	if r.first.IsZero() {
 		r.first, r.before = r.Clock.Now(), r.waited
 	}
 	if !written {
-		if err := r.quarantine(ctx, step); err != nil {
+		if err := r.quarantine(ctx, steps, i); err != nil {
 			return err
 		}
 		if err := r.write(ctx, step, step.Roots); err != nil {

@@ -82,6 +82,13 @@ func gateRows() []row {
 			_, err := b.mesh.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(b.ctx, hook, metav1.CreateOptions{})
 			b.must(err)
 		}, closed: rotation.Prepare, blocker: "left/left.istio.io"},
+		{name: "unread-from-the-start", facts: []string{"E3", "H4"}, spec: both(cold, beside(rehearsal.Workload{TTL: 3 * ttl})), spoil: func(b *bench) {
+			b.trial.Accept = map[string]string{}
+			for _, ref := range b.mesh.Workload("b", "other") {
+				b.mesh.Freeze(ref)
+				b.trial.Accept[ref] = "it is looked at by hand"
+			}
+		}, strategy: rotation.BundleByRenewal},
 		{name: "unread-and-accepted", facts: []string{"E3", "H4"}, spec: both(cold, beside(rehearsal.Workload{TTL: 3 * ttl})), after: rotation.TrustNew, meanwhile: func(b *bench) {
 			b.trial.Accept = map[string]string{}
 			for _, ref := range b.mesh.Workload("b", "other") {
