@@ -130,7 +130,7 @@ func TestPlain(t *testing.T) {
 		l.hears("the demonstration does what you would", "")
 		l.hears("Phase 3 of 5, sign-new", "q")
 		l.hears("Stop here? ", "n")
-		l.hears("until every certificate of the old CA has expired: "+frozen, "b")
+		l.hears("until every certificate of before has expired: "+frozen, "b")
 		d.Mesh.Thaw(frozen)
 		l.hears("type the cluster's name, demo-small:", "small")
 		l.hears("nothing was ordered", "b")
