@@ -20,7 +20,7 @@ var backRows = []row{
 	}},
 	{name: "back-waves", about: "two workloads restarted in waves: back from trust-new, from sign-new and from the end, they alone restarted again", mesh: hot, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
 		g.offPush("c")
-		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new", ""}, "--strategy", "bundle-by-restart", "--allow-restart", "c/server", "--allow-restart", "c/client")
+		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new", ""}, "--strategy", "bundle-by-restart", "--reason", "compromised", "--allow-restart", "c/server", "--allow-restart", "c/client")
 	}},
 	{name: "back-renewal", about: "by renewal: back from trust-new and from sign-new", mesh: brief, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new"}, "--strategy", "bundle-by-renewal")
@@ -64,7 +64,11 @@ func (g *game) thereAndBack(b string, untils []string, more ...string) string {
 		if until == "" {
 			g.require(g.roots() == read(b, "root-cert.pem"), "at the end: the ConfigMaps do not hold the new root alone")
 		}
-		timed(append([]string{"rollback"}, on...)...)
+		back := append([]string{"rollback"}, on...)
+		if waves { // only a leaked key is worth a restart that a renewal would spare, at the end of either way
+			back = append(back, "--to-compromised")
+		}
+		timed(back...)
 		g.require(g.roots() == old, "back from", until+": the ConfigMaps do not hold the old root alone")
 	}
 	s := t.end()

@@ -49,9 +49,8 @@ var roleRows = []row{
 			return append(g.swap(g.rotate(b, "--trust-file-wait", "0"), "--sealed-file", fmt.Sprintf("%s/sealed-%d.age", g.dir, n)), "--as", r.user)
 		}
 		// In the order in which a rotation needs them, up to the first write.
-		tried := []verb{{"create", "coordination.k8s.io", "leases"}, {"get", "coordination.k8s.io", "leases"}, {"update", "coordination.k8s.io", "leases"},
-			{"create", "", "secrets"}, {"create", "", "configmaps"}, {"patch", "", "configmaps"},
-			{"update", "", "secrets"}}
+		tried := []verb{{"create", "coordination.k8s.io", "leases"}, {"get", "coordination.k8s.io", "leases"},
+			{"create", "", "secrets"}, {"create", "", "configmaps"}, {"patch", "", "configmaps"}, {"update", "coordination.k8s.io", "leases"}, {"update", "", "secrets"}}
 		for n, v := range tried {
 			r.without(func() {
 				o := g.meshca(append(line(n), "--until", "trust-new", "--timeout", "20s")...)
