@@ -50,7 +50,7 @@ func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (a
 	}
 	const hint = "put the old root back behind the issuer, or, before it renews: 'kubectl meshca cert-manager release', then 'kubectl meshca rotate' to the new root, then 'kubectl meshca cert-manager return'"
 	next := m.NextRoot()
-	live := liveRoots(s, plane)
+	live := s.LiveRoots(plane)
 	if written := plane.CA.Root.Certs; len(written) > 0 && len(live) > 0 && !pki.NewSet(live...).Contains(plane.CA.Root.Set()) {
 		all = append(all, Finding{ID: "cert-manager-root-waits", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("it has written the root %s (%s), and the mesh trusts %s (%s): istiods have refused it, and cut over when they restart", written[0].Subject(), written[0].Fingerprint().Short(), live[0].Subject(), live[0].Fingerprint().Short()),
 			Hint: "let no istiod restart; put the old root back behind " + m.Issuer + ", then 'kubectl meshca cert-manager renew' has it write an intermediate under it"})
@@ -67,20 +67,6 @@ func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (a
 		all = append(all, Finding{ID: "cert-manager-bundle-shrinks", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one: %s the others are gone", len(live), when), Hint: hint})
 	}
 	return all
-}
-
-// liveRoots are what the control plane's own namespace trusts, as istiods have loaded
-// it; what the Secret holds where that was not read.
-func liveRoots(s *mesh.Snapshot, plane mesh.ControlPlane) []*pki.Certificate {
-	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
-		return t.Bundle.Certs
-	}
-	for _, n := range s.Namespaces {
-		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
-			return n.Trust.Bundle.Certs
-		}
-	}
-	return plane.CA.Root.Certs
 }
 
 // managedReleased: a CA that nobody renews any more.

@@ -287,7 +287,7 @@ func (g *gatherer) managed() {
 	}
 	g.s.ControlPlanes = []ControlPlane{{
 		Namespace: namespace, Name: "managed", Settled: true,
-		CA: CASource{Kind: CAUnsupported, Why: why}, Flags: Flags{CAServer: true, TrustConfigMap: defaultTrustConfigMap},
+		CA: CASource{Kind: CAUnsupported, Why: why}, Flags: Flags{CAServer: true, TrustConfigMap: DefaultTrustConfigMap},
 	}}
 }
 

@@ -11,9 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// defaultTrustConfigMap is where agents read the roots of istiod itself (istio
+// DefaultTrustConfigMap is where agents read the roots of istiod itself (istio
 // 1.30.3 pilot/pkg/features/experimental.go, PILOT_CA_CERT_CONFIGMAP).
-const defaultTrustConfigMap = "istio-ca-root-cert"
+const DefaultTrustConfigMap = "istio-ca-root-cert"
 
 // planeOf describes one istiod Deployment; the errors are settings whose value
 // cannot be told.
@@ -123,7 +123,7 @@ func (e *environment) flags(version string) Flags {
 		ExternalCA:         e.text("EXTERNAL_CA", ""),
 		CertProvider:       e.text("PILOT_CERT_PROVIDER", "istiod"),
 		RootCADir:          e.text("ROOT_CA_DIR", "./etc/cacerts"),
-		TrustConfigMap:     defaultTrustConfigMap,
+		TrustConfigMap:     DefaultTrustConfigMap,
 		MaxWorkloadTTL:     e.duration("MAX_WORKLOAD_CERT_TTL", 90*24*time.Hour),
 		DefaultWorkloadTTL: e.duration("DEFAULT_WORKLOAD_CERT_TTL", 24*time.Hour),
 	}

@@ -71,7 +71,7 @@ func (g *gatherer) published() (name string, bundled bool) {
 		}
 	}
 	if len(places) == 0 {
-		return defaultTrustConfigMap, false
+		return DefaultTrustConfigMap, false
 	}
 	if len(places) > 1 {
 		g.gap("published roots", "list", "configmaps", "", fmt.Errorf("the control planes publish them in %d different places", len(places)))
@@ -236,4 +236,19 @@ func (g *gatherer) clusterTrustBundle(ctx context.Context) {
 	if refused(last) {
 		g.gap("ClusterTrustBundle "+name, "get", "clustertrustbundles", "", last)
 	}
+}
+
+// LiveRoots are what a control plane's own namespace trusts, which istiods write there
+// as they have loaded it; what the Secret holds where that was not read. The two differ
+// where istiods have refused what was written.
+func (s *Snapshot) LiveRoots(plane ControlPlane) []*pki.Certificate {
+	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
+		return t.Bundle.Certs
+	}
+	for _, n := range s.Namespaces {
+		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
+			return n.Trust.Bundle.Certs
+		}
+	}
+	return plane.CA.Root.Certs
 }

@@ -52,7 +52,7 @@ func trustMountsOf(pod *corev1.Pod, names []string) (all []TrustMount) {
 
 // trustNames are the ConfigMaps that the control planes publish the roots in.
 func (g *gatherer) trustNames() []string {
-	names := []string{defaultTrustConfigMap}
+	names := []string{DefaultTrustConfigMap}
 	for _, plane := range g.s.ControlPlanes {
 		if name := plane.Flags.TrustConfigMap; name != "" && !slices.Contains(names, name) {
 			names = append(names, name)

@@ -162,8 +162,7 @@ type run struct {
 // Run makes the plan so, from wherever the mesh stands. staged is what an earlier
 // run kept, or nil.
 func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
-	r := &run{Engine: e, plan: plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}}
-	r.deadline = e.Clock.Now().Add(e.Timeout)
+	r := e.start(plan)
 	r.emit(Event{Kind: EventPlan, Plan: plan, Message: plan.Summary()})
 	err := r.all(ctx, staged)
 	if err != nil {
@@ -175,6 +174,11 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 		}
 	}
 	return err
+}
+
+// start is a run that has done nothing yet, and its time from now on.
+func (e *Engine) start(plan *Plan) *run {
+	return &run{Engine: e, plan: plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}, deadline: e.Clock.Now().Add(e.Timeout)}
 }
 
 func (r *run) all(ctx context.Context, staged *Staged) error {

@@ -296,7 +296,7 @@ func (j *judgement) configMap() string {
 			return plane.Flags.TrustConfigMap
 		}
 	}
-	return "istio-ca-root-cert"
+	return mesh.DefaultTrustConfigMap
 }
 
 // ignored are the namespaces that istiod writes no ConfigMap into (istio 1.30.3

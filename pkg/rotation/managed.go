@@ -73,9 +73,7 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 	m.ca = plane.CA
 	m.Namespace, m.Secret = plane.CA.Namespace, plane.CA.Secret
 	p.Namespace, p.Secret, p.Layout = m.Namespace, m.Secret, plane.CA.Kind
-	if p.trustConfigMap = plane.Flags.TrustConfigMap; p.trustConfigMap == "" {
-		p.trustConfigMap = "istio-ca-root-cert"
-	}
+	p.trustConfigMap = cmp.Or(plane.Flags.TrustConfigMap, mesh.DefaultTrustConfigMap)
 	for _, proxy := range s.Proxies {
 		m.LongestWait = max(m.LongestWait, proxy.RenewsWithin())
 	}
@@ -89,7 +87,7 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 		p.refuse("ca-unreadable", object, orUnread(plane.CA.Error), "mend the Secret first: 'kubectl meshca ca lint' names the fault")
 		return m
 	}
-	m.roots = liveRoots(s, plane)
+	m.roots = s.LiveRoots(plane)
 	m.waits = !pki.NewSet(m.roots...).Equal(plane.CA.Root.Set())
 	m.Signer, m.Root = briefOf(plane.CA.Cert.Certs[0]), briefOf(m.roots[0])
 	p.refuseReleases(s)
@@ -111,20 +109,6 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 		m.giveBack(s, plane, writes, released)
 	}
 	return m
-}
-
-// liveRoots are what the control plane's own namespace trusts, which istiods write
-// there as they have loaded it; what the Secret holds where that was not read.
-func liveRoots(s *mesh.Snapshot, plane mesh.ControlPlane) []*pki.Certificate {
-	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
-		return t.Bundle.Certs
-	}
-	for _, n := range s.Namespaces {
-		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
-			return n.Trust.Bundle.Certs
-		}
-	}
-	return plane.CA.Root.Certs
 }
 
 // certificates are those that write the CA Secret, and those that did before they were
@@ -212,8 +196,7 @@ func (m *Managed) judgeReload(plane mesh.ControlPlane, object string) {
 
 func (m *Managed) release(writes, released []mesh.ManagedCA) {
 	object := "secret " + m.Namespace + "/" + m.Secret
-	others := slices.DeleteFunc(slices.Clone(m.ca.Owners), func(o string) bool { return o == "cert-manager" || strings.HasPrefix(o, "Certificate ") })
-	if len(others) > 0 {
+	if others := byOthers(m.ca.Owners); len(others) > 0 {
 		m.plan.refuse("owned-secret", object, "it is written by "+strings.Join(others, ", ")+" too, which would put the old CA back", "take it out of these hands first")
 	}
 	switch {

@@ -26,8 +26,7 @@ var ErrOtherRoot = errors.New("cert-manager has written another root")
 // looks first at what is true. The Secret stays in place throughout, and is written by
 // cert-manager alone.
 func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificates) error {
-	r := &run{Engine: e, plan: m.plan, phase: Prepare, accept: e.Accept, commands: e.Commands, waved: map[string]*rounds{}}
-	r.deadline = e.Clock.Now().Add(e.Timeout)
+	r := e.start(m.plan)
 	r.vouching = slices.Concat(m.roots, m.ca.Root.Certs)
 	r.emit(Event{Kind: EventPlan, Managed: m, Message: m.Summary()})
 	err := r.manage(ctx, m, certificates)

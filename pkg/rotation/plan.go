@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -237,9 +238,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	if p.Reason = config.Reason; p.Reason == "" {
 		p.Reason = Expiring
 	}
-	if p.trustConfigMap = plane.Flags.TrustConfigMap; p.trustConfigMap == "" {
-		p.trustConfigMap = "istio-ca-root-cert"
-	}
+	p.trustConfigMap = cmp.Or(plane.Flags.TrustConfigMap, mesh.DefaultTrustConfigMap)
 	p.leafLife = leafLife(s)
 	p.refuseSource(s, ca)
 	p.refuseSurroundings(s)

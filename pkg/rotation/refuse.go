@@ -2,8 +2,8 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -43,7 +43,7 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	if ca.Immutable {
 		p.refuse("immutable-secret", object, "it is immutable", "its owner must replace it with one that can be changed, in a moment when no istiod starts")
 	}
-	if byCertManager(ca.Owners) {
+	if len(ca.Owners) > 0 && len(byOthers(ca.Owners)) == 0 {
 		p.refuse("owned-secret", object, "cert-manager writes it, and would put its own CA back", "an intermediate under the same root: 'kubectl meshca cert-manager renew'; another root: 'kubectl meshca cert-manager release', this command, 'kubectl meshca cert-manager return'")
 	} else if len(ca.Owners) > 0 {
 		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, or take the Secret out of its hands first")
@@ -170,16 +170,11 @@ func (p *Plan) refuseBack(s *mesh.Snapshot) {
 		end = p.ended
 	}
 	if !s.TakenAt.Before(end) {
-		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+end.UTC().Format(time.RFC3339)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
+		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+stamp(end)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
 	}
 }
 
-// byCertManager reports whether cert-manager alone writes a Secret.
-func byCertManager(owners []string) bool {
-	for _, o := range owners {
-		if o != "cert-manager" && !strings.HasPrefix(o, "Certificate ") {
-			return false
-		}
-	}
-	return len(owners) > 0
+// byOthers are the owners of a Secret other than cert-manager.
+func byOthers(owners []string) []string {
+	return slices.DeleteFunc(slices.Clone(owners), func(o string) bool { return o == "cert-manager" || strings.HasPrefix(o, "Certificate ") })
 }
