@@ -38,25 +38,11 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		if step.FileWait {
 			cost.FileWaits += p.config.TrustFileWait
 		}
-		switch {
-		case step.Waves == wavesMounted:
-			for _, proxy := range s.Proxies {
-				if proxy.Reach == mesh.ReachRestart {
-					cost.WorkloadRestarts++
-				}
-			}
-		case step.Waves == wavesLagging, step.Waves == wavesBehind:
-			if cost.WorkloadRestarts += len(slow); step.unpushed {
-				cost.WorkloadRestarts += pushed
-			}
-		case step.Waves == wavesStale:
-			for _, proxy := range s.Proxies {
-				if stale(proxy) {
-					cost.WorkloadRestarts++
-				}
-			}
-			cost.LongestWait += within(step)
-		case step.expect.asksProxies() && (p.config.Back || step.Phase != Adopt && step.Phase != DropCross):
+		if step.Waves != "" {
+			cost.WorkloadRestarts += len(step.restarted(s.Proxies))
+		}
+		// Whoever is restarted is not waited for; where that is stale agents alone, the others are.
+		if step.Waves == wavesStale || step.Waves == "" && step.expect.asksProxies() && (p.config.Back || step.Phase != Adopt && step.Phase != DropCross) {
 			cost.LongestWait += within(step)
 		}
 	}

@@ -243,26 +243,23 @@ func (s Status) blocked() map[string]bool {
 // that no push reaches.
 func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
 	blocked := status.blocked()
-	var behind []mesh.Proxy
-	for _, p := range m.Proxies {
-		if blocked[p.Ref()] && s.restarts(p) {
-			behind = append(behind, p)
-		}
-	}
-	return behind
+	return slices.DeleteFunc(s.restarted(m.Proxies), func(p mesh.Proxy) bool { return !blocked[p.Ref()] })
 }
 
-// restarts reports whether the step restarts a proxy that it waits for.
-func (s Step) restarts(p mesh.Proxy) bool {
-	switch s.Waves {
-	case wavesMounted:
-		return p.Reach == mesh.ReachRestart
-	case wavesBehind:
-		return true
-	case wavesLagging:
-		return s.unpushed || p.Reach != mesh.ReachPush || stale(p)
-	}
-	return stale(p)
+// restarted are those of the proxies that the step's waves restart where its gate waits
+// for them.
+func (s Step) restarted(proxies []mesh.Proxy) []mesh.Proxy {
+	return slices.DeleteFunc(slices.Clone(proxies), func(p mesh.Proxy) bool {
+		switch s.Waves {
+		case wavesMounted:
+			return p.Reach != mesh.ReachRestart
+		case wavesBehind:
+			return false
+		case wavesLagging:
+			return !s.unpushed && p.Reach == mesh.ReachPush && !stale(p)
+		}
+		return !stale(p)
+	})
 }
 
 // unseen are the accepted blockers that may hide a leaf.

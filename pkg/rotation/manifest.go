@@ -127,15 +127,13 @@ func (p *Plan) restarts(step Step) (all []string) {
 			all = append(all, fmt.Sprintf("kubectl rollout restart deployment/%s -n %s && kubectl rollout status deployment/%s -n %s", name, namespace, name, namespace))
 		}
 	}
-	if step.Waves != "" {
-		for _, w := range p.behind[step.Waves] {
-			kind := strings.ToLower(w.Kind)
-			switch kind {
-			case "deployment", "statefulset", "daemonset":
-				all = append(all, fmt.Sprintf("kubectl rollout restart %s/%s -n %s && kubectl rollout status %s/%s -n %s", kind, w.Name, w.Namespace, kind, w.Name, w.Namespace))
-			default:
-				all = append(all, fmt.Sprintf("# by its own means: replace the pods of %s %s/%s", kind, w.Namespace, w.Name))
-			}
+	for _, w := range p.behind[step.key()] {
+		kind := strings.ToLower(w.Kind)
+		switch kind {
+		case "deployment", "statefulset", "daemonset":
+			all = append(all, fmt.Sprintf("kubectl rollout restart %s/%s -n %s && kubectl rollout status %s/%s -n %s", kind, w.Name, w.Namespace, kind, w.Name, w.Namespace))
+		default:
+			all = append(all, fmt.Sprintf("# by its own means: replace the pods of %s %s/%s", kind, w.Namespace, w.Name))
 		}
 	}
 	return all

@@ -97,9 +97,9 @@ type Plan struct {
 	// restarted (same-key).
 	hurries bool
 	// ca is where the old CA was read, and behind are the workloads that waves would
-	// restart.
+	// restart, by step.
 	ca     mesh.CASource
-	behind map[waves][]behind
+	behind map[string][]behind
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.

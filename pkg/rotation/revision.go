@@ -21,19 +21,24 @@ type Revision struct {
 	Does     string `json:"does"`
 }
 
-// behind is a workload that no push reaches.
+// behind is a workload that waves would restart.
 type behind struct{ Namespace, Kind, Name string }
 
-// workloads are those that waves would restart, each once.
+// workloads are those that each step's waves would restart, each once.
 func (p *Plan) workloads(s *mesh.Snapshot) {
-	p.behind = map[waves][]behind{}
-	for _, proxy := range lagging(s) {
-		w := behind{proxy.Namespace, cmp.Or(proxy.Workload.Kind, "pod"), cmp.Or(proxy.Workload.Name, proxy.Name)}
-		for _, kind := range []waves{wavesStale, wavesLagging} {
-			if (kind == wavesLagging || stale(proxy)) && !slices.Contains(p.behind[kind], w) {
-				p.behind[kind] = append(p.behind[kind], w)
+	p.behind = map[string][]behind{}
+	for _, step := range slices.Concat(p.Steps, p.Back) {
+		if step.Waves == "" {
+			continue
+		}
+		var all []behind
+		for _, proxy := range step.restarted(s.Proxies) {
+			w := behind{proxy.Namespace, cmp.Or(proxy.Workload.Kind, "pod"), cmp.Or(proxy.Workload.Name, proxy.Name)}
+			if !slices.Contains(all, w) {
+				all = append(all, w)
 			}
 		}
+		p.behind[step.key()] = all
 	}
 }
 
