@@ -203,7 +203,7 @@ func issuing(o *unstructured.Unstructured) bool {
 func (c *CertManager) issue(o *unstructured.Unstructured) {
 	if c.fails != "" {
 		status := conditions("Ready", o.GetGeneration())
-		status["conditions"] = append(status["conditions"].([]any), map[string]any{"type": "Issuing", "status": "False", "reason": "Failed", "message": c.fails})
+		status["conditions"] = append(status["conditions"].([]any), map[string]any{"type": "Issuing", "status": "False", "reason": "Denied", "message": c.fails, "observedGeneration": o.GetGeneration()})
 		o.Object["status"] = status
 		_ = c.store(o) // there is nobody to tell
 		return

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -101,13 +102,19 @@ func (c Certificates) state(ctx context.Context, name string) (issuing, error) {
 	for _, entry := range all {
 		c, _ := entry.(map[string]any)
 		observed, said := c["observedGeneration"].(int64)
+		current := !said || observed == o.GetGeneration() // and not of what was asked for before
 		switch {
 		case c["type"] == "Ready":
-			s.ready = c["status"] == "True" && (!said || observed == o.GetGeneration())
+			s.ready = c["status"] == "True" && current
 		case c["type"] == "Issuing" && c["status"] == "True":
 			s.under = true
-		case c["type"] == "Issuing" && c["reason"] == "Failed":
-			s.failed, _ = c["message"].(string)
+		// Whatever the reason: a refused request brings its own. Success takes the condition
+		// off, or with server-side apply sets it to this (cert-manager 1.21.2
+		// pkg/controller/certificates/issuing/issuing_controller.go, failIssueCertificate
+		// and updateOrApplyStatus).
+		case c["type"] == "Issuing" && c["status"] == "False" && c["reason"] != "Issued" && current:
+			message, _ := c["message"].(string)
+			s.failed = cmp.Or(message, "it does not say why")
 		}
 	}
 	return s, nil

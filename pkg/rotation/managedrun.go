@@ -162,6 +162,8 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 		bundle, parsed := pki.ParseBundle(secret.Data[corev1.TLSCertKey])
 		changed := parsed == nil && (was == nil || !bytes.HasPrefix(secret.Data[corev1.TLSCertKey], was))
 		switch {
+		case !state.under && state.failed != "": // Ready is of the certificate of before
+			return nil, fmt.Errorf("%w: certificate %s/%s: %s", ErrNotIssued, m.Namespace, m.Certificate, state.failed)
 		case changed && !state.under && state.ready:
 			roots, err := pki.ParseBundle(secret.Data["ca.crt"])
 			if err != nil || !pki.NewSet(roots.Certs...).Equal(pki.NewSet(m.roots...)) {
@@ -169,8 +171,6 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 			}
 			r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: "cert-manager has written " + bundle.Certs[0].Subject() + " " + bundle.Certs[0].Fingerprint().Short()})
 			return bundle.Certs, nil
-		case !state.under && state.failed != "":
-			return nil, fmt.Errorf("%w: certificate %s/%s: %s", ErrNotIssued, m.Namespace, m.Certificate, state.failed)
 		case !r.Clock.Now().Before(r.deadline):
 			return nil, r.late("certificate", m.Namespace+"/"+m.Certificate, "cert-manager has not issued yet: is its controller running?")
 		case !told:
@@ -250,22 +250,22 @@ func (r *run) release(ctx context.Context, m *Managed, certificates Certificates
 // the Certificate as it now is, and writes the other no more.
 func (r *run) followed(ctx context.Context, m *Managed, certificates Certificates) error {
 	for {
-		there, ready := false, issuing{}
+		there, state := false, issuing{}
 		err := r.insist(ctx, "secret "+m.Beside, func() error {
 			_, err := r.Kube.CoreV1().Secrets(m.Namespace).Get(ctx, m.Beside, metav1.GetOptions{})
 			if there = err == nil; err != nil && !apierrors.IsNotFound(err) {
 				return fmt.Errorf("reading secret %s/%s: %w", m.Namespace, m.Beside, err)
 			}
-			ready, err = certificates.state(ctx, m.Certificate)
+			state, err = certificates.state(ctx, m.Certificate)
 			return err
 		})
 		switch {
 		case err != nil:
 			return err
-		case there && !ready.under:
+		case !state.under && state.failed != "":
+			return fmt.Errorf("%w: certificate %s/%s: %s", ErrNotIssued, m.Namespace, m.Certificate, state.failed)
+		case there && !state.under && state.ready: // a Secret of an earlier release may be there
 			return nil
-		case !ready.under && ready.failed != "":
-			return fmt.Errorf("%w: certificate %s/%s: %s", ErrNotIssued, m.Namespace, m.Certificate, ready.failed)
 		case !r.Clock.Now().Before(r.deadline):
 			return r.late("certificate", m.Namespace+"/"+m.Certificate, "cert-manager has not written "+m.Beside+": is its controller running?")
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +171,24 @@ func TestS16_CertManagerThatDoesNotIssue(t *testing.T) {
 		c.Fail("the issuer refused")
 		if out := b.manage(rotation.Renew); !errors.Is(out.Err, rotation.ErrNotIssued) {
 			t.Errorf("fails: %v", out.Err)
+		}
+	})
+}
+
+// A renewal that was asked for, and refused while another process waits for it: the
+// certificate of before is ready still, and no new one.
+func TestS16_ResumedRenewalThatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		c.Stop()
+		b.trial.Timeout = time.Minute
+		if out := b.manage(rotation.Renew); out.Err == nil {
+			t.Fatal("nobody issues, and it is done")
+		}
+		c.Fail("an approver has denied it")
+		time.AfterFunc(2*time.Second, c.Renew)
+		if out := b.manage(rotation.Renew); !errors.Is(out.Err, rotation.ErrNotIssued) || !strings.Contains(out.Err.Error(), "an approver has denied it") {
+			t.Errorf("it ends with %v", out.Err)
 		}
 	})
 }
