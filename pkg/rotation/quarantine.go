@@ -17,7 +17,8 @@ import (
 // before has expired by then. Whoever a push reaches has had it in seconds, so that only
 // a step that takes a root away waits for those. There is nothing to wait for where all
 // were read, before the first write, nor where the root keeps its key: its new
-// certificate vouches for all of it.
+// certificate vouches for all of it. A wait of a day is long: what was proven before it
+// is proven once more after it.
 func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
 	if i == 0 || r.plan.reissue || len(r.unseen) == 0 {
 		return nil
@@ -41,7 +42,14 @@ func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
 		until = "every certificate of before has expired"
 	}
 	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until %s: %s could not be read (%d in all)", left.Round(time.Second), until, r.unseen[0].Object, len(r.unseen))})
-	return r.let(ctx, left)
+	if err := r.let(ctx, left); err != nil {
+		return err
+	}
+	phase, step := r.phase, r.step
+	r.phase, r.step = steps[i-1].Phase, steps[i-1].Name
+	err := r.gate(ctx, steps[i-1])
+	r.phase, r.step = phase, step
+	return err
 }
 
 // takesAway reports whether a root of one bundle is not in the next.
