@@ -167,7 +167,8 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 	err := r.all(ctx, staged)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
-		if r.journal != nil && r.journal.state.Phase != "" {
+		// Without the Lease the journal may be somebody else's by now.
+		if r.journal != nil && r.journal.state.Phase != "" && !errors.Is(err, ErrHeld) && !errors.Is(err, errLeaseLost) {
 			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from

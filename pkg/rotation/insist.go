@@ -137,7 +137,13 @@ func passing(err error) bool {
 		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// save writes the journal.
+// save writes the journal, where the Lease is still this run's: it is patched at no
+// version, and must not be written over another run's.
 func (r *run) save(ctx context.Context) error {
-	return r.insist(ctx, r.journal.object(), func() error { return r.journal.save(ctx) })
+	return r.insist(ctx, r.journal.object(), func() error {
+		if err := r.lease.renew(ctx); err != nil {
+			return err
+		}
+		return r.journal.save(ctx)
+	})
 }

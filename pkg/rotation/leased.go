@@ -2,9 +2,13 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
+
+// errLeaseLost ends what was done under a Lease that is not this run's any more.
+var errLeaseLost = errors.New("the lease was lost")
 
 // leased does something while the rotation's Lease is held; what it does ends when
 // the Lease is lost.
@@ -15,7 +19,7 @@ func (r *run) leased(ctx context.Context, do func(context.Context) error) error 
 	if err := r.insist(ctx, r.lease.object(), func() error { return r.lease.acquire(ctx) }); err != nil {
 		return err
 	}
-	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("the lease was lost: %w", err)) })
+	go r.lease.keep(ctx, r.Clock.After, func(err error) { cancel(fmt.Errorf("%w: %w", errLeaseLost, err)) })
 	defer func() {
 		after, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer done()
