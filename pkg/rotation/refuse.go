@@ -154,7 +154,7 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 // engine's own writes unsafe, or another's.
 func bindsBack(id string) bool {
 	switch id {
-	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "old-root-ended":
+	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "old-root-ended", "no-way-back":
 		return true
 	}
 	return false
@@ -162,6 +162,9 @@ func bindsBack(id string) bool {
 
 // refuseBack refuses to go back to a root that would carry nobody.
 func (p *Plan) refuseBack(s *mesh.Snapshot) {
+	if p.config.Back && p.config.Strategy == Recover {
+		p.refuse("no-way-back", p.object(), "recover has no way back: the old CA had ended, or was about to", "go forward: 'kubectl meshca rotate'; from its end, 'kubectl meshca rotate' to another CA")
+	}
 	if !p.config.Back || p.oldRoot == nil || p.oldRoot.X509 == nil {
 		return
 	}

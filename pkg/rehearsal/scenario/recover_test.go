@@ -77,6 +77,10 @@ func TestS2_Recover(t *testing.T) {
 				if n := len(b.failed()) - before; n > 0 {
 					t.Errorf("FALSE PASS: it was called done, and %d pairs were refused later", n)
 				}
+				b.trial.Back = true
+				if out := b.trial.Run(b.ctx); !errors.Is(out.Err, rotation.ErrRefused) || !slices.ContainsFunc(out.Plan.Refusals, func(r rotation.Refusal) bool { return r.ID == "no-way-back" && r.Hint != "" }) {
+					t.Errorf("going back is not refused: %v, %v", out.Plan.Refusals, out.Err)
+				}
 			})
 		})
 	}
