@@ -160,11 +160,9 @@ func bindsBack(id string) bool {
 	return false
 }
 
-// refuseBack refuses to go back to a root that would carry nobody.
+// refuseBack refuses to go back to a root that would carry nobody, and by a way that is
+// not there.
 func (p *Plan) refuseBack(s *mesh.Snapshot) {
-	if p.config.Back && p.config.Strategy == Recover {
-		p.refuse("no-way-back", p.object(), "recover has no way back: the old CA had ended, or was about to", "go forward: 'kubectl meshca rotate'; from its end, 'kubectl meshca rotate' to another CA")
-	}
 	if !p.config.Back || p.oldRoot == nil || p.oldRoot.X509 == nil {
 		return
 	}
@@ -174,6 +172,9 @@ func (p *Plan) refuseBack(s *mesh.Snapshot) {
 	}
 	if !s.TakenAt.Before(end) {
 		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+stamp(end)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
+	}
+	if p.config.Strategy == Recover {
+		p.refuse("no-way-back", p.object(), "recover has no way back: the old CA had ended, or was about to", "go forward: 'kubectl meshca rotate'; from its end, 'kubectl meshca rotate' to another CA")
 	}
 }
 
