@@ -3,8 +3,10 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -36,11 +38,7 @@ func (a *Authority) CrossSign(root *Certificate, now time.Time) (*Certificate, e
 	// Not as a CA by Go's fields: then it would write a key identifier of its own,
 	// and one that differs from the root's breaks the path (istio-facts M). Every
 	// extension but the authority key identifier is copied instead.
-	for _, e := range x.Extensions {
-		if e.Id.String() != "2.5.29.35" {
-			template.ExtraExtensions = append(template.ExtraExtensions, e)
-		}
-	}
+	template.ExtraExtensions = ownExtensions(x)
 	cross, err := sign(template, by, x.PublicKey, a.Key)
 	if err != nil {
 		return nil, err
@@ -49,6 +47,11 @@ func (a *Authority) CrossSign(root *Certificate, now time.Time) (*Certificate, e
 		return nil, fmt.Errorf("cross-signing %s: its name, key or key identifier cannot be copied bit for bit", root.Subject())
 	}
 	return cross, nil
+}
+
+// ownExtensions are all but the authority key identifier, which tells of the issuer.
+func ownExtensions(x *x509.Certificate) []pkix.Extension {
+	return slices.DeleteFunc(slices.Clone(x.Extensions), func(e pkix.Extension) bool { return e.Id.String() == "2.5.29.35" })
 }
 
 func (a *Authority) mayCrossSign(root *Certificate, now time.Time) error {

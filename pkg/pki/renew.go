@@ -41,11 +41,7 @@ func (a *Authority) RenewRoot(now time.Time, lifetime time.Duration) (*Authority
 		SerialNumber: serial, RawSubject: x.RawSubject, Subject: x.Subject, NotBefore: now.Add(-Backdating).UTC(), NotAfter: now.Add(lifetime).UTC(),
 		AuthorityKeyId: x.AuthorityKeyId,
 	}
-	for _, e := range x.Extensions {
-		if e.Id.String() != "2.5.29.35" {
-			template.ExtraExtensions = append(template.ExtraExtensions, e)
-		}
-	}
+	template.ExtraExtensions = ownExtensions(x)
 	cert, err := sign(template, template, x.PublicKey, a.Key)
 	if err != nil {
 		return nil, err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -122,11 +120,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if left := observer.close(ctx); left != nil {
-			fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
-		}
-	}()
+	defer observer.leave(ctx, streams)
 	s, err := observer.whole(ctx)
 	if err != nil {
 		return err
@@ -196,9 +190,8 @@ func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
 		p.event(rotation.Event{Kind: rotation.EventPlan, Message: m.Summary(), Managed: m})
 		return nil
 	}
-	var text strings.Builder
-	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	row := func(name, value string) { fmt.Fprintln(columns, plain(name)+"\t"+plain(value)) }
+	var rows [][]string
+	row := func(name, value string) { rows = append(rows, []string{name, value}) }
 	row("secret", m.Namespace+"/"+m.Secret)
 	if m.Certificate != "" {
 		row("certificate", m.Namespace+"/"+m.Certificate+" by "+m.Issuer)
@@ -210,16 +203,5 @@ func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
 	for i, step := range m.Steps {
 		row(fmt.Sprintf("%d.", i+1), step)
 	}
-	for _, r := range m.Warnings {
-		row("warning", r.Object+": "+r.Why)
-	}
-	for _, r := range m.Refusals {
-		row("REFUSED", r.Object+": "+r.Why)
-		row("", "hint: "+r.Hint)
-	}
-	if err := columns.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	return printRows(w, append(rows, remarks(m.Warnings, m.Refusals)...))
 }

@@ -103,11 +103,6 @@ func (r envoyReport) olderVerdict(at time.Time) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	const shown = 5
-	names := strings.Join(bad[:min(shown, len(bad))], ", ")
-	if len(bad) > shown {
-		names += fmt.Sprintf(" and %d more", len(bad)-shown)
-	}
-	return found(fmt.Errorf("%d of %d proxies hold, or may hold, connections of before %s: %s", len(bad), len(r.Items), stamp(at), names),
+	return found(fmt.Errorf("%d of %d proxies hold, or may hold, connections of before %s: %s", len(bad), len(r.Items), stamp(at), firstOf(bad)),
 		"they were judged by the certificates of then, and stand until either end closes them: restart the workloads that -o wide names, or bound connections' lives by a DestinationRule (connectionPool)")
 }

@@ -184,12 +184,17 @@ func (r envoyReport) verdict() error {
 	if len(bad) == 0 {
 		return nil
 	}
+	return found(fmt.Errorf("%d of %d proxies are not proven: %s", len(bad), len(r.Items), firstOf(bad)), "-o wide shows the reason of each")
+}
+
+// firstOf names the first of many, and says how many more there are.
+func firstOf(names []string) string {
 	const shown = 5
-	names := strings.Join(bad[:min(shown, len(bad))], ", ")
-	if len(bad) > shown {
-		names += fmt.Sprintf(" and %d more", len(bad)-shown)
+	text := strings.Join(names[:min(shown, len(names))], ", ")
+	if len(names) > shown {
+		text += fmt.Sprintf(" and %d more", len(names)-shown)
 	}
-	return found(fmt.Errorf("%d of %d proxies are not proven: %s", len(bad), len(r.Items), names), "-o wide shows the reason of each")
+	return text
 }
 
 func (r envoyReport) names() []string {

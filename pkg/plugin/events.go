@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -127,14 +126,8 @@ type planReport struct {
 }
 
 func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
-	var text strings.Builder
-	columns := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	row := func(cells ...string) {
-		for i := range cells {
-			cells[i] = plain(cells[i])
-		}
-		fmt.Fprintln(columns, strings.Join(cells, "\t"))
-	}
+	var rows [][]string
+	row := func(name, value string) { rows = append(rows, []string{name, value}) }
 	if plan.Secret != "" {
 		row("secret", plan.Namespace+"/"+plan.Secret)
 	}
@@ -180,18 +173,18 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Outage {
 		row("outage", text)
 	}
-	for _, r := range plan.Warnings {
-		row("warning", r.Object+": "+r.Why)
+	return printRows(w, append(rows, remarks(plan.Warnings, plan.Refusals)...))
+}
+
+// remarks are the rows of what is worth reading before a change, and of what forbids it.
+func remarks(warnings, refusals []rotation.Refusal) (rows [][]string) {
+	for _, r := range warnings {
+		rows = append(rows, []string{"warning", r.Object + ": " + r.Why})
 	}
-	for _, r := range plan.Refusals {
-		row("REFUSED", r.Object+": "+r.Why)
-		row("", "hint: "+r.Hint)
+	for _, r := range refusals {
+		rows = append(rows, []string{"REFUSED", r.Object + ": " + r.Why}, []string{"", "hint: " + r.Hint})
 	}
-	if err := columns.Flush(); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, text.String())
-	return err
+	return rows
 }
 
 func clip(s string, n int) string {

@@ -11,6 +11,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // meshFlags select the mesh and say how it is read.
@@ -118,6 +119,14 @@ func (o *observer) close(ctx context.Context) error {
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return o.prober.Close(after)
+}
+
+// leave is close for a command that has said what it had to: what is left behind is
+// warned of.
+func (o *observer) leave(ctx context.Context, streams genericiooptions.IOStreams) {
+	if left := o.close(ctx); left != nil {
+		fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
+	}
 }
 
 // trusted are the roots that the control planes' own namespaces trust: they may

@@ -189,11 +189,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if left := observer.close(ctx); left != nil {
-			fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
-		}
-	}()
+	defer observer.leave(ctx, streams)
 	prepared, err := o.prepare(ctx, observer, ca)
 	if err != nil {
 		return err

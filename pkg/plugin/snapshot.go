@@ -64,9 +64,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 		defer fmt.Fprint(streams.ErrOut, "\r\x1b[K")
 	}
 	s, err := observer.whole(ctx)
-	if left := observer.close(ctx); left != nil {
-		fmt.Fprintln(streams.ErrOut, "warning: "+plain(left.Error()))
-	}
+	observer.leave(ctx, streams)
 	return s, err
 }
 

@@ -19,8 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
-	"k8s.io/client-go/kubernetes/fake"
 )
 
 // CitadelSpec is a mesh of Istio 1.0 to 1.4. No registry has a Citadel, so this is
@@ -70,10 +68,7 @@ const (
 
 // NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
 func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
-	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: as in New
-	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
-		spec:  Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads},
-		truth: newTruth(), schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
+	m := bare(ctx, clock, Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads})
 	m.citadel = &citadel{mesh: m, written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
@@ -91,18 +86,8 @@ func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, erro
 	for _, role := range []string{"pilot", "galley", "sidecar-injector"} {
 		objects = append(objects, m.citadel.component(role))
 	}
-	for _, n := range m.meshed() {
-		objects = append(objects, namespace(n, "enabled"))
-	}
-	for _, w := range spec.Workloads {
-		if o := m.controller(w); o != nil {
-			objects = append(objects, o)
-		}
-	}
-	for _, o := range objects {
-		if err := m.Kube.Tracker().Add(o); err != nil {
-			return nil, fmt.Errorf("rehearsal: %w", err)
-		}
+	if err := m.hold(objects); err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,10 +99,8 @@ func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, erro
 			return nil, err
 		}
 	}
-	m.shake()
-	m.traffic.settle(clock.Now())
 	m.after(citadelResync, m.citadel.tick)
-	go m.schedule.run(ctx, m.idle)
+	m.live()
 	return m, nil
 }
 

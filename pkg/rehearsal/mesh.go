@@ -77,11 +77,8 @@ const istioNamespace = "istio-system"
 
 // New starts a mesh that lives until ctx ends.
 func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
-	// The other fake clientset keeps managed fields, which nobody here reads, and makes
-	// a REST mapper of every kind there is for each write.
-	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: see above
-	m := &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
-		truth: newTruth(), schedule: newSchedule(clock), planes: planesOf(spec), bundles: map[string]pki.Bundle{}}
+	m := bare(ctx, clock, spec)
+	m.planes = planesOf(spec)
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {
@@ -94,18 +91,8 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	if len(spec.MeshCA) > 0 {
 		objects = append(objects, m.meshConfig())
 	}
-	for _, n := range m.meshed() {
-		objects = append(objects, namespace(n, "enabled"))
-	}
-	for _, w := range spec.Workloads {
-		if o := m.controller(w); o != nil {
-			objects = append(objects, o)
-		}
-	}
-	for _, o := range objects {
-		if err := m.Kube.Tracker().Add(o); err != nil {
-			return nil, fmt.Errorf("rehearsal: %w", err)
-		}
+	if err := m.hold(objects); err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -123,10 +110,42 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	if err := m.populate(); err != nil {
 		return nil, err
 	}
-	m.shake()
-	m.traffic.settle(clock.Now())
-	go m.schedule.run(ctx, m.idle)
+	m.live()
 	return m, nil
+}
+
+// bare is a mesh with nothing in it.
+func bare(ctx context.Context, clock Clock, spec Spec) *Mesh {
+	// The other fake clientset keeps managed fields, which nobody here reads, and makes
+	// a REST mapper of every kind there is for each write.
+	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: see above
+	return &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
+		truth: newTruth(), schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
+}
+
+// hold puts these objects into the API server, and those of namespaces and workloads.
+func (m *Mesh) hold(objects []runtime.Object) error {
+	for _, n := range m.meshed() {
+		objects = append(objects, namespace(n, "enabled"))
+	}
+	for _, w := range m.spec.Workloads {
+		if o := m.controller(w); o != nil {
+			objects = append(objects, o)
+		}
+	}
+	for _, o := range objects {
+		if err := m.Kube.Tracker().Add(o); err != nil {
+			return fmt.Errorf("rehearsal: %w", err)
+		}
+	}
+	return nil
+}
+
+// live has the mesh's proxies meet, and its time pass.
+func (m *Mesh) live() {
+	m.shake()
+	m.traffic.settle(m.clock.Now())
+	go m.schedule.run(m.ctx, m.idle)
 }
 
 // populate starts all proxies.

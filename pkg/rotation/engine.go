@@ -355,13 +355,21 @@ func (r *run) wait(ctx context.Context) error {
 // let lets a time pass that is no work of the engine.
 func (r *run) let(ctx context.Context, d time.Duration) error {
 	began := r.Clock.Now()
+	if err := r.pause(ctx, d); err != nil {
+		return err
+	}
+	r.rest(r.Clock.Now().Sub(began))
+	return nil
+}
+
+// pause waits in the run's own time; it ends early, with the reason, where ctx does.
+func (r *run) pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-r.Clock.After(d):
+		return nil
 	}
-	r.rest(r.Clock.Now().Sub(began))
-	return nil
 }
 
 // rest takes time that was asked for out of the engine's own, and off its deadline.

@@ -43,7 +43,7 @@ func (r *run) evidence(ctx context.Context, since time.Time) {
 		object := pod.Namespace + "/" + pod.Name
 		for {
 			lines, whole, err := r.logged(ctx, pod.Name, since)
-			if err == nil && !whole && r.Clock.Now().Before(until) && r.pause(ctx) == nil {
+			if err == nil && !whole && r.Clock.Now().Before(until) && r.pause(ctx, shortestPause) == nil {
 				continue
 			}
 			switch {

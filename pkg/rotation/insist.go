@@ -112,12 +112,7 @@ func (w *waiting) more(ctx context.Context, why string) bool {
 	} else if w.tries++; w.tries > 3 {
 		w.pause = min(w.pause*2, longestTry)
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-w.Clock.After(min(w.pause, w.deadline.Sub(now))):
-		return true
-	}
+	return w.run.pause(ctx, min(w.pause, w.deadline.Sub(now))) == nil
 }
 
 // passing reports whether an error is of the API server's state, or of the way to

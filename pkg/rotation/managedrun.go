@@ -177,7 +177,7 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 			told = true
 			r.emit(Event{Kind: EventWait, Message: "cert-manager issues"})
 		}
-		if err := r.pause(ctx); err != nil {
+		if err := r.pause(ctx, shortestPause); err != nil {
 			return nil, err
 		}
 	}
@@ -185,15 +185,6 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 
 func (r *run) late(kind, object, why string) error {
 	return &GateError{Phase: r.phase, Step: r.step, TimedOut: true, Status: Status{At: r.Clock.Now(), Blockers: []Blocker{{Kind: kind, Object: object, Why: why}}}}
-}
-
-func (r *run) pause(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-r.Clock.After(shortestPause):
-		return nil
-	}
 }
 
 // release takes the Secret out of cert-manager's hands. Its contents stay as they are.
@@ -269,7 +260,7 @@ func (r *run) followed(ctx context.Context, m *Managed, certificates Certificate
 		case !r.Clock.Now().Before(r.deadline):
 			return r.late("certificate", m.Namespace+"/"+m.Certificate, "cert-manager has not written "+m.Beside+": is its controller running?")
 		}
-		if err := r.pause(ctx); err != nil {
+		if err := r.pause(ctx, shortestPause); err != nil {
 			return err
 		}
 	}

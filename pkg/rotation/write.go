@@ -74,10 +74,8 @@ func (r *run) loaded(ctx context.Context, roots []byte) error {
 				return nil
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-r.Clock.After(firstPoll):
+		if err := r.pause(ctx, firstPoll); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"filippo.io/age"
@@ -91,15 +90,7 @@ func (l *listener) ends() tui.Outcome {
 // TestPlain is a whole rotation without a screen: a closed gate, an exception, a
 // pause, the way back, a kill, a resume and the report, all of it typed.
 func TestPlain(t *testing.T) {
-	t.Chdir(t.TempDir())
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		d := smallMesh(t, ctx)
+	onSmallMesh(t, func(t *testing.T, d *rehearsal.Demonstration, identity *age.X25519Identity) {
 		l := listen(t, d)
 		defer func() { l.kill(); l.typed.Close() }()
 		transition := func() {
@@ -156,10 +147,5 @@ func TestPlain(t *testing.T) {
 		if left := l.ends(); left != (tui.Outcome{}) {
 			t.Errorf("left in order it says %+v", left)
 		}
-		if failures, judged := d.Mesh.Failures(); len(failures) > 0 || judged == 0 {
-			t.Errorf("%d of %d handshakes failed", len(failures), judged)
-		}
-		cancel()
-		time.Sleep(2 * time.Second)
 	})
 }

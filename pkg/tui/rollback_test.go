@@ -1,14 +1,13 @@
 package tui_test
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"filippo.io/age"
 	"github.com/charmbracelet/x/ansi"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
@@ -31,15 +30,7 @@ func begin(t *testing.T, o *driver, recipient string, reason int) {
 // name and something to go back from, and ends where it began; then the rotation is
 // turned forward again.
 func TestOrders(t *testing.T) {
-	t.Chdir(t.TempDir())
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		d := smallMesh(t, ctx)
+	onSmallMesh(t, func(t *testing.T, d *rehearsal.Demonstration, identity *age.X25519Identity) {
 		o := drive(t, d, 80, 24)
 		begin(t, o, identity.Recipient().String(), 0)
 		if o.press("b"); !o.shows("there is nothing to go back from") {
@@ -84,26 +75,13 @@ func TestOrders(t *testing.T) {
 		o.press("enter", "demo-small", "enter")
 		o.until("Done: every proxy trusts")
 		o.kill()
-		if failures, judged := d.Mesh.Failures(); len(failures) > 0 || judged == 0 {
-			t.Errorf("%d of %d handshakes failed, the first: %+v", len(failures), judged, failures[0])
-		}
-		cancel()
-		time.Sleep(2 * time.Second)
 	})
 }
 
 // TestNoWayBackToAKnownKey: the plain command's refusal is the wizard's, and the
 // rotation goes on.
 func TestNoWayBackToAKnownKey(t *testing.T) {
-	t.Chdir(t.TempDir())
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		d := smallMesh(t, ctx)
+	onSmallMesh(t, func(t *testing.T, d *rehearsal.Demonstration, identity *age.X25519Identity) {
 		o := drive(t, d, 80, 24)
 		begin(t, o, identity.Recipient().String(), 1)
 		o.until("Phase 2 of 5, trust-new")
@@ -115,7 +93,5 @@ func TestNoWayBackToAKnownKey(t *testing.T) {
 			t.Errorf("it went back:\n%s", text)
 		}
 		o.kill()
-		cancel()
-		time.Sleep(2 * time.Second)
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
-	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
@@ -19,12 +18,8 @@ type ManagedOutcome struct {
 
 // Manage looks, checks, decides and acts, from wherever the mesh stands.
 func (t *Trial) Manage(ctx context.Context, act rotation.Act) (out ManagedOutcome) {
-	clock := rotation.Clock(t.Clock)
-	if v, ok := t.Clock.(*rehearsal.Virtual); ok {
-		worker := v.Worker(engineThreads)
-		defer worker.Done()
-		clock = worker
-	}
+	clock, done := t.engineClock()
+	defer done()
 	s, err := t.Look(ctx)
 	if err != nil {
 		return ManagedOutcome{Err: err}

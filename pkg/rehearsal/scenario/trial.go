@@ -85,14 +85,20 @@ func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 // engineThreads wait for the clock while a rotation runs: it, and its Lease's keeper.
 const engineThreads = 2
 
-// Run looks, checks, plans, rotates from wherever the mesh stands, and verifies.
-func (t *Trial) Run(ctx context.Context) (out Outcome) {
-	clock := rotation.Clock(t.Clock)
+// engineClock is the engine's: a virtual one stands still while the engine works. done
+// lets it go on without.
+func (t *Trial) engineClock() (clock rotation.Clock, done func()) {
 	if v, ok := t.Clock.(*rehearsal.Virtual); ok {
 		worker := v.Worker(engineThreads)
-		defer worker.Done()
-		clock = worker
+		return worker, worker.Done
 	}
+	return t.Clock, func() {}
+}
+
+// Run looks, checks, plans, rotates from wherever the mesh stands, and verifies.
+func (t *Trial) Run(ctx context.Context) (out Outcome) {
+	clock, done := t.engineClock()
+	defer done()
 	s, err := t.Look(ctx)
 	if err != nil {
 		return Outcome{Err: err}
