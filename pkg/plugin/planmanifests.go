@@ -148,7 +148,7 @@ func manual(plan *rotation.Plan, all []rotation.Manifest, sealed bool, fileWait 
 	if sealed {
 		say("Each `.yaml.age` is the manifest beside it with its keys: `age -d -i key.txt NN.yaml.age | kubectl replace -f -`.\n")
 	} else {
-		say("Each manifest lacks its key, and says where: as it is, no API server takes it. Put it in without writing it to disk, for example `sed \"s|<<put here the base64 of %s[^>]*>>|$(base64 -w0 ca-key.pem)|\" NN.yaml | kubectl replace -f -`. Old keys are those of the secret as it is now.\n", keyEntry(plan))
+		say("Each manifest lacks its key, and says where: as it is, no API server takes it. Put it in without writing it to disk, nor into a command line that others may list: `base64 -w0 ca-key.pem | awk '/<<put here the base64 of %s/ {getline k < \"/dev/stdin\"; sub(/<<[^>]*>>/, k)} 1' NN.yaml | kubectl replace -f -`. Old keys are those of the secret as it is now.\n", keyEntry(plan))
 	}
 	say("A nudge is for proxies that lag behind istiods that are all right: write it, wait until the trust ConfigMap follows, and write the step again.\n")
 	for i, m := range all {

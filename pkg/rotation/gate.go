@@ -115,7 +115,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				replicasSince = r.Clock.Now() // they follow: nobody needs to be hurried
 			}
 			seen.waits = waits
-			acted, err := r.hurry(ctx, step, s, status, replicasSince)
+			acted, err := r.hurry(ctx, step, s, status, waits, replicasSince)
 			if err != nil {
 				return err
 			}
@@ -199,9 +199,9 @@ func out(status Status, expect Expectation) bool {
 
 // hurry does what a step may do for those that lag behind istiods that are all
 // proven: the same roots once more, or a restart of their workloads.
-// A push is for those whom it reaches, and only while nobody follows without it: it
+// A push is for the waits whom it reaches, and only while nobody follows without it: it
 // has the whole mesh ask for certificates.
-func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Status, replicasSince time.Time) (bool, error) {
+func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Status, waits int, replicasSince time.Time) (bool, error) {
 	if r.held || !onlyProxies(status) {
 		return false, nil
 	}
@@ -210,7 +210,7 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 			return r.waves(ctx, step, behind)
 		}
 	}
-	if step.nudge != nil && pushable(s, status) > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
+	if step.nudge != nil && waits > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
 		r.nudges++
 		return true, r.push(ctx, step)
 	}
