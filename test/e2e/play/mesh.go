@@ -17,7 +17,8 @@ type mesh struct {
 	selfSigned  bool
 	issued      bool // cert-manager writes cacerts
 	empty       bool
-	revision    string // a second control plane of this revision, for namespace c
+	revision    string        // a second control plane of this revision, for namespace c
+	life        time.Duration // of its CA, where that is to end
 }
 
 var (
@@ -35,7 +36,7 @@ var (
 	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
 	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -67,6 +68,9 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		}
 		if m.issued {
 			c.Env = append(os.Environ(), "ISSUED=1")
+		}
+		if m.life > 0 {
+			c.Env = append(os.Environ(), "CA_LIFE="+m.life.String())
 		}
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("mesh/%s: %w (log/mesh.log)", name, err)

@@ -80,10 +80,14 @@ func (g *game) went(dir string, o outcome, s traffic, before string) string {
 
 // offPush takes a namespace's workloads off the push: one that is restarted serves on meanwhile.
 func (g *game) offPush(ns string) {
-	for _, d := range []string{"server", "client"} {
-		// The application outlives its last requests, as one must that is ever rolled: what a rollout itself fails is no CA's.
-		g.kubectl("-n", ns, "patch", "deploy", d, "-p", `{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"5s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":12,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":5}}}}]}}}}`)
-		g.kubectl("-n", ns, "rollout", "status", "deploy/"+d, "--timeout=120s")
+	// As must be with any workload that is ever rolled: what a rollout itself fails is no CA's. A server outlives its Envoy, which serves
+	// until every client knows that it goes; a client ends before its Envoy does.
+	for _, d := range []struct {
+		name  string
+		lasts int
+	}{{"server", 10}, {"client", 4}} {
+		g.kubectl("-n", ns, "patch", "deploy", d.name, "-p", fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"8s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":15,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":%d}}}}]}}}}`, d.lasts))
+		g.kubectl("-n", ns, "rollout", "status", "deploy/"+d.name, "--timeout=120s")
 	}
 	g.require(quiet(g.ctx) == nil, "harness: the clients' requests do not settle")
 }
