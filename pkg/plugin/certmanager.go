@@ -48,11 +48,15 @@ func newCertManagerCommand(c *cluster, streams genericiooptions.IOStreams) *cobr
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	const codes = "\n\nExit codes: 0 done (or --until reached), 2 refused or a gate is closed, 124 a gate did not\n" +
+	const codes = "\n\nExit codes: 0 done%s, 2 refused or a gate is closed, 124 a gate did not\n" +
 		"open in time (the mesh is safe), 1 it could not be done, 64 bad usage."
 	add := func(act rotation.Act, short, long, example string) {
 		o := managedOptions{act: act}
-		child := &cobra.Command{Use: string(act), Short: short, Long: long + codes, Example: example, Args: noArgs,
+		until := " (or --until reached)"
+		if act == rotation.Release { // one write, and no phase to stop after
+			until = ""
+		}
+		child := &cobra.Command{Use: string(act), Short: short, Long: long + fmt.Sprintf(codes, until), Example: example, Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) }}
 		o.addFlags(child)
 		cmd.AddCommand(child)
@@ -72,7 +76,7 @@ func newCertManagerCommand(c *cluster, streams genericiooptions.IOStreams) *cobr
 func (o *managedOptions) addFlags(cmd *cobra.Command) {
 	o.meshFlags.addFlags(cmd.Flags())
 	flags := cmd.Flags()
-	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the longest renewal and 10m)")
+	waitFlag(flags, &o.timeout, "the longest renewal and 10m")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
 	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: say what would be done; server: send the first change to the API server too, which keeps nothing")

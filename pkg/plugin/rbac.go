@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const rbacExample = `  # the roles that check, verify, versions, envoy, plan and snapshot need
+const rbacExample = `  # the roles that reading needs
   kubectl meshca rbac | kubectl apply -f -
   kubectl create clusterrolebinding meshca-read --clusterrole=meshca-read --group=mesh-watchers
   kubectl -n istio-system create rolebinding meshca-read --role=meshca-read --group=mesh-watchers

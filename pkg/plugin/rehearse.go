@@ -56,9 +56,10 @@ func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		},
 	}
 	o.planFlags(cmd)
+	o.csrFlag(cmd)
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	completions(cmd, "output", "table", "json")
-	cmd.Flags().StringVar(&from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	fromFlag(cmd.Flags(), &from)
 	return cmd
 }
 

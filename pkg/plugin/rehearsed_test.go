@@ -189,7 +189,7 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 				}
 			}
 		}
-		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "--output-file" || args[i-1] == "--file" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
+		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "-f" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
 			args[i] = ts.MkAbs(arg)
 		}
 	}

@@ -21,13 +21,13 @@ import (
 )
 
 const restoreExample = `  # what is in the copy, and what differs from the cluster
-  kubectl meshca restore --sealed-file ca.age --identity key.txt --dry-run=client
+  kubectl meshca restore -f ca.age --identity key.txt --dry-run=client
 
   # put one secret back; its name is asked for
-  kubectl meshca restore --sealed-file ca.age --identity key.txt --secret istio-system/cacerts
+  kubectl meshca restore -f ca.age --identity key.txt --secret istio-system/cacerts
 
   # in a script, where the mesh does not trust that root any more: a swap in one step
-  kubectl meshca restore --sealed-file ca.age --passphrase-file word.txt \
+  kubectl meshca restore -f ca.age --passphrase-file word.txt \
     --secret istio-system/cacerts --confirm istio-system/cacerts --force istio-system/cacerts`
 
 type restoreOptions struct {
@@ -60,7 +60,8 @@ func newRestoreCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Co
 	o.meshFlags.addFlags(cmd.Flags())
 	o.opener.addFlags(cmd.Flags())
 	flags := cmd.Flags()
-	flags.StringVar(&o.file, "sealed-file", "", "the sealed copy")
+	flags.StringVarP(&o.file, "filename", "f", "", "the sealed copy")
+	formerly(flags, "sealed-file", "", "filename")
 	flags.StringVar(&o.secret, "secret", "", "namespace/name of the secret to write back (default: the only one that differs)")
 	flags.StringVar(&o.confirm, "confirm", "", "namespace/name of the secret, instead of typing it")
 	flags.StringVar(&o.force, "force", "", "namespace/name of the secret: write it even where proxies will refuse each other")
@@ -77,7 +78,7 @@ func (o *restoreOptions) validate() error {
 	}
 	switch {
 	case o.file == "":
-		return usage(errors.New("--sealed-file is missing"), "name the copy that 'kubectl meshca backup' has written")
+		return usage(errors.New("--filename is missing"), "name the copy that 'kubectl meshca backup' has written")
 	case o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
 		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
 	}
@@ -122,12 +123,12 @@ func (o *restoreOptions) run(ctx context.Context, c *cluster, streams genericioo
 // open unseals the copy.
 func (o *restoreOptions) open(ctx context.Context, streams genericiooptions.IOStreams) (*rotation.Backup, error) {
 	in := &input{stdin: streams.In}
-	sealed, err := in.read("--sealed-file", o.file)
+	sealed, err := in.read("--filename", o.file)
 	if err != nil {
 		return nil, err
 	}
 	if !pki.Sealed(sealed) {
-		return nil, failed(fmt.Errorf("--sealed-file %s: it is not sealed", o.file), "name the copy that 'kubectl meshca backup' has written")
+		return nil, failed(fmt.Errorf("--filename %s: it is not sealed", o.file), "name the copy that 'kubectl meshca backup' has written")
 	}
 	identities, err := o.identities(in)
 	if err != nil {
@@ -153,7 +154,7 @@ func (o *restoreOptions) open(ctx context.Context, streams genericiooptions.IOSt
 	}
 	backup, err := rotation.ParseBackup(raw)
 	if err != nil {
-		return nil, failed(fmt.Errorf("--sealed-file %s: %w", o.file, err), "'ca new' seals a root's key alone, which no secret holds")
+		return nil, failed(fmt.Errorf("--filename %s: %w", o.file, err), "'ca new' seals a root's key alone, which no secret holds")
 	}
 	return backup, nil
 }

@@ -32,6 +32,9 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Example: retireExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.validate(); err != nil {
+				return err
+			}
 			observer, err := flags.observer(c, false)
 			if err != nil {
 				return err

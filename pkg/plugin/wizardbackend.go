@@ -154,7 +154,7 @@ func (b *wizardBackend) optionsOf(c tui.Choice) rotateOptions {
 	if o.reason = string(c.Reason); o.reason == "" {
 		o.reason = string(rotation.Expiring)
 	}
-	o.timeout = -1 // the plan's own: whoever watches ends it himself
+	o.timeout = untold // the plan's own: whoever watches ends it himself
 	return o
 }
 
