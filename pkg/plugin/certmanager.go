@@ -79,12 +79,10 @@ func (o *managedOptions) addFlags(cmd *cobra.Command) {
 	waitFlag(flags, &o.timeout, "the longest renewal and 10m")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: say what would be done; server: send the first change to the API server too, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: say what would be done; server: send the first change to the API server too, which keeps nothing")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	flags.BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
 	completions(cmd, "output", "table", "json")
-	completions(cmd, "dry-run", "none", "client", "server")
 	if o.act == rotation.Release {
 		return
 	}
@@ -95,16 +93,14 @@ func (o *managedOptions) addFlags(cmd *cobra.Command) {
 }
 
 func (o *managedOptions) validate() error {
-	if err := o.meshFlags.validate(); err != nil {
+	if err := errors.Join(o.meshFlags.validate(), validDryRun(o.dryRun)); err != nil {
 		return err
 	}
 	switch {
 	case o.soak < 0 || o.baseline < 0:
-		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "")
+		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "0 leaves the wait out")
 	case o.until != "" && o.until != string(rotation.SignNew):
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use sign-new, or leave --until out")
-	case o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
 	case o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}

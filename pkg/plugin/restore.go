@@ -65,22 +65,17 @@ func newRestoreCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Co
 	flags.StringVar(&o.secret, "secret", "", "namespace/name of the secret to write back (default: the only one that differs)")
 	flags.StringVar(&o.confirm, "confirm", "", "namespace/name of the secret, instead of typing it")
 	flags.StringVar(&o.force, "force", "", "namespace/name of the secret: write it even where proxies will refuse each other")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: show what differs; server: send it to the API server, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: show what differs; server: send it to the API server, which keeps nothing")
 	outputFlag(cmd, &o.output)
-	completions(cmd, "dry-run", "none", "client", "server")
 	return cmd
 }
 
 func (o *restoreOptions) validate() error {
-	if err := errors.Join(o.meshFlags.validate(), validOutput(o.output)); err != nil {
+	if err := errors.Join(o.meshFlags.validate(), validOutput(o.output), validDryRun(o.dryRun)); err != nil {
 		return err
 	}
-	switch {
-	case o.file == "":
+	if o.file == "" {
 		return usage(errors.New("--filename is missing"), "name the copy that 'kubectl meshca backup' has written")
-	case o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
 	}
 	for _, flag := range []struct{ name, value string }{{"--secret", o.secret}, {"--confirm", o.confirm}, {"--force", o.force}} {
 		if flag.value != "" && strings.Count(flag.value, "/") != 1 {

@@ -108,15 +108,13 @@ func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.StringVar(&o.takeOver, "take-over", "", "user@host/process that holds the lease and is known to be dead: do not wait until it runs out")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: plan only; server: send the next write to the API server, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
 	flags.DurationVar(&o.baseline, "traffic-baseline", defaultBaseline, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
 	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
 	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
 	completions(cmd, "output", "table", "json")
-	completions(cmd, "dry-run", "none", "client", "server")
 	completions(cmd, until, phaseNames()...)
 }
 
@@ -161,15 +159,15 @@ func (o *rotateOptions) validate() error {
 	case !slices.Contains(reasonNames(), o.reason):
 		return usage(fmt.Errorf("unknown reason %q", o.reason), "use one of "+strings.Join(reasonNames(), ", "))
 	case o.soak < 0 || o.baseline < 0:
-		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "")
+		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "0 leaves the wait out")
 	case o.atOnce < 0:
-		return usage(fmt.Errorf("--restarts-at-once %d is negative", o.atOnce), "")
+		return usage(fmt.Errorf("--restarts-at-once %d is negative", o.atOnce), "1 restarts one workload after the other")
 	case o.until != "" && !slices.Contains(phaseNames(), o.until):
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
 	case o.trustFileWait < 0:
-		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "")
-	case o.dryRun != "" && o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
+		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "0 leaves the wait out")
+	case o.dryRun != "" && validDryRun(o.dryRun) != nil: // plan has none
+		return validDryRun(o.dryRun)
 	case o.output != "" && o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}

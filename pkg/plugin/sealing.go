@@ -41,11 +41,11 @@ func (f *sealFlags) addTrialFlag(cmd *cobra.Command) {
 func (f *sealFlags) validateSeal() error {
 	switch {
 	case (len(f.sealTo) == 0) != (f.sealedFile == ""):
-		return usage(errors.New("--seal-to and --sealed-file belong together"), "")
+		return usage(errors.New("--seal-to and --sealed-file belong together"), "the one says for whom, the other where")
 	case slices.Contains(f.sealTo, passphraseWord) && len(f.sealTo) > 1:
-		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "")
+		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "leave the one or the other out")
 	case f.passphraseFile != "" && !slices.Contains(f.sealTo, passphraseWord):
-		return usage(errors.New("--passphrase-file is for --seal-to passphrase"), "")
+		return usage(errors.New("--passphrase-file is for --seal-to passphrase"), "give --seal-to passphrase with it, or --identity for a recipient")
 	}
 	_, err := f.recipients()
 	return err

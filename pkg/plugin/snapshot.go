@@ -91,7 +91,7 @@ func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapsh
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return nil, failed(fmt.Errorf("reading --from-snapshot: %w", err), "")
+			return nil, failed(fmt.Errorf("reading --from-snapshot: %w", err), "'kubectl meshca snapshot' writes one")
 		}
 		defer file.Close()
 		in = file
