@@ -205,6 +205,12 @@ func caMaterial(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 
 func leftover(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	left := s.LeftoverCASecret
+	if left != nil && slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return samePair(plane.CA, *left) }) {
+		// An adopted mesh, before its root is replaced or after it was taken back: the
+		// self-signed pair signs, from cacerts. Its other copy is out of use only then,
+		// when cacerts holds something else.
+		left = nil
+	}
 	for _, plane := range s.ControlPlanes {
 		if plane.CA.Kind != mesh.CAUnknown && plane.CA.Kind != "" {
 			looked++
@@ -222,6 +228,11 @@ func leftover(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		all = append(all, Finding{Severity: pki.SeverityWarning, Object: "secret " + left.Namespace + "/" + left.Secret, Message: cmp.Or(left.Why, "it is not in use") + ": it is of an earlier self-signed root", Hint: "keep it only as long as a way back needs it: its key is a CA's key"})
 	}
 	return all, looked
+}
+
+// samePair reports whether two sources hold one signing certificate.
+func samePair(a, b mesh.CASource) bool {
+	return len(a.Cert.Certs) > 0 && len(b.Cert.Certs) > 0 && a.Cert.Certs[0].Equal(b.Cert.Certs[0])
 }
 
 // life is how long a certificate is valid in all, and how long it still is.

@@ -496,6 +496,16 @@ func TestMeshConfigRootsAreNoFault(t *testing.T) {
 	}
 }
 
+// An adopted mesh whose rotation was taken back signs with its self-signed pair again:
+// the Secret that it came from is then no leftover, and no istiod is at fault.
+func TestAdoptedPairThatSignsIsNoLeftover(t *testing.T) {
+	w := newWorld(t)
+	w.s.LeftoverCASecret = &mesh.CASource{Namespace: "istio-system", Secret: "istio-ca-secret", Cert: w.plane().CA.Cert}
+	if report := w.run(); report.Worst() != isInfo {
+		t.Errorf("%+v", report.Findings)
+	}
+}
+
 func TestThresholds(t *testing.T) {
 	for _, test := range []struct {
 		life       time.Duration

@@ -116,7 +116,7 @@ func (g *gatherer) allSPIRE(plane ControlPlane) string {
 		if p.Kind == Ztunnel {
 			continue
 		}
-		if own, ok := planeFor(p, g.s.ControlPlanes); ok && (own.Namespace != plane.Namespace || own.Name != plane.Name) {
+		if own, ok := PlaneOf(p, g.s.ControlPlanes); ok && (own.Namespace != plane.Namespace || own.Name != plane.Name) {
 			continue
 		}
 		if !p.SPIRE {

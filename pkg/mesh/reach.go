@@ -31,7 +31,7 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	case foreign(p.CAAddr):
 		return ReachElsewhere, "it asks " + p.CAAddr + " for its certificate, which is no istiod"
 	}
-	plane, ok := planeFor(p, planes)
+	plane, ok := PlaneOf(p, planes)
 	if !ok && len(planes) == 1 && planes[0].CA.Kind == CACitadel {
 		plane, ok = planes[0], true // of a time before revisions
 	}
@@ -103,12 +103,12 @@ func foreign(address string) bool {
 	return address != "" && !strings.HasPrefix(name, "istiod") && !strings.HasPrefix(name, "istio-pilot") && !strings.HasPrefix(name, "istio-citadel")
 }
 
-// planeFor is the control plane that signs for a proxy: the one whose service it
+// PlaneOf is the control plane that signs for a proxy: the one whose service it
 // asks, else the one of its revision.
-func planeFor(p Proxy, planes []ControlPlane) (ControlPlane, bool) {
+func PlaneOf(p Proxy, planes []ControlPlane) (ControlPlane, bool) {
 	if name, namespace := host(p.CAAddr); strings.HasPrefix(name, "istiod-") {
 		for _, plane := range planes {
-			if revision := strings.TrimPrefix(name, "istiod-"); plane.Namespace == namespace && (plane.Name == name || plane.goesBy(revision)) {
+			if revision := strings.TrimPrefix(name, "istiod-"); plane.Namespace == namespace && (plane.Name == name || plane.GoesBy(revision)) {
 				return plane, true
 			}
 		}
@@ -118,7 +118,7 @@ func planeFor(p Proxy, planes []ControlPlane) (ControlPlane, bool) {
 		revision = "default"
 	}
 	for _, plane := range planes {
-		if plane.goesBy(revision) {
+		if plane.GoesBy(revision) {
 			return plane, true
 		}
 	}
@@ -128,6 +128,7 @@ func planeFor(p Proxy, planes []ControlPlane) (ControlPlane, bool) {
 	return ControlPlane{}, false
 }
 
-func (c ControlPlane) goesBy(revision string) bool {
+// GoesBy reports whether it is of this revision, by its name or by a tag.
+func (c ControlPlane) GoesBy(revision string) bool {
 	return c.Revision == revision || slices.Contains(c.Tags, revision)
 }

@@ -64,7 +64,7 @@ func (o *caCSROptions) validate() error {
 	case (len(o.sealTo) == 0) != (o.sealedFile == ""):
 		return usage(errors.New("--seal-to and --sealed-file belong together"), "with neither the key is written for its owner alone")
 	case (o.passphraseFile != "" || o.identity != "") && len(o.sealTo) == 0:
-		return usage(errors.New("--identity and --passphrase-file are for --seal-to"), "")
+		return usage(errors.New("--identity and --passphrase-file are for --seal-to"), "they open what is sealed: leave them out, or give --seal-to and --sealed-file")
 	}
 	return o.validateSeal()
 }

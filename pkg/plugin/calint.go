@@ -74,7 +74,7 @@ func (o *caLintOptions) validate(args []string) error {
 		return usage(fmt.Errorf("--fail-on %q", o.failOn), "use error or warning")
 	}
 	if (o.oldCert != "" || o.oldMore != "") && o.oldRoot == "" {
-		return usage(errors.New("half an old CA: --old-root is missing"), "")
+		return usage(errors.New("half an old CA: --old-root is missing"), "give --old-root, the bundle that the mesh trusts now")
 	}
 	if len(args) == 1 {
 		if o.root != "" || o.cert != "" || o.key != "" || o.chain != "" {

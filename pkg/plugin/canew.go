@@ -110,9 +110,9 @@ func (o *caNewOptions) validate() error {
 	}
 	switch {
 	case o.rootLifetime <= 0 || o.lifetime <= 0:
-		return usage(errors.New("--root-lifetime and --lifetime must be positive"), "")
+		return usage(errors.New("--root-lifetime and --lifetime must be positive"), "write 3650d or 43800h")
 	case (o.by == "") != (o.byKey == ""):
-		return usage(errors.New("--by and --by-key belong together"), "")
+		return usage(errors.New("--by and --by-key belong together"), "--by is the root's certificate, --by-key its key")
 	case o.by != "" && len(o.rootFlags) > 0:
 		return usage(fmt.Errorf("%s and --by exclude each other", o.rootFlags[0]), "with --by no root is made")
 	case o.by != "":
@@ -284,7 +284,7 @@ func (o *caNewOptions) free() error {
 func (o *caNewOptions) make(in *input, root, intermediate pkix.Name, now time.Time) (newCA, error) {
 	spec, err := pki.ParseKeySpec(o.key)
 	if err != nil {
-		return newCA{}, usage(fmt.Errorf("--key: %w", err), "")
+		return newCA{}, usage(fmt.Errorf("--key: %w", err), "use one of "+strings.Join(keySpecNames(), ", "))
 	}
 	var ca newCA
 	issuer := &pki.Authority{}

@@ -48,11 +48,15 @@ func newCertManagerCommand(c *cluster, streams genericiooptions.IOStreams) *cobr
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	const codes = "\n\nExit codes: 0 done (or --until reached), 2 refused or a gate is closed, 124 a gate did not\n" +
+	const codes = "\n\nExit codes: 0 done%s, 2 refused or a gate is closed, 124 a gate did not\n" +
 		"open in time (the mesh is safe), 1 it could not be done, 64 bad usage."
 	add := func(act rotation.Act, short, long, example string) {
 		o := managedOptions{act: act}
-		child := &cobra.Command{Use: string(act), Short: short, Long: long + codes, Example: example, Args: noArgs,
+		until := " (or --until reached)"
+		if act == rotation.Release { // one write, and no phase to stop after
+			until = ""
+		}
+		child := &cobra.Command{Use: string(act), Short: short, Long: long + fmt.Sprintf(codes, until), Example: example, Args: noArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) }}
 		o.addFlags(child)
 		cmd.AddCommand(child)
@@ -72,15 +76,13 @@ func newCertManagerCommand(c *cluster, streams genericiooptions.IOStreams) *cobr
 func (o *managedOptions) addFlags(cmd *cobra.Command) {
 	o.meshFlags.addFlags(cmd.Flags())
 	flags := cmd.Flags()
-	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the longest renewal and 10m)")
+	waitFlag(flags, &o.timeout, "the longest renewal and 10m")
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: say what would be done; server: send the first change to the API server too, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: say what would be done; server: send the first change to the API server too, which keeps nothing")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	flags.BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
 	completions(cmd, "output", "table", "json")
-	completions(cmd, "dry-run", "none", "client", "server")
 	if o.act == rotation.Release {
 		return
 	}
@@ -91,16 +93,14 @@ func (o *managedOptions) addFlags(cmd *cobra.Command) {
 }
 
 func (o *managedOptions) validate() error {
-	if err := o.meshFlags.validate(); err != nil {
+	if err := errors.Join(o.meshFlags.validate(), validDryRun(o.dryRun)); err != nil {
 		return err
 	}
 	switch {
 	case o.soak < 0 || o.baseline < 0:
-		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "")
+		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "0 leaves the wait out")
 	case o.until != "" && o.until != string(rotation.SignNew):
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use sign-new, or leave --until out")
-	case o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
 	case o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}

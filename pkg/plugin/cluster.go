@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -73,14 +74,33 @@ func (c *cluster) addFlags(flags *pflag.FlagSet) {
 	})
 }
 
+// config is what the flags and the kubeconfig name. Where they name nothing, kubectl's
+// own would go to localhost:8080, and its refusal tell nobody what is missing.
+func (c *cluster) config() (*rest.Config, error) {
+	config, err := c.flags.ToRESTConfig()
+	if err != nil {
+		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+	}
+	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
+	named := c.flags.APIServer != nil && *c.flags.APIServer != ""
+	if err == nil && len(raw.Clusters) == 0 && !named && strings.HasSuffix(config.Host, nowhere) {
+		return nil, failed(errors.New("no cluster is named: there is no kubeconfig, or it is empty"), "name one with --kubeconfig FILE, or set KUBECONFIG")
+	}
+	return config, nil
+}
+
+// nowhere is the server of a kubeconfig that names none (client-go tools/clientcmd,
+// ClusterDefaults).
+const nowhere = "localhost:8080"
+
 // connect opens both ways out: the API server, and the pods behind it.
 func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 	if c.rehearsed != nil {
 		return c.rehearsed.kube, c.rehearsed.dialer, nil
 	}
-	config, err := c.flags.ToRESTConfig()
+	config, err := c.config()
 	if err != nil {
-		return nil, nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+		return nil, nil, err
 	}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -98,9 +118,9 @@ func (c *cluster) dynamic() (dynamic.Interface, error) {
 	if c.rehearsed != nil {
 		return c.rehearsed.dynamic, nil
 	}
-	config, err := c.flags.ToRESTConfig()
+	config, err := c.config()
 	if err != nil {
-		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+		return nil, err
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {

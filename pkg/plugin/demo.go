@@ -67,6 +67,8 @@ func (o *demoOptions) validate() error {
 		return usage(fmt.Errorf("unknown scenario %q", o.scenario), "use one of "+strings.Join(rehearsal.Demos(), ", "))
 	case o.speed < 0 || o.speed > 10000:
 		return usage(fmt.Errorf("--speed %g", o.speed), "give a number up to 10000; 1 is the speed of a real mesh")
+	case o.plain && !o.wizard:
+		return usage(errors.New("--plain without --wizard"), "the demo itself prints plain lines: leave --plain out, or give --wizard too")
 	case o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}
@@ -74,15 +76,15 @@ func (o *demoOptions) validate() error {
 }
 
 func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStreams) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
 	if o.list {
 		var rows [][]string
 		for _, name := range rehearsal.Demos() {
 			rows = append(rows, []string{name, rehearsal.AboutDemo(name)})
 		}
 		return printRows(streams.Out, rows)
-	}
-	if err := o.validate(); err != nil {
-		return err
 	}
 	if o.wizard && !hasTerminal(streams, o.plain) {
 		return usage(errors.New("the wizard needs a terminal"), "leave --wizard out")

@@ -17,7 +17,8 @@ type eventPrinter struct {
 	out, err io.Writer
 	json     bool
 	live     bool
-	open     bool // a live line stands without its newline
+	open     bool   // a live line stands without its newline
+	about    string // of the phase, as it was said last
 }
 
 func newEventPrinter(streams genericiooptions.IOStreams, output string) *eventPrinter {
@@ -42,6 +43,10 @@ func (p *eventPrinter) event(e rotation.Event) {
 	if e.Kind == rotation.EventPlan {
 		return // printed before it was confirmed
 	}
+	if e.Kind == rotation.EventPhase {
+		p.about = e.Message
+	}
+	e.Message = strings.TrimSuffix(e.Message, ": "+p.about) // a write of which the phase's own line has told
 	text := fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format(time.TimeOnly), e.Phase, describe(e))
 	if p.live && e.Kind == rotation.EventGate {
 		fmt.Fprintf(p.err, "\r\x1b[K%s", plain(clip(text, 160)))

@@ -25,11 +25,11 @@ func (c *cluster) filter(selector string, all bool) (show, error) {
 		namespace = *c.flags.Namespace
 	}
 	if all && namespace != "" {
-		return nil, usage(errors.New("--all-namespaces and --namespace exclude each other"), "")
+		return nil, usage(errors.New("--all-namespaces and --namespace exclude each other"), "all namespaces are shown unless -n names one")
 	}
 	wanted, err := labels.Parse(selector)
 	if err != nil {
-		return nil, usage(fmt.Errorf("--selector %q: %w", selector, err), "")
+		return nil, usage(fmt.Errorf("--selector %q: %w", selector, err), "write it as kubectl takes it: app=web,tier!=db")
 	}
 	return func(in string, labelled map[string]string) bool {
 		return (namespace == "" || in == namespace) && (selector == "" || wanted.Matches(labels.Set(labelled)))

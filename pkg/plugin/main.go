@@ -80,6 +80,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 			}
 			return nil
 		},
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { warnFormer(cmd, streams) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
 				return runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)
@@ -103,5 +104,6 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newWizardCommand(cluster, streams), newDemoCommand(streams), newRBACCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
 	)
 	cluster.completeLive(root)
+	tellLists(root)
 	return root
 }

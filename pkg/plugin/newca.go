@@ -28,7 +28,7 @@ func (f *caFlags) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&f.key, "ca-key", "", "PEM file of its key")
 	flags.StringVar(&f.chain, "chain", "", "PEM file of what stands between it and the root (may be left out)")
 	flags.BoolVar(&f.make, "new-ca", false, "make a root and an intermediate here; the root's key leaves only sealed")
-	flags.StringVar(&f.keySpec, "key", string(pki.ECDSAP256), "with --new-ca: kind of the keys")
+	flags.StringVar(&f.keySpec, "key", string(pki.ECDSAP256), "with --new-ca: kind of the keys: "+strings.Join(keySpecNames(), ", "))
 	flags.StringVar(&f.oldRootKey, "old-root-key", "", "PEM file of the old root's key, to cross-sign the new root")
 	flags.StringVar(&f.cross, "cross-cert", "", "PEM file of the new root as signed by the old one, made offline")
 	f.addSealFlags(cmd, "the copy of old and new CA")
@@ -52,7 +52,7 @@ func (f *caFlags) validate() error {
 			return usage(errors.New("--new-ca needs --seal-to and --sealed-file: the new root's key must be kept somewhere, and never in clear"), "make a recipient with 'age-keygen -o key.txt', or use --seal-to passphrase")
 		}
 		if _, err := pki.ParseKeySpec(f.keySpec); err != nil {
-			return usage(fmt.Errorf("--key: %w", err), "use one of rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384")
+			return usage(fmt.Errorf("--key: %w", err), "use one of "+strings.Join(keySpecNames(), ", "))
 		}
 	} else if f.given() {
 		var missing []string

@@ -31,7 +31,7 @@ func (f *meshFlags) addFlags(flags *pflag.FlagSet) {
 
 func (f *meshFlags) validate() error {
 	if f.concurrency < 1 || f.proxyTimeout <= 0 {
-		return usage(fmt.Errorf("--concurrency %d and --proxy-timeout %s must be positive", f.concurrency, f.proxyTimeout), "")
+		return usage(fmt.Errorf("--concurrency %d and --proxy-timeout %s must be positive", f.concurrency, f.proxyTimeout), "leave them out for what most clusters bear")
 	}
 	return nil
 }

@@ -26,7 +26,9 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 		Use:   "plan",
 		Short: "Say what a rotation would do, what it costs, or why it would be refused",
 		Long: "Reads the mesh and plans: which strategies are possible and why, the phases, the\n" +
-			"certificate requests, restarts and waits. Nothing is changed.\n\n" +
+			"certificate requests, restarts and waits. Nothing is changed. --manifests writes each step\n" +
+			"as a file, for whoever writes the CA Secret by other means (Argo CD, Flux, External\n" +
+			"Secrets, Vault): there 'rotate' is refused, and this is not.\n\n" +
 			"Exit codes: 0 it can be done, 2 it would be refused, 1 it could not be done, 64 bad usage.",
 		Example: planExample,
 		Args:    noArgs,
@@ -41,6 +43,11 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			}
 			if err := validOutput(format); err != nil {
 				return err
+			}
+			if o.byOwner = manifests != ""; o.byOwner {
+				if err := o.asked(streams); err != nil {
+					return err
+				}
 			}
 			ca, err := o.material()
 			if err != nil {
@@ -74,7 +81,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 	}
 	o.planFlags(cmd)
 	outputFlag(cmd, &o.output)
-	cmd.Flags().StringVar(&from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	fromFlag(cmd.Flags(), &from)
 	cmd.Flags().StringVar(&manifests, "manifests", "", "empty directory for what each step writes, with a README of order and gates; keys only sealed, with --seal-to")
 	return cmd
 }

@@ -143,11 +143,23 @@ func manual(plan *rotation.Plan, all []rotation.Manifest, sealed bool, fileWait 
 	var text bytes.Buffer
 	say := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	say("# %s: from %s to %s\n", plan.Strategy, plain(plan.OldRoot.Subject), plain(plan.NewRoot.Subject))
-	say("Rotation %s of secret %s/%s. One step after the other: write, restart what is named, and go on only when its gate is open. `kubectl meshca rotate` does the same by itself, and better: it asks every istiod what it signs with.\n", plan.ID, plain(plan.Namespace), plain(plan.Secret))
-	say("Before: `kubectl meshca backup`, and `kubectl meshca check`. Nothing here holds a key in clear. Write with `kubectl replace`, not with `kubectl apply`, which would repeat the keys in an annotation.\n")
-	if sealed {
+	say("Rotation %s of secret %s/%s. One step after the other: write, restart what is named, and go on only when its gate is open.\n", plan.ID, plain(plan.Namespace), plain(plan.Secret))
+	if len(plan.Owners) == 0 {
+		say("`kubectl meshca rotate` does the same by itself, and better: it writes no step before the gate of the one before is open.\n")
+	}
+	say("Before: `kubectl meshca backup`, and `kubectl meshca check`. Nothing here holds a key in clear.\n")
+	owned := len(plan.Owners) > 0
+	switch {
+	case owned:
+		handOver(say, plan, sealed)
+	default:
+		say("Write with `kubectl replace`, not with `kubectl apply`, which would repeat the keys in an annotation.\n")
+	}
+	switch {
+	case owned:
+	case sealed:
 		say("Each `.yaml.age` is the manifest beside it with its keys: `age -d -i key.txt NN.yaml.age | kubectl replace -f -`.\n")
-	} else {
+	default:
 		say("Each manifest lacks its key, and says where: as it is, no API server takes it. Put it in without writing it to disk, nor into a command line that others may list: `base64 -w0 ca-key.pem | awk '/<<put here the base64 of %s/ {getline k < \"/dev/stdin\"; sub(/<<[^>]*>>/, k)} 1' NN.yaml | kubectl replace -f -`. Old keys are those of the secret as it is now.\n", keyEntry(plan))
 	}
 	say("A nudge is for proxies that lag behind istiods that are all right: write it, wait until the trust ConfigMap follows, and write the step again.\n")
@@ -164,9 +176,12 @@ func manual(plan *rotation.Plan, all []rotation.Manifest, sealed bool, fileWait 
 			verb = "create"
 		}
 		say("%d. **%s** (%s): %s.", m.Number, m.Step.Phase, m.Step.Name, m.Step.About)
-		if sealed {
+		switch {
+		case owned:
+			say("   - at its source: the entries of `%s.yaml`%s; then the owner's sync, and nothing else in that commit", name, keyed(sealed, name))
+		case sealed:
 			say("   - `age -d -i key.txt %s.yaml.age | kubectl %s -f -`", name, verb)
-		} else {
+		default:
 			say("   - `%s.yaml`, with its key put in, by `kubectl %s -f -`", name, verb)
 		}
 		for _, command := range m.Restarts {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -11,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const rbacExample = `  # the roles that check, verify, versions, envoy, plan and snapshot need
+const rbacExample = `  # the roles that reading needs
   kubectl meshca rbac | kubectl apply -f -
   kubectl create clusterrolebinding meshca-read --clusterrole=meshca-read --group=mesh-watchers
   kubectl -n istio-system create rolebinding meshca-read --role=meshca-read --group=mesh-watchers
@@ -20,12 +21,12 @@ const rbacExample = `  # the roles that check, verify, versions, envoy, plan and
   kubectl meshca rbac --for rotate -i mesh-control`
 
 func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	var wanted, namespace string
+	var wanted, namespace, output string
 	var noSecrets bool
 	cmd := &cobra.Command{
 		Use:   "rbac",
 		Short: "Print the least roles for reading and for rotating",
-		Long: "Prints a ClusterRole and the Roles beside it, as YAML, with nothing that the commands do\n" +
+		Long: "Prints a ClusterRole and the Roles beside it, with nothing that the commands do\n" +
 			"not use. Bind them to whom you like. --for rotate holds what reading needs too.\n" +
 			"Reading the Secrets can be left out: the roots come from ConfigMaps and from what\n" +
 			"istiods serve then, and what could not be seen is named.",
@@ -38,7 +39,19 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			if noSecrets && purpose(wanted) == forRotate {
 				return usage(fmt.Errorf("--no-secrets with --for %s", wanted), "a rotation writes the CA Secret")
 			}
-			for i, role := range roles(purpose(wanted), namespace, noSecrets) {
+			if output != "yaml" && output != "json" {
+				return usage(fmt.Errorf("unknown output format %q", output), "use yaml or json")
+			}
+			all := roles(purpose(wanted), namespace, noSecrets)
+			if output == "json" { // one document, as kubectl reads it
+				encoder := json.NewEncoder(streams.Out)
+				encoder.SetIndent("", "  ")
+				if err := encoder.Encode(map[string]any{"apiVersion": "v1", "kind": "List", "items": all}); err != nil {
+					return failed(fmt.Errorf("writing the roles: %w", err), "")
+				}
+				return nil
+			}
+			for i, role := range all {
 				raw, err := yaml.Marshal(role)
 				if err != nil {
 					return failed(fmt.Errorf("writing the roles: %w", err), "")
@@ -55,6 +68,8 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&wanted, "for", string(forRead), "read, or rotate")
 	cmd.Flags().StringVarP(&namespace, "istio-namespace", "i", "istio-system", "namespace of istiod")
+	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "yaml or json")
+	completions(cmd, "output", "yaml", "json")
 	cmd.Flags().BoolVar(&noSecrets, "no-secrets", false, "leave out the Secrets of istiod's namespace")
 	completions(cmd, "for", string(forRead), string(forRotate))
 	return cmd

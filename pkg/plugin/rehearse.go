@@ -38,9 +38,12 @@ func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		Example: rehearseExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
+			format := o.output
+			o.output = ""
+			if err := errors.Join(o.validate(), validOutput(format)); err != nil {
 				return err
 			}
+			o.output = format
 			ca, err := o.material()
 			if err != nil {
 				return err
@@ -56,9 +59,9 @@ func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		},
 	}
 	o.planFlags(cmd)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
-	completions(cmd, "output", "table", "json")
-	cmd.Flags().StringVar(&from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	o.csrFlag(cmd)
+	outputFlag(cmd, &o.output)
+	fromFlag(cmd.Flags(), &from)
 	return cmd
 }
 
@@ -258,7 +261,12 @@ func (r *rehearsed) rows(bool) [][]string {
 	return append(rows, tail...)
 }
 
-func (r *rehearsed) names() []string { return nil }
+func (r *rehearsed) names() (all []string) {
+	for _, s := range r.Steps {
+		all = append(all, string(s.Phase)+"/"+strings.ReplaceAll(s.Step, " ", "-"))
+	}
+	return all
+}
 
 // span is a length of time for people.
 func span(seconds float64) string {

@@ -146,11 +146,6 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		return false, nil, nil
 	})
-	lists := map[schema.GroupVersionResource]string{}
-	for _, version := range []string{"v1", "v1beta1", "v1alpha3"} {
-		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "workloadentries"}] = "WorkloadEntryList"
-		lists[schema.GroupVersionResource{Group: "networking.istio.io", Version: version, Resource: "gateways"}] = "GatewayList"
-	}
 	th.mesh.Kube.PrependReactor("*", "*", th.record)
 	if kind == "managed" {
 		th.issuer, err = th.mesh.Manage(root)
@@ -158,7 +153,7 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		th.newRoot = newRoot
 	}
 	if th.dyn = th.mesh.Dynamic; kind != "managed" {
-		th.dyn = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+		th.dyn = noOthers()
 	}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
 		key, err := ca.KeyPEM()
@@ -189,7 +184,7 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 				}
 			}
 		}
-		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "--output-file" || args[i-1] == "--file" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
+		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "-f" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
 			args[i] = ts.MkAbs(arg)
 		}
 	}

@@ -25,10 +25,10 @@ const reportExample = `  # the evidence of the last rotation, and the mesh as it
   kubectl meshca report
 
   # one file for an audit, with the strongest proof of every istiod
-  kubectl meshca report --output-file rotation.html --csr-proof
+  kubectl meshca report --out rotation.html --csr-proof
 
   # the same of a mesh that was saved before; what only a journal knows is missing, and said so
-  kubectl meshca report --from-snapshot mesh.json --format json`
+  kubectl meshca report --from-snapshot mesh.json -o json`
 
 // reportFormats are those of a report, by the endings of their files.
 func reportFormats() []string { return []string{"md", "html", "json"} }
@@ -57,11 +57,13 @@ func newReportCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) },
 	}
 	o.addFlags(cmd.Flags())
-	cmd.Flags().StringVar(&o.format, "format", "", "one of "+strings.Join(reportFormats(), ", ")+" (default: by the ending of --output-file, else md)")
-	cmd.Flags().StringVar(&o.file, "output-file", "", "write it to this file instead of stdout")
+	cmd.Flags().StringVarP(&o.format, "output", "o", "", "one of "+strings.Join(reportFormats(), ", ")+" (default: by the ending of --out, else md)")
+	cmd.Flags().StringVar(&o.file, "out", "", "write it to this file instead of stdout")
+	formerly(cmd.Flags(), "format", "", "output")
+	formerly(cmd.Flags(), "output-file", "", "out")
 	cmd.Flags().BoolVar(&o.force, "force", false, "write over a file that is there")
 	cmd.Flags().StringVar(&o.rotation, "rotation", "", "the rotation to report, by its ID (default: the one that is kept, else the last; 'status --all' lists them)")
-	completions(cmd, "format", reportFormats()...)
+	completions(cmd, "output", reportFormats()...)
 	return cmd
 }
 
@@ -77,13 +79,13 @@ func (o *reportOptions) validate() error {
 	}
 	switch {
 	case !slices.Contains(reportFormats(), o.format):
-		return usage(fmt.Errorf("unknown format %q", o.format), "use one of "+strings.Join(reportFormats(), ", "))
+		return usage(fmt.Errorf("unknown output format %q", o.format), "use one of "+strings.Join(reportFormats(), ", "))
 	case o.force && o.file == "":
-		return usage(errors.New("--force without --output-file"), "it is for a file that is there")
+		return usage(errors.New("--force without --out"), "it is for a file that is there")
 	case o.from != "" && o.rotation != "":
 		return usage(errors.New("--from-snapshot and --rotation exclude each other"), "a snapshot holds no journal")
 	case o.file != "" && !o.force && exists(o.file):
-		return failed(fmt.Errorf("--output-file %s is there already", o.file), "name another, or give --force")
+		return failed(fmt.Errorf("--out %s is there already", o.file), "name another, or give --force")
 	}
 	return nil
 }

@@ -21,13 +21,13 @@ import (
 )
 
 const restoreExample = `  # what is in the copy, and what differs from the cluster
-  kubectl meshca restore --sealed-file ca.age --identity key.txt --dry-run=client
+  kubectl meshca restore -f ca.age --identity key.txt --dry-run=client
 
   # put one secret back; its name is asked for
-  kubectl meshca restore --sealed-file ca.age --identity key.txt --secret istio-system/cacerts
+  kubectl meshca restore -f ca.age --identity key.txt --secret istio-system/cacerts
 
   # in a script, where the mesh does not trust that root any more: a swap in one step
-  kubectl meshca restore --sealed-file ca.age --passphrase-file word.txt \
+  kubectl meshca restore -f ca.age --passphrase-file word.txt \
     --secret istio-system/cacerts --confirm istio-system/cacerts --force istio-system/cacerts`
 
 type restoreOptions struct {
@@ -60,26 +60,22 @@ func newRestoreCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Co
 	o.meshFlags.addFlags(cmd.Flags())
 	o.opener.addFlags(cmd.Flags())
 	flags := cmd.Flags()
-	flags.StringVar(&o.file, "sealed-file", "", "the sealed copy")
+	flags.StringVarP(&o.file, "filename", "f", "", "the sealed copy")
+	formerly(flags, "sealed-file", "", "filename")
 	flags.StringVar(&o.secret, "secret", "", "namespace/name of the secret to write back (default: the only one that differs)")
 	flags.StringVar(&o.confirm, "confirm", "", "namespace/name of the secret, instead of typing it")
 	flags.StringVar(&o.force, "force", "", "namespace/name of the secret: write it even where proxies will refuse each other")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: show what differs; server: send it to the API server, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: show what differs; server: send it to the API server, which keeps nothing")
 	outputFlag(cmd, &o.output)
-	completions(cmd, "dry-run", "none", "client", "server")
 	return cmd
 }
 
 func (o *restoreOptions) validate() error {
-	if err := errors.Join(o.meshFlags.validate(), validOutput(o.output)); err != nil {
+	if err := errors.Join(o.meshFlags.validate(), validOutput(o.output), validDryRun(o.dryRun)); err != nil {
 		return err
 	}
-	switch {
-	case o.file == "":
-		return usage(errors.New("--sealed-file is missing"), "name the copy that 'kubectl meshca backup' has written")
-	case o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
+	if o.file == "" {
+		return usage(errors.New("--filename is missing"), "name the copy that 'kubectl meshca backup' has written")
 	}
 	for _, flag := range []struct{ name, value string }{{"--secret", o.secret}, {"--confirm", o.confirm}, {"--force", o.force}} {
 		if flag.value != "" && strings.Count(flag.value, "/") != 1 {
@@ -122,12 +118,12 @@ func (o *restoreOptions) run(ctx context.Context, c *cluster, streams genericioo
 // open unseals the copy.
 func (o *restoreOptions) open(ctx context.Context, streams genericiooptions.IOStreams) (*rotation.Backup, error) {
 	in := &input{stdin: streams.In}
-	sealed, err := in.read("--sealed-file", o.file)
+	sealed, err := in.read("--filename", o.file)
 	if err != nil {
 		return nil, err
 	}
 	if !pki.Sealed(sealed) {
-		return nil, failed(fmt.Errorf("--sealed-file %s: it is not sealed", o.file), "name the copy that 'kubectl meshca backup' has written")
+		return nil, failed(fmt.Errorf("--filename %s: it is not sealed", o.file), "name the copy that 'kubectl meshca backup' has written")
 	}
 	identities, err := o.identities(in)
 	if err != nil {
@@ -153,7 +149,7 @@ func (o *restoreOptions) open(ctx context.Context, streams genericiooptions.IOSt
 	}
 	backup, err := rotation.ParseBackup(raw)
 	if err != nil {
-		return nil, failed(fmt.Errorf("--sealed-file %s: %w", o.file, err), "'ca new' seals a root's key alone, which no secret holds")
+		return nil, failed(fmt.Errorf("--filename %s: %w", o.file, err), "'ca new' seals a root's key alone, which no secret holds")
 	}
 	return backup, nil
 }

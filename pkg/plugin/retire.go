@@ -13,13 +13,16 @@ import (
 const retireExample = `  # the rotation is done, and nobody will go back: destroy the old CA's copy in the cluster
   kubectl meshca retire
 
+  # what would be destroyed
+  kubectl meshca retire --dry-run
+
   # in a script: name the rotation instead of typing it, or take whichever is done
   kubectl meshca retire --confirm 3f1a9c22b0
   kubectl meshca retire --yes`
 
 func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var flags meshFlags
-	var confirm string
+	var confirm, dryRun string
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "retire",
@@ -32,6 +35,9 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Example: retireExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(flags.validate(), validDryRun(dryRun)); err != nil {
+				return err
+			}
 			observer, err := flags.observer(c, false)
 			if err != nil {
 				return err
@@ -54,6 +60,15 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case journal.Phase != rotation.Done && journal.Phase != rotation.RolledBack:
 				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
 			}
+			if dryRun != "none" {
+				if dryRun == "server" {
+					if err := rotation.RetireDryRun(cmd.Context(), observer.collector.Kube, namespace, journal.ID); err != nil {
+						return explain(err)
+					}
+				}
+				fmt.Fprintf(streams.Out, "would be destroyed: secret %s/meshca-staged of rotation %s, the kept copy of %s (%s dry run)\n", namespace, journal.ID, plain(journal.OldSigner.Subject), dryRun)
+				return nil
+			}
 			if yes && confirm == "" {
 				confirm = journal.ID
 			}
@@ -75,6 +90,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 	}
 	flags.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the rotation's ID")
+	dryRunFlag(cmd, &dryRun, "none; client: say what would be destroyed; server: ask the API server too, which keeps it")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for it")
 	return cmd
 }

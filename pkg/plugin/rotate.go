@@ -31,7 +31,7 @@ const rotateExample = `  # what would be done, and whether it can be
   kubectl meshca rotate --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem --old-root-key old-root-key.pem
 
   # make root and intermediate here, and stop when every proxy trusts both roots
-  kubectl meshca rotate --new-ca --seal-to age1... --sealed-file ca.age --until trust-new
+  kubectl meshca rotate --new-ca --seal-to age1... --identity key.txt --sealed-file ca.age --until trust-new
 
   # a root that only expires: certify it anew, with the key that it has
   kubectl meshca rotate --strategy same-key
@@ -70,9 +70,11 @@ type rotateOptions struct {
 	noCSRProof       bool
 	singleCluster    bool
 	untested         bool
-	yes              bool
-	dryRun           string
-	output           string
+	// byOwner is for a plan that others carry out.
+	byOwner bool
+	yes     bool
+	dryRun  string
+	output  string
 }
 
 func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
@@ -93,6 +95,7 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		},
 	}
 	o.planFlags(cmd)
+	o.csrFlag(cmd)
 	o.runFlags(cmd, "until")
 	return cmd
 }
@@ -100,20 +103,18 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 // runFlags are those of a run, forward or back; until names the flag that ends it.
 func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags := cmd.Flags()
-	flags.DurationVar(&o.timeout, "timeout", -1, "bound on the waits of all gates together; 0 looks once (default: the plan's longest wait and 10m)")
-	flags.StringVar(&o.until, until, "", "stop after this phase")
+	waitFlag(flags, &o.timeout, "the plan's longest wait and 10m")
+	flags.StringVar(&o.until, until, "", "stop after this phase, where the strategy has it: "+strings.Join(phaseNames(), ", "))
 	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
 	flags.StringVar(&o.takeOver, "take-over", "", "user@host/process that holds the lease and is known to be dead: do not wait until it runs out")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
-	flags.StringVar(&o.dryRun, "dry-run", "none", "none; client: plan only; server: send the next write to the API server, which keeps nothing")
-	flags.Lookup("dry-run").NoOptDefVal = "client"
+	dryRunFlag(cmd, &o.dryRun, "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
 	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
 	flags.DurationVar(&o.baseline, "traffic-baseline", defaultBaseline, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
 	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
 	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
 	completions(cmd, "output", "table", "json")
-	completions(cmd, "dry-run", "none", "client", "server")
 	completions(cmd, until, phaseNames()...)
 }
 
@@ -123,7 +124,7 @@ func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 	o.caFlags.addFlags(cmd)
 	cmd.Flags().StringVar(&o.strategy, "strategy", "", "one of "+strings.Join(strategyNames(), ", ")+" (default: the best that is possible)")
 	cmd.Flags().StringVar(&o.reason, "reason", string(rotation.Expiring), "why the CA is replaced: expiring, compromised or move; it weighs the strategies")
-	o.proofFlags(cmd)
+	o.meshKindFlags(cmd)
 	completions(cmd, "strategy", strategyNames()...)
 	completions(cmd, "reason", reasonNames()...)
 	completions(cmd, "key", keySpecNames()...)
@@ -131,8 +132,19 @@ func (o *rotateOptions) planFlags(cmd *cobra.Command) {
 
 // proofFlags are those that say what is proof enough, whatever the plan.
 func (o *rotateOptions) proofFlags(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
+	o.meshKindFlags(cmd)
+	o.csrFlag(cmd)
+}
+
+// csrFlag is for what proves a write: a plan asks no istiod to sign, with it or
+// without.
+func (o *rotateOptions) csrFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.noCSRProof, "no-csr-proof", false, "do not ask istiods to sign a throw-away request: the chain they serve is the evidence then")
+}
+
+// meshKindFlags say of the mesh what cannot be seen, or is not taken on trust.
+func (o *rotateOptions) meshKindFlags(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
 	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient, Citadel)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
 }
@@ -147,15 +159,15 @@ func (o *rotateOptions) validate() error {
 	case !slices.Contains(reasonNames(), o.reason):
 		return usage(fmt.Errorf("unknown reason %q", o.reason), "use one of "+strings.Join(reasonNames(), ", "))
 	case o.soak < 0 || o.baseline < 0:
-		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "")
+		return usage(fmt.Errorf("--soak %s and --traffic-baseline %s may not be negative", o.soak, o.baseline), "0 leaves the wait out")
 	case o.atOnce < 0:
-		return usage(fmt.Errorf("--restarts-at-once %d is negative", o.atOnce), "")
+		return usage(fmt.Errorf("--restarts-at-once %d is negative", o.atOnce), "1 restarts one workload after the other")
 	case o.until != "" && !slices.Contains(phaseNames(), o.until):
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
 	case o.trustFileWait < 0:
-		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "")
-	case o.dryRun != "" && o.dryRun != "none" && o.dryRun != "client" && o.dryRun != "server":
-		return usage(fmt.Errorf("--dry-run %q", o.dryRun), "use none, client or server")
+		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "0 leaves the wait out")
+	case o.dryRun != "" && validDryRun(o.dryRun) != nil: // plan has none
+		return validDryRun(o.dryRun)
 	case o.output != "" && o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}
@@ -179,6 +191,11 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	ctx := cmd.Context()
 	if err := o.validate(); err != nil {
 		return err
+	}
+	if o.dryRun == "" || o.dryRun == "none" {
+		if err := o.asked(streams); err != nil {
+			return err
+		}
 	}
 	ca, err := o.material()
 	if err != nil {
@@ -344,7 +361,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 // config is what the flags ask of a plan.
 func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
 	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
-		Reason: rotation.Reason(o.reason), Back: o.back}
+		Reason: rotation.Reason(o.reason), Back: o.back, ByOwner: o.byOwner}
 	if o.untested {
 		c.Override = append(c.Override, rotation.Ambient, rotation.Citadel)
 	}

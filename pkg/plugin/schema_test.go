@@ -110,7 +110,7 @@ func TestOutputsFitTheirSchemas(t *testing.T) {
 	}
 	valid(t, "EnvoyList", raw.Bytes())
 	var out bytes.Buffer
-	Main([]string{"report", "--from-snapshot", snapshot, "--format", "json"}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: new(bytes.Buffer)})
+	Main([]string{"report", "--from-snapshot", snapshot, "-o", "json"}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: new(bytes.Buffer)})
 	valid(t, "RotationReport", out.Bytes())
 	for kind := range documents() {
 		if !seen[kind] {

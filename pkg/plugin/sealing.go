@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/tui"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // passphraseWord seals to a passphrase instead of an age recipient.
 const passphraseWord = "passphrase"
-
-// acknowledged is how many characters of a recipient are typed where nobody has
-// tried to open what is sealed to it.
-const acknowledged = 8
 
 // sealFlags say for whom something is sealed, and where it is written.
 type sealFlags struct {
@@ -39,17 +35,17 @@ func (f *sealFlags) addSealFlags(cmd *cobra.Command, sealed string) {
 
 // addTrialFlag adds the way past a trial decryption.
 func (f *sealFlags) addTrialFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.noTrial, "no-trial", "", fmt.Sprintf("the last %d characters of the recipient: it is known that nobody has tried to open the sealed file", acknowledged))
+	cmd.Flags().StringVar(&f.noTrial, "no-trial", "", fmt.Sprintf("the last %d characters of the recipient: it is known that nobody has tried to open the sealed file", tui.EndingLength))
 }
 
 func (f *sealFlags) validateSeal() error {
 	switch {
 	case (len(f.sealTo) == 0) != (f.sealedFile == ""):
-		return usage(errors.New("--seal-to and --sealed-file belong together"), "")
+		return usage(errors.New("--seal-to and --sealed-file belong together"), "the one says for whom, the other where")
 	case slices.Contains(f.sealTo, passphraseWord) && len(f.sealTo) > 1:
-		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "")
+		return usage(errors.New("--seal-to: a file is sealed to a passphrase or to recipients, not to both"), "leave the one or the other out")
 	case f.passphraseFile != "" && !slices.Contains(f.sealTo, passphraseWord):
-		return usage(errors.New("--passphrase-file is for --seal-to passphrase"), "")
+		return usage(errors.New("--passphrase-file is for --seal-to passphrase"), "give --seal-to passphrase with it, or --identity for a recipient")
 	}
 	_, err := f.recipients()
 	return err
@@ -117,6 +113,20 @@ func (f *sealFlags) sealing(ctx context.Context, in *input, streams genericioopt
 	return s, nil
 }
 
+// asked refuses, before anything is read, what acknowledge would have to ask of
+// somebody who is not there.
+func (f *sealFlags) asked(streams genericiooptions.IOStreams) error {
+	if len(f.sealTo) == 0 || f.sealTo[0] == passphraseWord || f.identity != "" || f.noTrial != "" || isTerminal(streams.In) {
+		return nil
+	}
+	return untried(f.sealTo[0])
+}
+
+func untried(recipient string) error {
+	return usage(fmt.Errorf("--seal-to %s: nobody has tried to open what is sealed to it", recipient),
+		"give --identity FILE, which opens it once, or --no-trial "+tui.Ending(recipient))
+}
+
 // acknowledge has the operator say that nobody has tried to open what will be
 // sealed: to a recipient whose identity is lost, a copy is none.
 func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) error {
@@ -124,11 +134,10 @@ func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) 
 		return nil
 	}
 	for _, text := range f.sealTo {
-		want := strings.TrimSpace(text)
-		want = want[max(0, len(want)-acknowledged):]
+		want := tui.Ending(text)
 		typed := f.noTrial
 		if typed == "" && isTerminal(streams.In) {
-			fmt.Fprintf(streams.ErrOut, "Nobody tries to open what is sealed to %s: without its identity it is lost.\nType the last %d characters of the recipient, or give --identity: ", plain(text), acknowledged)
+			fmt.Fprintf(streams.ErrOut, "Nobody tries to open what is sealed to %s: without its identity it is lost.\nType the last %d characters of the recipient, or give --identity: ", plain(text), tui.EndingLength)
 			var err error
 			if typed, err = readLine(streams.In); err != nil {
 				return found(errors.New("not acknowledged: nothing was done"), "")
@@ -136,8 +145,7 @@ func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) 
 		}
 		switch {
 		case typed == "":
-			return usage(fmt.Errorf("--seal-to %s: nobody has tried to open what is sealed to it", text),
-				"give --identity FILE, which opens it once, or --no-trial "+want)
+			return untried(text)
 		case typed != want:
 			return found(fmt.Errorf("not acknowledged: %q is not how %s ends", typed, text), "")
 		}

@@ -31,9 +31,16 @@ type sourceFlags struct {
 
 func (f *sourceFlags) addFlags(flags *pflag.FlagSet) {
 	f.meshFlags.addFlags(flags)
-	flags.StringVar(&f.from, "from-snapshot", "", "a saved snapshot instead of the cluster")
+	fromFlag(flags, &f.from)
 	flags.BoolVar(&f.csrProof, "csr-proof", false, "ask every istiod to sign a throw-away request (makes the service account "+mesh.ProbeAccount+", and removes it)")
 }
+
+// fromFlag adds the way around the cluster.
+func fromFlag(flags *pflag.FlagSet, into *string) {
+	flags.StringVar(into, fromSnapshot, "", "a saved snapshot instead of the cluster")
+}
+
+const fromSnapshot = "from-snapshot"
 
 func (f *sourceFlags) validate() error {
 	if f.from != "" && f.csrProof {
@@ -84,7 +91,7 @@ func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapsh
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {
-			return nil, failed(fmt.Errorf("reading --from-snapshot: %w", err), "")
+			return nil, failed(fmt.Errorf("reading --from-snapshot: %w", err), "'kubectl meshca snapshot' writes one")
 		}
 		defer file.Close()
 		in = file
@@ -139,7 +146,7 @@ const snapshotExample = `  # save the mesh, to look at it offline or to send it 
   kubectl meshca snapshot > mesh.json
 
   # only what the API server knows, without asking any proxy
-  kubectl meshca snapshot --no-proxies -f mesh.json
+  kubectl meshca snapshot --no-proxies --out mesh.json
 
   # check it somewhere else
   kubectl meshca check --from-snapshot mesh.json`
@@ -150,8 +157,8 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 	cmd := &cobra.Command{
 		Use:   "snapshot",
 		Short: "Save what is true of the mesh now: no key is in it",
-		Long: "Reads the mesh as every other command does and saves it. check, versions, verify and\n" +
-			"plan take the file with --from-snapshot. It holds certificates and names, and no key.",
+		Long: "Reads the mesh as every other command does and saves it. It holds certificates and\n" +
+			"names, and no key.",
 		Example: snapshotExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -160,6 +167,9 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			}
 			if err := source.validate(); err != nil {
 				return err
+			}
+			if file != "" && exists(file) {
+				return failed(fmt.Errorf("--out %s is there already", file), "name another: nothing is written over")
 			}
 			s, err := source.snapshot(cmd.Context(), c, streams)
 			if err != nil {
@@ -194,7 +204,8 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 	source.bootstraps = true
 	cmd.Flags().BoolVar(&source.unread, "no-proxies", false, "list the proxies, and ask none of them what it has loaded")
 	cmd.Flags().StringVarP(&output, "output", "o", "json", "json or yaml")
-	cmd.Flags().StringVarP(&file, "file", "f", "", "write to this file, which must not be there yet, instead of stdout")
+	cmd.Flags().StringVar(&file, "out", "", "write to this file, which must not be there yet, instead of stdout")
+	formerly(cmd.Flags(), "file", "f", "out")
 	completions(cmd, "output", "json", "yaml")
 	return cmd
 }

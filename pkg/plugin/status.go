@@ -60,7 +60,7 @@ func (o *statusOptions) run(ctx context.Context, c *cluster, streams genericioop
 	}
 	switch {
 	case o.interval <= 0:
-		return usage(fmt.Errorf("--interval %s must be positive", o.interval), "")
+		return usage(fmt.Errorf("--interval %s must be positive", o.interval), "5s is the default")
 	case o.watch && o.all:
 		return usage(errors.New("--watch and --all exclude each other"), "what is past does not change")
 	case o.all:

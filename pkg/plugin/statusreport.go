@@ -390,12 +390,7 @@ func (r *statusReport) holder() string {
 }
 
 func counts(proxies rotation.Count, listed bool, replicas, configMaps, webhooks rotation.Count, evidence string) string {
-	text := fmt.Sprintf("%d of %d proxies", proxies.Ready, proxies.Of)
-	if listed {
-		text = fmt.Sprintf("%d proxies listed and none asked", proxies.Of)
-	}
-	return fmt.Sprintf("%s, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
-		text, replicas.Ready, replicas.Of, cmp.Or(evidence, "no evidence"), configMaps.Ready, configMaps.Of, webhooks.Ready, webhooks.Of)
+	return rotation.Status{Proxies: proxies, Listed: listed, Replicas: replicas, ConfigMaps: configMaps, Webhooks: webhooks, Evidence: cmp.Or(evidence, "no evidence")}.Counts()
 }
 
 func (r *statusReport) names() []string {

@@ -40,6 +40,20 @@ func readLine(in io.Reader) (string, error) {
 	}
 }
 
+// dryRunFlag adds --dry-run as kubectl has it: without a value it is client.
+func dryRunFlag(cmd *cobra.Command, into *string, about string) {
+	cmd.Flags().StringVar(into, "dry-run", "none", about)
+	cmd.Flags().Lookup("dry-run").NoOptDefVal = "client"
+	completions(cmd, "dry-run", "none", "client", "server")
+}
+
+func validDryRun(value string) error {
+	if value != "none" && value != "client" && value != "server" {
+		return usage(fmt.Errorf("--dry-run %q", value), "use none, client or server")
+	}
+	return nil
+}
+
 // completions are the values that a flag may have.
 func completions(cmd *cobra.Command, flag string, values ...string) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {

@@ -85,8 +85,11 @@ func (o *verifyOptions) run(ctx context.Context, c *cluster, streams genericioop
 	if err := validOutput(o.output); err != nil {
 		return err
 	}
-	if o.timeout < 0 || o.from != "" && o.timeout > 0 {
-		return usage(fmt.Errorf("--timeout %s", o.timeout), "it must be positive, and a saved snapshot does not change")
+	switch {
+	case o.timeout < 0:
+		return usage(fmt.Errorf("--timeout %s is negative", o.timeout), "0 looks once")
+	case o.from != "" && o.timeout > 0:
+		return usage(errors.New("--from-snapshot and --timeout exclude each other"), "a saved snapshot does not change")
 	}
 	show, err := c.filter(o.selector, o.all)
 	if err != nil {

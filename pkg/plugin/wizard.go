@@ -32,7 +32,7 @@ const wizardCommands = `  kubectl meshca check
   kubectl meshca rollback --yes
   kubectl meshca verify
   kubectl meshca envoy
-  kubectl meshca report --output-file rotation.html`
+  kubectl meshca report --out rotation.html`
 
 func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var o rotateOptions

@@ -13,6 +13,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
+	"k8s.io/client-go/kubernetes"
 )
 
 // wizardBackend does for the wizard what the commands do for their flags.
@@ -36,15 +37,29 @@ type wizardBackend struct {
 	work     *work // nil where nothing runs
 }
 
-// Look reads the mesh and judges it as check, versions, verify and envoy do.
-func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (*tui.Look, error) {
+// looking uses an observer, and takes back what it has left in the cluster.
+func (b *wizardBackend) looking(ctx context.Context, use func(*observer) error) error {
 	observer, err := b.connect()
 	if err != nil {
-		return nil, problem(err)
+		return err
 	}
-	observer.collector.Progress = progress
-	s, err := observer.whole(ctx)
-	if err = errors.Join(err, observer.close(ctx)); err != nil {
+	return errors.Join(use(observer), observer.close(ctx))
+}
+
+// whole is a look at all of the mesh, and the way to what it does not hold.
+func (b *wizardBackend) whole(ctx context.Context, progress func(done, of int)) (s *mesh.Snapshot, kube kubernetes.Interface, err error) {
+	err = b.looking(ctx, func(observer *observer) (err error) {
+		observer.collector.Progress, kube = progress, observer.collector.Kube
+		s, err = observer.whole(ctx)
+		return err
+	})
+	return s, kube, err
+}
+
+// Look reads the mesh and judges it as check, versions, verify and envoy do.
+func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (*tui.Look, error) {
+	s, kube, err := b.whole(ctx, progress)
+	if err != nil {
 		return nil, problem(err)
 	}
 	look := b.judge(s)
@@ -52,13 +67,13 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 		return look, nil
 	}
 	look.Namespace = s.ControlPlanes[0].Namespace
-	kept, err := rotation.ReadStaged(ctx, observer.collector.Kube, look.Namespace)
+	kept, err := rotation.ReadStaged(ctx, kube, look.Namespace)
 	if err != nil {
 		return nil, problem(explain(err))
 	}
 	if kept != nil {
 		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
-		lease, err := rotation.ReadLease(ctx, observer.collector.Kube, look.Namespace, b.clock.Now())
+		lease, err := rotation.ReadLease(ctx, kube, look.Namespace, b.clock.Now())
 		if err == nil && lease != nil && lease.Alive { // who cannot be told is met by the run itself
 			look.Underway.Running, look.Underway.Holder = true, lease.Holder.String()
 		}
@@ -123,12 +138,12 @@ func proofOf(s *mesh.Snapshot) tui.Proof {
 
 // Plan says what a choice would do.
 func (b *wizardBackend) Plan(ctx context.Context, c tui.Choice) (*rotation.Plan, error) {
-	observer, err := b.connect()
+	var p prepared
+	err := b.looking(ctx, func(observer *observer) (err error) {
+		p, err = b.prepare(ctx, observer, c)
+		return err
+	})
 	if err != nil {
-		return nil, problem(err)
-	}
-	p, err := b.prepare(ctx, observer, c)
-	if err = errors.Join(err, observer.close(ctx)); err != nil {
 		return nil, problem(err)
 	}
 	return p.plan, nil
@@ -154,7 +169,7 @@ func (b *wizardBackend) optionsOf(c tui.Choice) rotateOptions {
 	if o.reason = string(c.Reason); o.reason == "" {
 		o.reason = string(rotation.Expiring)
 	}
-	o.timeout = -1 // the plan's own: whoever watches ends it himself
+	o.timeout = untold // the plan's own: whoever watches ends it himself
 	return o
 }
 
@@ -210,12 +225,11 @@ func sealFor(c tui.Choice) (*sealing, error) {
 }
 
 // once is one run of the engine.
-func (b *wizardBackend) once(ctx context.Context, c tui.Choice, commands <-chan rotation.Command, emit func(rotation.Event)) (err error) {
-	observer, err := b.connect()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, observer.close(ctx)) }()
+func (b *wizardBackend) once(ctx context.Context, c tui.Choice, commands <-chan rotation.Command, emit func(rotation.Event)) error {
+	return b.looking(ctx, func(observer *observer) error { return b.runOn(ctx, observer, c, commands, emit) })
+}
+
+func (b *wizardBackend) runOn(ctx context.Context, observer *observer, c tui.Choice, commands <-chan rotation.Command, emit func(rotation.Event)) error {
 	p, err := b.prepare(ctx, observer, c)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	}
 	add("--seal-to", to)
 	if c.Recipient != "" { // it was typed here
-		add("--no-trial", c.Recipient[max(0, len(c.Recipient)-acknowledged):])
+		add("--no-trial", tui.Ending(c.Recipient))
 	}
 	add("--sealed-file", c.SealedFile)
 	return strings.Join(words, " ")

@@ -39,15 +39,11 @@ func (b *wizardBackend) Save(ctx context.Context, name, text string) (string, er
 }
 
 func (b *wizardBackend) report(ctx context.Context) (*report.Report, error) {
-	observer, err := b.connect()
+	s, kube, err := b.whole(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	s, err := observer.whole(ctx)
-	if err = errors.Join(err, observer.close(ctx)); err != nil {
-		return nil, err
-	}
-	record, err := readRecord(ctx, observer.collector.Kube, s, "")
+	record, err := readRecord(ctx, kube, s, "")
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,10 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
+	"k8s.io/client-go/kubernetes"
 )
 
 // ordersAhead is how many orders may wait for an engine that is in the middle of a
@@ -109,18 +111,20 @@ func (b *wizardBackend) turn(ctx context.Context) error {
 
 // staged is what the rotation under way keeps in the cluster.
 func (b *wizardBackend) staged(ctx context.Context) (*rotation.Staged, error) {
-	observer, err := b.connect()
+	var s *mesh.Snapshot
+	var kube kubernetes.Interface
+	err := b.looking(ctx, func(observer *observer) (err error) {
+		kube = observer.collector.Kube
+		s, err = observer.planes(ctx)
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	s, err := observer.planes(ctx)
-	if err = errors.Join(err, observer.close(ctx)); err != nil {
 		return nil, err
 	}
 	if len(s.ControlPlanes) == 0 {
 		return nil, failed(fmt.Errorf("no istiod was found"), "name its namespace with --istio-namespace")
 	}
-	staged, err := rotation.FindStaged(ctx, observer.collector.Kube, s.ControlPlanes[0].Namespace)
+	staged, err := rotation.FindStaged(ctx, kube, s.ControlPlanes[0].Namespace)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -30,9 +30,9 @@ func Demos() []string { return []string{"straggler", "hot", "cold", "bad-release
 func AboutDemo(name string) string {
 	switch name {
 	case "straggler":
-		return "both flags are on; one agent hangs, and the gate stays closed until its pod is replaced"
+		return "ISTIO_MULTIROOT_MESH and PROXY_CONFIG_XDS_AGENT are on, so that new roots are pushed; one agent hangs, and the gate stays closed until its pod is replaced"
 	case "hot":
-		return "both flags are on everywhere: seconds, no restart"
+		return "the same flags, and nobody hangs: seconds, no restart"
 	case "cold":
 		return "Istio's default flags: cross-signed, leaves renew on their own (every five minutes here), istiod restarts once"
 	case "bad-release":

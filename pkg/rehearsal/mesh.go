@@ -88,7 +88,7 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 	for _, p := range m.planes {
 		objects = append(objects, p.object(), p.webhook())
 	}
-	if len(spec.MeshCA) > 0 {
+	if len(spec.MeshCA) > 0 || spec.TrustDomain != "" {
 		objects = append(objects, m.meshConfig())
 	}
 	if err := m.hold(objects); err != nil {

@@ -77,5 +77,5 @@ func (w Workload) account() string {
 }
 
 func (p *sidecar) identity() string {
-	return "spiffe://cluster.local/ns/" + p.namespace + "/sa/" + p.account()
+	return "spiffe://" + cmp.Or(p.mesh.spec.TrustDomain, "cluster.local") + "/ns/" + p.namespace + "/sa/" + p.account()
 }

@@ -70,10 +70,15 @@ func (i *istiod) pushes() []byte {
 	return all
 }
 
-// meshConfig is istiod's, as far as roots stand in it.
+// meshConfig is istiod's, as far as roots and the trust domain stand in it.
 func (m *Mesh) meshConfig() *corev1.ConfigMap {
 	var text strings.Builder
-	text.WriteString("caCertificates:\n")
+	if m.spec.TrustDomain != "" {
+		fmt.Fprintf(&text, "trustDomain: %s\n", m.spec.TrustDomain)
+	}
+	if len(m.spec.MeshCA) > 0 {
+		text.WriteString("caCertificates:\n")
+	}
 	for _, c := range m.spec.MeshCA {
 		fmt.Fprintf(&text, "- pem: |\n    %s\n", strings.ReplaceAll(strings.TrimSpace(string(c.PEM())), "\n", "\n    "))
 	}

@@ -19,6 +19,8 @@ type Spec struct {
 	Source mesh.CAKind
 	// MultiRoot and XDSAgent are the two flags of a hot mesh.
 	MultiRoot, XDSAgent bool
+	// TrustDomain is that of the mesh config, "" the default.
+	TrustDomain string
 	// Release is istiod's and the proxies', by image tag.
 	Release string
 	// Env are more settings of the default revision's istiods.

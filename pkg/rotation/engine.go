@@ -155,6 +155,8 @@ type run struct {
 	memo *pki.Memo
 	// nudges are those of the gate that is waited at.
 	nudges int
+	// pushing is true while the roots of a step are sent once more.
+	pushing bool
 	// waved are the rounds of restarts of this run, by step.
 	waved map[string]*rounds
 }

@@ -81,7 +81,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				r.rest(soaked)
 				r.at, r.unseen = status.At, unseen(status.Accepted)
 				r.pushed = s != nil && allPushed(s, r.unseen)
-				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
+				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + status.Counts()}
 				if o.Counters {
 					verdict := r.traffic.Verdict()
 					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
@@ -296,28 +296,36 @@ func onlyReadings(s Status) bool {
 	return len(s.Blockers) > 0 && !slices.ContainsFunc(s.Blockers, func(b Blocker) bool { return b.Kind != "reading" })
 }
 
-// proxies says how many follow, or that none was asked.
-func (s Status) proxies() string {
+// Counts says how many of each kind are proven. What was not looked at, because istiods
+// come first, is left out: none of none tells nobody anything.
+func (s Status) Counts() string {
+	proxies := fmt.Sprintf("%d of %d proxies", s.Proxies.Ready, s.Proxies.Of)
 	if s.Listed {
-		return fmt.Sprintf("%d proxies listed and none asked", s.Proxies.Of)
+		proxies = fmt.Sprintf("%d proxies listed and none asked", s.Proxies.Of)
 	}
-	return fmt.Sprintf("%d of %d proxies", s.Proxies.Ready, s.Proxies.Of)
-}
-
-func passed(s Status) string {
+	evidence := ""
+	if s.Evidence != "" {
+		evidence = " (" + s.Evidence + ")"
+	}
 	if s.Secrets.Of > 0 {
-		return fmt.Sprintf("%s, %d of %d Citadels (%s), %d of %d of its Secrets", s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.Secrets.Ready, s.Secrets.Of)
+		return fmt.Sprintf("%s, %d of %d Citadels%s, %d of %d of its Secrets", proxies, s.Replicas.Ready, s.Replicas.Of, evidence, s.Secrets.Ready, s.Secrets.Of)
 	}
-	return fmt.Sprintf("%s, %d of %d istiods (%s), %d of %d ConfigMaps, %d of %d webhooks",
-		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Evidence, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
+	text := fmt.Sprintf("%d of %d istiods%s", s.Replicas.Ready, s.Replicas.Of, evidence)
+	if !s.Listed || s.Proxies.Of > 0 {
+		text = proxies + ", " + text
+	}
+	if s.ConfigMaps.Of > 0 {
+		text += fmt.Sprintf(", %d of %d ConfigMaps", s.ConfigMaps.Ready, s.ConfigMaps.Of)
+	}
+	if s.Webhooks.Of > 0 {
+		text += fmt.Sprintf(", %d of %d webhooks", s.Webhooks.Ready, s.Webhooks.Of)
+	}
+	return text
 }
 
 func closed(s Status) string {
-	text := fmt.Sprintf("%s, %d of %d istiods, %d of %d ConfigMaps, %d of %d webhooks",
-		s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.ConfigMaps.Ready, s.ConfigMaps.Of, s.Webhooks.Ready, s.Webhooks.Of)
-	if s.Secrets.Of > 0 {
-		text = fmt.Sprintf("%s, %d of %d Citadels, %d of %d of its Secrets", s.proxies(), s.Replicas.Ready, s.Replicas.Of, s.Secrets.Ready, s.Secrets.Of)
-	}
+	s.Evidence = "" // it is of those that are proven
+	text := s.Counts()
 	if len(s.Blockers) > 0 {
 		text += "; " + s.Blockers[0].String()
 	}

@@ -37,6 +37,9 @@ type Config struct {
 	Resumed bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
+	// ByOwner says that nothing is written here: whoever owns the Secret gets what each
+	// step writes, so that an owner is no reason to refuse.
+	ByOwner bool
 }
 
 // Plan is what will be done, and why.
@@ -54,10 +57,12 @@ type Plan struct {
 	Namespace string      `json:"namespace"`
 	Secret    string      `json:"secret"`
 	Layout    mesh.CAKind `json:"layout"`
-	OldRoot   Brief       `json:"oldRoot,omitzero"`
-	NewRoot   Brief       `json:"newRoot,omitzero"`
-	OldSigner Brief       `json:"oldSigner,omitzero"`
-	NewSigner Brief       `json:"newSigner,omitzero"`
+	// Owners are who writes the Secret, where a plan is for them (Config.ByOwner).
+	Owners    []string `json:"owners,omitempty"`
+	OldRoot   Brief    `json:"oldRoot,omitzero"`
+	NewRoot   Brief    `json:"newRoot,omitzero"`
+	OldSigner Brief    `json:"oldSigner,omitzero"`
+	NewSigner Brief    `json:"newSigner,omitzero"`
 	// Kept are the roots of the bundle that are not ours to touch.
 	Kept  []Brief `json:"kept,omitempty"`
 	Steps []Step  `json:"steps,omitempty"`
@@ -312,7 +317,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	}
 	if p.oldRoot == nil {
 		p.refuse("no-old-root", "secret "+p.Namespace+"/"+p.Secret, "its signing certificate chains to none of the roots of its own bundle",
-			"'kubectl meshca ca verify' says why; an expired root needs another path than a rotation")
+			"'kubectl meshca ca verify' says why; where the CA has ended, 'kubectl meshca plan --strategy recover' plans the shortest way out")
 		return
 	}
 	p.OldRoot = briefOf(p.oldRoot)

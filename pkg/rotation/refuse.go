@@ -43,10 +43,16 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	if ca.Immutable {
 		p.refuse("immutable-secret", object, "it is immutable", "its owner must replace it with one that can be changed, in a moment when no istiod starts")
 	}
-	if len(ca.Owners) > 0 && len(byOthers(ca.Owners)) == 0 {
+	others := byOthers(ca.Owners)
+	switch {
+	case len(ca.Owners) == 0:
+	case len(others) == 0:
 		p.refuse("owned-secret", object, "cert-manager writes it, and would put its own CA back", "an intermediate under the same root: 'kubectl meshca cert-manager renew'; another root: 'kubectl meshca cert-manager release', this command, 'kubectl meshca cert-manager return'")
-	} else if len(ca.Owners) > 0 {
-		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, or take the Secret out of its hands first")
+	case p.config.ByOwner && len(others) == len(ca.Owners): // cert-manager, among others too, issues what it likes
+		p.Owners = ca.Owners
+		p.warn("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+": each step is to be made there", "begin with the README.md beside the manifests")
+	default:
+		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, by what 'kubectl meshca plan --manifests DIR' writes, or take the Secret out of its hands first")
 	}
 	if ca.HasCRL {
 		p.refuse("crl", object, "ca-crl.pem is present: Envoy then demands a CRL for every certificate of a chain", "remove it first, or distribute CRLs that cover the new chain")

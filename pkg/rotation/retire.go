@@ -33,6 +33,15 @@ func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 
 // Retire destroys the staged Secret of one rotation, and no other's.
 func Retire(ctx context.Context, kube kubernetes.Interface, namespace, id string) error {
+	return retire(ctx, kube, namespace, id, nil)
+}
+
+// RetireDryRun has the API server judge what Retire would do, and keep the Secret.
+func RetireDryRun(ctx context.Context, kube kubernetes.Interface, namespace, id string) error {
+	return retire(ctx, kube, namespace, id, []string{metav1.DryRunAll})
+}
+
+func retire(ctx context.Context, kube kubernetes.Interface, namespace, id string, dryRun []string) error {
 	secrets := kube.CoreV1().Secrets(namespace)
 	secret, err := secrets.Get(ctx, stagedName, metav1.GetOptions{})
 	if err != nil {
@@ -41,7 +50,7 @@ func Retire(ctx context.Context, kube kubernetes.Interface, namespace, id string
 	if there := secret.Labels[rotationLabel]; there != id {
 		return fmt.Errorf("secret %s/%s is of rotation %s, not of %s", namespace, stagedName, there, id)
 	}
-	err = secrets.Delete(ctx, stagedName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}})
+	err = secrets.Delete(ctx, stagedName, metav1.DeleteOptions{DryRun: dryRun, Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}})
 	if err != nil {
 		return fmt.Errorf("deleting secret %s/%s: %w", namespace, stagedName, err)
 	}

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,6 +46,8 @@ func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error
 // it, and agents renew (istio-facts D2).
 func (r *run) push(ctx context.Context, step Step) error {
 	r.figures.Nudges++
+	r.pushing = true
+	defer func() { r.pushing = false }()
 	r.emit(Event{Kind: EventNudge, Message: "stragglers: the same roots are sent once more"})
 	for _, roots := range [][]byte{step.nudge, step.Roots} {
 		if err := r.write(ctx, step, roots); err != nil {
@@ -110,7 +113,7 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 		want, there := r.material.entries(step, roots), entriesOf(secret)
 		if r.material.same(there, want) {
 			if sent {
-				r.wrote(step)
+				r.wrote(step, roots)
 			}
 			return nil
 		}
@@ -125,13 +128,20 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 		if err := r.plan.update(ctx, r.Kube, secret, want); err != nil {
 			return err
 		}
-		r.wrote(step)
+		r.wrote(step, roots)
 		return nil
 	})
 }
 
-func (r *run) wrote(step Step) {
-	r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: fmt.Sprintf("%s: %s", step.Name, step.About)})
+func (r *run) wrote(step Step, roots []byte) {
+	text := step.Name + ": " + step.About
+	switch {
+	case r.pushing && bytes.Equal(roots, step.nudge):
+		text = "the same roots in another layout, so that istiods push them"
+	case r.pushing:
+		text = "the same roots as they were laid out before"
+	}
+	r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: text})
 }
 
 // unwanted is the entry that keeps istiod from watching what it takes for its own.

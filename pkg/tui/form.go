@@ -2,6 +2,7 @@ package tui
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func newForm(c common, cluster string, at time.Time) *form {
 	f.oldKey = ask("Old root's key", "PEM file, only needed to cross-sign where Istio's multi-root flags are off; may be left empty.")
 	f.sealTo = ask("Seal copy to", "Old and new CA are kept in a sealed file before the first change: to a passphrase, or to an age recipient.", "passphrase", "age recipient")
 	f.recipient = ask("  recipient", "age1...: whoever has the identity that belongs to it can open the copy.")
-	f.ending = ask("  its last 8", "Nobody tries to open the copy here: without its identity it is lost. Type the last 8 characters of the recipient to say that you have it.")
+	f.ending = ask(fmt.Sprintf("  its last %d", EndingLength), fmt.Sprintf("Nobody tries to open the copy here: without its identity it is lost. Type the last %d characters of the recipient to say that you have it.", EndingLength))
 	for _, q := range []*field{f.recipient, f.ending} {
 		q.shown = func(f *form) bool { return f.sealTo.chosen == 1 }
 	}
@@ -153,7 +154,7 @@ func (f *form) choice() (Choice, error) {
 		return c, errors.New("the sealed copy needs a file")
 	case f.sealTo.chosen == 1 && c.Recipient == "":
 		return c, errors.New("name an age recipient (age1...), or choose a passphrase")
-	case f.sealTo.chosen == 1 && text(f.ending) != ending(c.Recipient):
+	case f.sealTo.chosen == 1 && text(f.ending) != Ending(c.Recipient):
 		return c, errors.New("the last 8 characters of the recipient are other ones")
 	case f.sealTo.chosen == 0 && c.Passphrase == "":
 		return c, errors.New("the passphrase is empty")
@@ -163,8 +164,15 @@ func (f *form) choice() (Choice, error) {
 	return c, nil
 }
 
-// ending is how a recipient ends, as the plain commands have it typed.
-func ending(recipient string) string { return recipient[max(0, len(recipient)-8):] }
+// EndingLength is how many characters of a recipient are typed where nobody has tried
+// to open what is sealed to it.
+const EndingLength = 8
+
+// Ending is how a recipient ends.
+func Ending(recipient string) string {
+	recipient = strings.TrimSpace(recipient)
+	return recipient[max(0, len(recipient)-EndingLength):]
+}
 
 func (f *form) view(width, height int) string {
 	const label = 18

@@ -50,5 +50,5 @@ press w; see "Saved as"; ls "$STATE"/meshca-report-*.md "$STATE"/meshca-report-*
 press 4; see "Proven: every live certificate"; keep 9-verify
 press 5; see "each has a valid certificate"; press Enter; sleep 0.5; keep 9-envoy
 press q; see "exit 0"
-[ -n "${WIZARD:-}" ] || { kubectl-meshca verify; kubectl-meshca report --output-file "$out/report.html" --force; }
+[ -n "${WIZARD:-}" ] || { kubectl-meshca verify; kubectl-meshca report --out "$out/report.html" --force; }
 echo "wizard: a whole rotation in $((SECONDS - began)) s"

@@ -190,7 +190,6 @@ func explained() map[string]string {
 		"check: configmap-immutable":   "nobody can mend this ConfigMap by writing it: it keeps the root of its day",
 		"check: ca-wrong-key":          "istiod goes on with what it has in memory, and does not start again",
 		"check: ca-faulty":             "istiod goes on with what it has in memory, and does not start again",
-		"check: leftover-ca-signs":     "after the way back of an adopted mesh cacerts and istio-ca-secret hold one pair, and an istiod signs with either",
 		"check: proxy-unknown":         "what cannot be read is never yes",
 		"check: proxy":                 "proxies have other roots than the CA's own file says: a change that is under way, or that nobody has finished",
 		"check: webhook-chain-refused": "the API server would refuse the istiod behind this webhook, so that pods are not made, not one proxy another",

@@ -23,7 +23,7 @@ var envoyRows = []row{
 		defer remove()
 		thaw := g.freeze(p, "envoy")
 		defer thaw()
-		o := g.meshca("envoy", "--root", started()+"/root-cert.pem", "--timeout", "3s")
+		o := g.meshca("envoy", "--root", started()+"/root-cert.pem", "--proxy-timeout", "3s")
 		g.require(o.code == 2 && o.said("1 of 7 proxies are not proven: "+p.String()+" (unreadable)"), "exit", itoa(o.code)+":", o.brief())
 		return "exit 2, " + o.brief()
 	}},
