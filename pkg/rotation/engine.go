@@ -143,6 +143,7 @@ type run struct {
 	accept   map[string]string
 	commands <-chan Command
 	held     bool
+	since    time.Time // of the pause, where held
 	// at is the moment of the last proof, on the cluster's clock; unseen are proxies and
 	// virtual machines that were accepted unread in it, and pushed that a push reaches
 	// each of those.
