@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 )
@@ -19,7 +20,7 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	words := append([]string{"kubectl", "meshca", verb}, b.flags...)
 	add := func(flag, value string) {
 		if value != "" {
-			words = append(words, flag, quoted(value))
+			words = append(words, flag, plain.Word(value))
 		}
 	}
 	accepted := b.accepts()
@@ -51,15 +52,4 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	}
 	add("--sealed-file", c.SealedFile)
 	return strings.Join(words, " ")
-}
-
-// quoted is a word for a POSIX shell.
-func quoted(word string) string {
-	plainly := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@=,+", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plainly(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 )
 
 // CommandKind is what an operator can ask of a running engine.
@@ -29,12 +30,12 @@ func (r *run) obey(c Command) {
 	switch c.Kind {
 	case CommandPause:
 		if !r.held {
-			r.held = true
+			r.held, r.since = true, r.Clock.Now()
 			r.emit(Event{Kind: EventPaused, Message: "paused: nothing is written until it is resumed; the mesh is safe as it stands"})
 		}
 	case CommandResume:
 		if r.held {
-			r.held = false
+			r.resume()
 			r.emit(Event{Kind: EventResumed, Message: "resumed"})
 		}
 	case CommandAccept:
@@ -62,12 +63,31 @@ func (r *run) take(c Command, more bool) {
 		r.obey(c)
 		return
 	}
-	r.commands, r.held = nil, false
+	r.commands = nil
+	r.resume()
+}
+
+// resume ends a pause, if there is one. It was the operator's time: neither the
+// engine's nor that of the gate that was waited at.
+func (r *run) resume() {
+	if !r.held {
+		return
+	}
+	took := r.Clock.Now().Sub(r.since)
+	r.held = false
+	r.rest(took)
+	if !r.prepared.IsZero() {
+		r.prepared = r.prepared.Add(took)
+	}
+}
+
+// over reports whether a deadline is over; while it is paused none ends.
+func (r *run) over(deadline time.Time) bool {
+	return !r.held && !r.Clock.Now().Before(deadline)
 }
 
 // paused takes the commands that have come, and waits while it is paused.
 func (r *run) paused(ctx context.Context) error {
-	began := r.Clock.Now()
 	for {
 		select {
 		case c, more := <-r.commands:
@@ -76,7 +96,6 @@ func (r *run) paused(ctx context.Context) error {
 		default:
 		}
 		if !r.held {
-			r.rest(r.Clock.Now().Sub(began))
 			return nil
 		}
 		select {

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -85,15 +86,32 @@ func (p *Plan) tooLate(s *mesh.Snapshot, cost Cost) string {
 	return fmt.Sprintf("the old root ends in %s, and this waits up to %s", left.Round(time.Minute), waits.Round(time.Minute))
 }
 
-// leafLife is the longest that a leaf of this mesh lives; what cannot be read lives
-// as long as Istio's default.
+const (
+	// leafDefault is how long a leaf lives that nobody asks otherwise of, leafMost what
+	// istiods allow at most where they are not told another limit (istio 1.30.3
+	// pilot/pkg/features/security.go, DEFAULT_WORKLOAD_CERT_TTL, MAX_WORKLOAD_CERT_TTL).
+	leafDefault = 24 * time.Hour
+	leafMost    = 90 * 24 * time.Hour
+)
+
+// leafLife is the longest that a leaf of this mesh lives. What a virtual machine asks
+// for cannot be seen: it may be as much as its istiod allows.
 func leafLife(s *mesh.Snapshot) time.Duration {
 	var longest time.Duration
 	for _, p := range s.Proxies {
 		longest = max(longest, time.Duration(p.SecretTTL))
 	}
-	if longest == 0 || len(s.VMs) > 0 {
-		longest = max(longest, 24*time.Hour)
+	if longest == 0 {
+		longest = leafDefault
+	}
+	if len(s.VMs) == 0 {
+		return longest
+	}
+	if len(s.ControlPlanes) == 0 {
+		return max(longest, leafMost)
+	}
+	for _, plane := range s.ControlPlanes {
+		longest = max(longest, cmp.Or(time.Duration(plane.Flags.MaxWorkloadTTL), leafMost))
 	}
 	return longest
 }

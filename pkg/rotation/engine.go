@@ -143,6 +143,7 @@ type run struct {
 	accept   map[string]string
 	commands <-chan Command
 	held     bool
+	since    time.Time // of the pause, where held
 	// at is the moment of the last proof, on the cluster's clock; unseen are proxies and
 	// virtual machines that were accepted unread in it, and pushed that a push reaches
 	// each of those.
@@ -300,16 +301,21 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		kind = mesh.CACitadel
 	}
 	keep := &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Kind: kind, Old: r.material.old, New: config.New, Cross: config.Cross}
-	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
-		return at, err
-	}
-	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
-	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) }); err != nil {
+	// The journal comes first: once both CAs are kept, whoever carries on takes what it
+	// says for this rotation's.
+	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx, staged == nil) }); err != nil {
 		return at, err
 	}
 	if sealed != "" {
 		r.journal.state.Sealed = sealed
 	}
+	if err := r.save(ctx); err != nil {
+		return at, err
+	}
+	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
+		return at, err
+	}
+	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
 	if !at.untouched {
 		message := fmt.Sprintf("going on with phase %s (%s)", steps[at.step].Phase, steps[at.step].Name)
 		if at.written {

@@ -39,6 +39,8 @@ func (r *run) evidence(ctx context.Context, since time.Time) {
 		return
 	}
 	until := r.Clock.Now().Add(evidenceWait)
+	ctx, cancel := context.WithTimeout(ctx, 2*evidenceWait) // for all of them: a log that hangs holds up no gate
+	defer cancel()
 	for _, pod := range pods.Items {
 		object := pod.Namespace + "/" + pod.Name
 		for {
@@ -63,12 +65,14 @@ func (r *run) evidence(ctx context.Context, since time.Time) {
 // logged is what one istiod has logged of a reload, and whether that has ended.
 func (r *run) logged(ctx context.Context, pod string, since time.Time) (lines []string, whole bool, err error) {
 	from, limit := metav1.NewTime(since.Add(-time.Second)), int64(evidenceBytes)
+	ctx, cancel := context.WithTimeout(ctx, evidenceWait)
+	defer cancel()
 	log, err := r.Kube.CoreV1().Pods(r.plan.Namespace).GetLogs(pod, &corev1.PodLogOptions{Container: "discovery", SinceTime: &from, LimitBytes: &limit}).Stream(ctx)
 	if err != nil {
 		return nil, false, err
 	}
 	defer log.Close()
-	lines, whole = reloadLines(log)
+	lines, whole = reloadLines(io.LimitReader(log, evidenceBytes)) // the server may pass over the limit
 	return lines, whole, nil
 }
 

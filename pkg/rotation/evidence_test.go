@@ -1,9 +1,19 @@
 package rotation
 
 import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 // The lines of seed 001, among others; a log without the last of them has not ended.
@@ -25,4 +35,71 @@ func TestS15_ReloadLines(t *testing.T) {
 	if lines, _ := reloadLines(strings.NewReader(strings.Repeat(log, 100))); len(lines) != evidenceLines {
 		t.Errorf("%d lines", len(lines))
 	}
+}
+
+// A log that does not end, or says nothing for ever, holds up nobody: it is evidence
+// beside the proof.
+func TestS15_EvidenceIsBounded(t *testing.T) {
+	over := &atomic.Bool{}
+	for name, body := range map[string]func(context.Context) io.ReadCloser{
+		"silent":  func(ctx context.Context) io.ReadCloser { return silentLog{ctx} },
+		"endless": func(context.Context) io.ReadCloser { return io.NopCloser(&endlessLog{over: over}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				transport := roundTripper(func(q *http.Request) (*http.Response, error) {
+					answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Request: q}
+					if strings.HasSuffix(q.URL.Path, "/log") {
+						answer.Body = body(q.Context())
+						return answer, nil
+					}
+					answer.Body = io.NopCloser(strings.NewReader(`{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"namespace":"istio-system","name":"istiod-1"}},{"metadata":{"namespace":"istio-system","name":"istiod-2"}}]}`))
+					return answer, nil
+				})
+				kube, err := kubernetes.NewForConfig(&rest.Config{Host: "https://cluster", Transport: transport})
+				if err != nil {
+					t.Fatal(err)
+				}
+				var said []Event
+				e := &Engine{Kube: kube, Clock: wallTime{}, Emit: func(e Event) { said = append(said, e) }}
+				r := e.start(&Plan{Namespace: "istio-system"})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began := time.Now()
+				r.evidence(ctx, began)
+				if took := time.Since(began); took > time.Minute || len(said) != 2 || over.Load() {
+					t.Errorf("%s, read beyond the bound: %v, %v", took, over.Load(), said)
+				}
+			})
+		})
+	}
+}
+
+type wallTime struct{}
+
+func (wallTime) Now() time.Time                         { return time.Now() }
+func (wallTime) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
+
+// silentLog never says anything.
+type silentLog struct{ ctx context.Context }
+
+func (l silentLog) Read([]byte) (int, error) { <-l.ctx.Done(); return 0, l.ctx.Err() }
+func (silentLog) Close() error               { return nil }
+
+// endlessLog never ends, and notes who reads on for too long.
+type endlessLog struct {
+	n    int
+	over *atomic.Bool
+}
+
+func (l *endlessLog) Read(p []byte) (int, error) {
+	if l.n += len(p); l.n > 8*evidenceBytes {
+		l.over.Store(true)
+		return 0, io.EOF
+	}
+	return copy(p, bytes.Repeat([]byte("an istiod that talks\n"), len(p)/20+1)), nil
 }

@@ -102,7 +102,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			}
 			r.emit(Event{Kind: EventGate, Gate: &status, Message: text})
 		}
-		if open.IsZero() && !r.Clock.Now().Before(r.until(step, status)) {
+		if open.IsZero() && r.over(r.until(step, status)) {
 			if partly {
 				seen.moved = true // the last word is on all of them
 				continue

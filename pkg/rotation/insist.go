@@ -99,8 +99,7 @@ type waiting struct {
 // more waits for the next try; it is false where there is none. Every reason is said
 // once, not with every try.
 func (w *waiting) more(ctx context.Context, why string) bool {
-	now := w.Clock.Now()
-	if !now.Before(w.deadline) {
+	if w.over(w.deadline) {
 		return false
 	}
 	if w.told != why {
@@ -112,7 +111,11 @@ func (w *waiting) more(ctx context.Context, why string) bool {
 	} else if w.tries++; w.tries > 3 {
 		w.pause = min(w.pause*2, longestTry)
 	}
-	return w.run.pause(ctx, min(w.pause, w.deadline.Sub(now))) == nil
+	pause := w.pause
+	if left := w.deadline.Sub(w.Clock.Now()); left > 0 {
+		pause = min(pause, left)
+	}
+	return w.run.pause(ctx, pause) == nil
 }
 
 // passing reports whether an error is of the API server's state, or of the way to

@@ -112,8 +112,9 @@ type journal struct {
 	log       journalLog
 }
 
-// open reads the rotation's journal, or begins it.
-func (j *journal) open(ctx context.Context) error {
+// open reads the rotation's journal, or begins it. again is true where nothing of it is
+// under way: a rotation that is run once more with the same files has the same ID.
+func (j *journal) open(ctx context.Context, again bool) error {
 	maps := j.kube.CoreV1().ConfigMaps(j.namespace)
 	there, err := maps.Get(ctx, j.name(), metav1.GetOptions{})
 	if err == nil {
@@ -122,6 +123,14 @@ func (j *journal) open(ctx context.Context) error {
 			return err
 		}
 		before.Holder, before.Failure = j.state.Holder, ""
+		if again || before.Back != j.state.Back {
+			// What was proven before says nothing of this way, and what was accepted was not
+			// accepted for it.
+			before.Restarted, before.Published, before.Proven, before.Accepted = nil, nil, nil, nil
+		}
+		if again {
+			before.Phase, before.Step, before.Sealed, before.Figures = j.state.Phase, j.state.Step, j.state.Sealed, nil
+		}
 		for object, reason := range j.state.Accepted {
 			if before.Accepted == nil {
 				before.Accepted = map[string]string{}
@@ -134,10 +143,6 @@ func (j *journal) open(ctx context.Context) error {
 		}
 		for _, x := range j.state.Exceptions {
 			before.excepted(x)
-		}
-		if before.Back != j.state.Back {
-			// What was proven on the way there says nothing of the way back.
-			before.Restarted, before.Published, before.Proven = nil, nil, nil
 		}
 		before.Back = j.state.Back
 		j.state = before

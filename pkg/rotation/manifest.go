@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	corev1 "k8s.io/api/core/v1"
@@ -124,19 +125,26 @@ func (p *Plan) restarts(step Step) (all []string) {
 	if step.Restart {
 		for _, r := range p.Revisions {
 			namespace, name, _ := strings.Cut(r.Name, "/")
-			all = append(all, fmt.Sprintf("kubectl rollout restart deployment/%s -n %s && kubectl rollout status deployment/%s -n %s", name, namespace, name, namespace))
+			all = append(all, rolled("deployment", namespace, name))
 		}
 	}
 	for _, w := range p.behind[step.key()] {
 		kind := strings.ToLower(w.Kind)
 		switch kind {
 		case "deployment", "statefulset", "daemonset":
-			all = append(all, fmt.Sprintf("kubectl rollout restart %s/%s -n %s && kubectl rollout status %s/%s -n %s", kind, w.Name, w.Namespace, kind, w.Name, w.Namespace))
+			all = append(all, rolled(kind, w.Namespace, w.Name))
 		default:
-			all = append(all, fmt.Sprintf("# by its own means: replace the pods of %s %s/%s", kind, w.Namespace, w.Name))
+			all = append(all, "# by its own means: replace the pods of "+plain.Line(kind+" "+w.Namespace+"/"+w.Name))
 		}
 	}
 	return all
+}
+
+// rolled is the command that restarts a workload and waits for it. Names come from the
+// cluster, or from a file, and are pasted into a shell.
+func rolled(kind, namespace, name string) string {
+	of := plain.Word(kind+"/"+name) + " -n " + plain.Word(namespace)
+	return "kubectl rollout restart " + of + " && kubectl rollout status " + of
 }
 
 // longestAnnotation is the longest that is kept: none of a key's length.

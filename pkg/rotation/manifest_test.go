@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -106,4 +107,48 @@ func TestManifests(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a controller is called comes from the cluster, or from a file: a command that is
+// to be pasted holds it as one word, and never as a command of its own.
+func TestManifestsQuoteNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, mixed)
+		b.config.Strategy = rotation.BundleByRestart
+		s, err := b.collector().Collect(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Gaps = nil
+		const bad = "x\n$(touch /tmp/x) 'y"
+		for i := range s.Proxies {
+			s.Proxies[i].Workload.Name = bad
+			if i%2 == 0 {
+				s.Proxies[i].Workload.Kind = "Thing\n" + bad
+			}
+		}
+		for i := range s.ControlPlanes {
+			s.ControlPlanes[i].Name = bad
+		}
+		plan := rotation.NewPlan(s, b.config)
+		all, err := plan.Manifests(b.ctx, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, m := range all {
+			for _, command := range m.Restarts {
+				n++
+				script := "kubectl() { for word; do printf '%s\\0' \"$word\"; done; }; touch() { echo RUN; }; " + command
+				out, err := exec.CommandContext(b.ctx, "sh", "-c", script).CombinedOutput()
+				if err != nil || strings.Contains(string(out), "RUN") || strings.Contains(command, "\n") && strings.HasPrefix(command, "#") ||
+					!strings.HasPrefix(command, "#") && !strings.Contains(string(out), "/"+bad+"\x00") {
+					t.Errorf("%q runs as %q: %v", command, out, err)
+				}
+			}
+		}
+		if n == 0 {
+			t.Errorf("no command: %v", plan.Refusals)
+		}
+	})
 }

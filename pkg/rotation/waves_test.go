@@ -184,3 +184,34 @@ func TestPauseEndsWithItsOperator(t *testing.T) {
 		b.ended()
 	})
 }
+
+// A pause at a closed gate is the operator's time, and not the gate's: it has all of its
+// own left when it is resumed.
+func TestPauseTakesNoTimeOfAGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		name := b.mesh.Hold(1)
+		orders := make(chan rotation.Command, 1)
+		b.engine.Commands, b.engine.Timeout = orders, time.Minute
+		var held, resumed time.Time
+		b.engine.Emit = func(e rotation.Event) {
+			b.events = append(b.events, e)
+			if e.Kind == rotation.EventGate && e.Phase == rotation.TrustNew && held.IsZero() {
+				held = time.Now()
+				orders <- rotation.Command{Kind: rotation.CommandPause}
+				time.AfterFunc(time.Hour, func() {
+					resumed = time.Now()
+					orders <- rotation.Command{Kind: rotation.CommandResume}
+				})
+			}
+		}
+		err := b.run()
+		var gate *rotation.GateError
+		if !errors.As(err, &gate) || !gate.TimedOut || !strings.Contains(err.Error(), name) {
+			t.Errorf("it ends with %v", err)
+		}
+		if resumed.IsZero() || time.Since(resumed) < 30*time.Second || time.Since(resumed) > 2*time.Minute {
+			t.Errorf("held at %s, resumed at %s, given up at %s", held, resumed, time.Now())
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 )
 
@@ -96,7 +97,7 @@ func judge(ref Ref, proxies []mesh.Proxy, i *Inventory, since time.Time, allowed
 	case !found:
 		return say(Refused, "there is no such "+ref.Kind, "look who owns the pods, or plan again: it may just have been replaced")
 	case c.way == paused:
-		return say(Refused, c.why, fmt.Sprintf("kubectl rollout resume %s/%s -n %s", strings.ToLower(ref.Kind), ref.Name, ref.Namespace))
+		return say(Refused, c.why, "kubectl rollout resume "+plain.Word(strings.ToLower(ref.Kind)+"/"+ref.Name)+" -n "+plain.Word(ref.Namespace))
 	case c.replicas == 0:
 		return say(Listed, "it is scaled to zero: its pods are going", "wait until they are gone")
 	}
@@ -143,7 +144,7 @@ func forbids(t Target, covering []Budget) (b Budget, why, remedy string) {
 	for _, b := range covering {
 		switch {
 		case b.unknown != "":
-			return b, fmt.Sprintf("poddisruptionbudget %s: %s", b.ref(), b.unknown), "see 'kubectl describe pdb " + b.name + " -n " + b.namespace + "', then plan again"
+			return b, fmt.Sprintf("poddisruptionbudget %s: %s", b.ref(), b.unknown), "see 'kubectl describe pdb " + plain.Word(b.name) + " -n " + plain.Word(b.namespace) + "', then plan again"
 		case t.Unavailable <= b.ever():
 		case t.Method == Evict:
 			return b, fmt.Sprintf("%s, so none may be evicted", b), "let the budget spare a pod, or add a replica"
