@@ -3,13 +3,14 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"runtime"
+	goruntime "runtime"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
@@ -44,7 +45,7 @@ func newCluster(streams genericiooptions.IOStreams) *cluster {
 	clock := &serverClock{now: time.Now}
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
 	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
-		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
+		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), goruntime.GOOS, goruntime.GOARCH)
 		config.QPS, config.Burst = defaultQPS, defaultBurst
 		config.Wrap(clock.wrap)
 		return config
@@ -82,6 +83,8 @@ func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
 	}
+	// Lists of pods are most of what is read of the API server, and a fraction of the work in this form.
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
