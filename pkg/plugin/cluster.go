@@ -3,7 +3,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
-	"runtime"
+	goruntime "runtime"
 	"strings"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/dynamic"
@@ -45,7 +46,7 @@ func newCluster(streams genericiooptions.IOStreams) *cluster {
 	clock := &serverClock{now: time.Now}
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
 	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
-		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), runtime.GOOS, runtime.GOARCH)
+		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), goruntime.GOOS, goruntime.GOARCH)
 		config.QPS, config.Burst = defaultQPS, defaultBurst
 		config.Wrap(clock.wrap)
 		return config
@@ -102,6 +103,8 @@ func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// Lists of pods are most of what is read of the API server, and a fraction of the work in this form.
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport"
 	"k8s.io/client-go/transport/spdy"
 	"k8s.io/client-go/transport/websocket"
 	streaming "k8s.io/streaming/pkg/httpstream"
@@ -28,37 +29,66 @@ import (
 // PortForward dials pods through the API server's portforward subresource, the
 // way kubectl port-forward does, but within this process and without a listener.
 type PortForward struct {
-	config *rest.Config
-	kube   kubernetes.Interface
-	// sessions are shared with the requests of kube: every forward is a connection of
-	// its own, and a resumed TLS session spares both ends the signatures of a new one.
-	sessions tls.ClientSessionCache
+	kube kubernetes.Interface
+	// requests is what a request to the API server carries besides TLS.
+	requests *transport.Config
+	// client is kube's own transport, or one like it: a forward's TLS is its.
+	client http.RoundTripper
+	proxy  func(*http.Request) (*url.URL, error)
 }
 
 // NewPortForward makes a Dialer for the cluster of config.
 func NewPortForward(config *rest.Config, kube kubernetes.Interface) (*PortForward, error) {
-	p := &PortForward{config: config, kube: kube, sessions: tls.NewLRUClientSessionCache(0)}
+	requests, err := config.TransportConfig()
+	if err != nil {
+		return nil, fmt.Errorf("preparing port-forward: %w", err)
+	}
+	p := &PortForward{kube: kube, requests: requests, proxy: config.Proxy}
+	if p.proxy == nil {
+		p.proxy = utilnet.NewProxierWithNoProxyCIDR(http.ProxyFromEnvironment)
+	}
 	if client, ok := kube.CoreV1().RESTClient().(*rest.RESTClient); ok && client.Client != nil {
-		p.resume(client.Client.Transport)
+		p.client = client.Client.Transport
+	}
+	shared, err := utilnet.TLSClientConfig(p.client)
+	if err != nil || p.client == nil { // one whose TLS cannot be seen, or none
+		if shared, err = transport.TLSConfigFor(requests); err != nil {
+			return nil, fmt.Errorf("preparing port-forward: %w", err)
+		}
+		p.client = &http.Transport{TLSClientConfig: shared}
+	}
+	// Every forward is a connection of its own, and a resumed TLS session, of kube's
+	// requests too, spares both ends the signatures of a new one.
+	if shared != nil && shared.ClientSessionCache == nil {
+		shared.ClientSessionCache = tls.NewLRUClientSessionCache(0)
 	}
 	// What is wrong with config is said now, and not for each pod.
-	if _, err := p.dialer(&url.URL{}); err != nil {
+	if _, err := p.wrap(p.client); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// resume has a transport take part in sessions, or the reverse where it has its own.
-// A transport without TLS, or of an unknown kind, has none to resume.
-func (p *PortForward) resume(transport http.RoundTripper) {
-	config, err := utilnet.TLSClientConfig(transport)
-	switch {
-	case err != nil || config == nil:
-	case config.ClientSessionCache == nil:
-		config.ClientSessionCache = p.sessions
-	default:
-		p.sessions = config.ClientSessionCache
+// tls is the client's configuration as it is now, for one forward: to read the
+// key and the CAs anew for each costs more than its handshake. An upgrade needs
+// HTTP/1.1. nil where the client has none, as by plain HTTP.
+func (p *PortForward) tls() *tls.Config {
+	shared, err := utilnet.TLSClientConfig(p.client)
+	if err != nil || shared == nil {
+		return nil
 	}
+	own := shared.Clone()
+	own.NextProtos = nil
+	return own
+}
+
+// wrap has a transport say who asks.
+func (p *PortForward) wrap(next http.RoundTripper) (http.RoundTripper, error) {
+	wrapped, err := transport.HTTPWrappersForConfig(p.requests, next)
+	if err != nil {
+		return nil, fmt.Errorf("preparing port-forward: %w", err)
+	}
+	return wrapped, nil
 }
 
 // DialPod opens a stream to port on the pod's loopback: by WebSocket, and by SPDY
@@ -66,10 +96,7 @@ func (p *PortForward) resume(transport http.RoundTripper) {
 func (p *PortForward) DialPod(ctx context.Context, pod Pod, port int) (net.Conn, error) {
 	target := p.kube.CoreV1().RESTClient().Post().Resource("pods").
 		Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
-	dialer, err := p.dialer(target)
-	if err != nil {
-		return nil, err
-	}
+	dialer := portforward.NewFallbackDialer(byWebSocket{p, target}, bySPDY{p, target}, refusesWebSocket)
 	type dialed struct {
 		connection httpstream.Connection
 		err        error
@@ -97,35 +124,21 @@ func (p *PortForward) DialPod(ctx context.Context, pod Pod, port int) (net.Conn,
 	}
 }
 
-func (p *PortForward) dialer(target *url.URL) (httpstream.Dialer, error) {
-	wrapped, upgrade, err := websocket.RoundTripperFor(p.config)
-	if err != nil {
-		return nil, fmt.Errorf("preparing port-forward: %w", err)
-	}
-	p.resume(wrapped)
-	tunnel := &tunnel{target: target, transport: wrapped, upgrade: upgrade}
-	// Of its own for each pod: SPDY's round tripper keeps the connection that it has
-	// made last, and two dials that shared it could get each other's
-	// (k8s.io/streaming pkg/httpstream/spdy, SpdyRoundTripper.conn).
-	transport, upgrader, err := spdy.RoundTripperFor(p.config)
-	if err != nil {
-		return nil, fmt.Errorf("preparing port-forward: %w", err)
-	}
-	p.resume(transport)
-	legacy := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target)
-	return portforward.NewFallbackDialer(tunnel, legacy, refusesWebSocket), nil
+// byWebSocket dials SPDY within a WebSocket: what
+// portforward.NewSPDYOverWebsocketDialer does, which reads the key and the CAs anew
+// each time and cannot be given TLS sessions.
+type byWebSocket struct {
+	*PortForward
+	target *url.URL
 }
 
-// tunnel dials SPDY within a WebSocket: what portforward.NewSPDYOverWebsocketDialer
-// does, whose transport cannot be given TLS sessions.
-type tunnel struct {
-	target    *url.URL
-	transport http.RoundTripper
-	upgrade   websocket.ConnectionHolder
-}
-
-func (t *tunnel) Dial(protocols ...string) (httpstream.Connection, string, error) {
-	request, err := http.NewRequest(http.MethodGet, t.target.String(), nil) //nolint:noctx // DialPod leaves it, as it does SPDY's
+func (d byWebSocket) Dial(protocols ...string) (httpstream.Connection, string, error) {
+	upgrade := &websocket.RoundTripper{TLSConfig: d.tls(), Proxier: d.proxy}
+	wrapped, err := d.wrap(upgrade)
+	if err != nil {
+		return nil, "", err
+	}
+	request, err := http.NewRequest(http.MethodGet, d.target.String(), nil) //nolint:noctx // DialPod leaves it, as it does SPDY's
 	if err != nil {
 		return nil, "", err
 	}
@@ -133,13 +146,34 @@ func (t *tunnel) Dial(protocols ...string) (httpstream.Connection, string, error
 	for i, protocol := range protocols {
 		offered[i] = constants.WebsocketsSPDYTunnelingPrefix + protocol
 	}
-	connection, err := websocket.Negotiate(t.transport, t.upgrade, request, offered...)
+	connection, err := websocket.Negotiate(wrapped, upgrade, request, offered...)
 	if err != nil {
 		return nil, "", err
 	}
 	protocol := strings.TrimPrefix(connection.Subprotocol(), constants.WebsocketsSPDYTunnelingPrefix)
 	spdy, err := httpstreamspdy.NewClientConnectionWithPings(portforward.NewTunnelingConnection("client", connection), portforward.PingPeriod)
 	return spdy, protocol, err
+}
+
+// bySPDY dials SPDY alone, as kubectl did before 1.31.
+type bySPDY struct {
+	*PortForward
+	target *url.URL
+}
+
+func (d bySPDY) Dial(protocols ...string) (httpstream.Connection, string, error) {
+	// Of its own for each pod: SPDY's round tripper keeps the connection that it has
+	// made last, and two dials that shared it could get each other's
+	// (k8s.io/streaming pkg/httpstream/spdy, SpdyRoundTripper.conn).
+	upgrade, err := httpstreamspdy.NewRoundTripperWithConfig(httpstreamspdy.RoundTripperConfig{TLS: d.tls(), Proxier: d.proxy, PingPeriod: portforward.PingPeriod})
+	if err != nil {
+		return nil, "", fmt.Errorf("preparing port-forward: %w", err)
+	}
+	wrapped, err := d.wrap(upgrade)
+	if err != nil {
+		return nil, "", err
+	}
+	return spdy.NewDialer(upgrade, &http.Client{Transport: wrapped}, http.MethodPost, d.target).Dial(protocols...)
 }
 
 // refusesWebSocket reports whether SPDY is worth a try after err. An API server

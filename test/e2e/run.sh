@@ -31,6 +31,9 @@ cache=${MESHCA_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshca-e2e}/$pins
 # Pins of its own, so that the others are not built anew for it. The smoke rows and the bench do without.
 issued=$(dirname "$cache")/certmanager-$(cat "$here"/mesh/certmanager/* | sha256sum | cut -c1-16)
 case $1 in smoke | bench) ;; *) "$here/mesh/certmanager/build.sh" "$issued" ;; esac
+# Likewise, and for the rows and meshes alone that are named after it.
+older=$(dirname "$cache")/older-$(cat "$here"/mesh/older/* | sha256sum | cut -c1-16)
+case "$*" in full | all | *older*) "$here/mesh/older/build.sh" "$older" ;; esac
 MESHCA_BIN=$(realpath -m "${MESHCA_BIN:-$here/../../bin/kubectl-meshca}"); export MESHCA_BIN
 [ -x "$MESHCA_BIN" ] || { echo "run.sh: no $MESHCA_BIN: run make build first" >&2; exit 1; }
 
@@ -51,6 +54,7 @@ end() {
 }
 trap end EXIT; trap 'exit 143' TERM; trap 'exit 130' INT; trap 'exit 129' HUP
 mkdir -p "$STATE/bin" "$STATE/img"; cp -s "$cache"/bin/* "$STATE/bin/"; ln -s "$MESHCA_BIN" "$STATE/bin/kubectl-meshca"; ln -s "$cache/envoy" "$STATE/img/envoy"
+[ ! -e "$older/complete" ] || ln -s "$older" "$STATE/older"
 [ ! -e "$issued/complete" ] || { ln -s "$issued/certmanager" "$STATE/bin/certmanager"; ln -s "$issued/crds" "$STATE/crds"; }
 (cd "$here/play" && CGO_ENABLED=0 go build -trimpath -o "$STATE/bin/play" .)
 mkdir -p /opt/cni /etc/cni /var/lib/cni /var/log/pods /var/log/containers

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the images from $STATE/bin and imports them: pause, coredns, app, pilot, proxyv2 (pilot-agent + Envoy from the PyPI wheel + Debian's iptables).
+# Makes the images from $STATE/bin and imports them: pause, coredns, app, pilot, proxyv2 (pilot-agent + Envoy from the PyPI wheel + Debian's iptables),
+# and of the last two another release's under the tag "older", where $STATE/older has it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); I=$STATE/img; mkdir -p "$I"; B=$STATE/bin
 src=$(cd "$here/gomod/istio" && go list -m -f '{{.Dir}}' istio.io/istio)
@@ -9,10 +10,14 @@ libs() { for f in "$@"; do ldd "$f" | grep -o '/[^ ]*'; done | sort -u; }
 mk "$I/pause.tar" e2e/pause:1 "/bin/meshapp pause" "$B/meshapp:bin/meshapp"
 mk "$I/app.tar" e2e/app:1 /bin/meshapp "$B/meshapp:bin/meshapp"
 mk "$I/coredns.tar" e2e/coredns:1 /bin/coredns "$B/coredns:bin/coredns"
-IMG_USER=1337:1337 mk "$I/pilot.tar" e2e/pilot:1 /usr/local/bin/pilot-discovery "$B/pilot-discovery:usr/local/bin/pilot-discovery"
 L=/usr/sbin/xtables-legacy-multi; N=/usr/sbin/xtables-nft-multi; args=()
 for n in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
   args+=("$N:usr/sbin/$n" ); for k in legacy nft; do x=$L; [ $k = nft ] && x=$N; args+=("$x:usr/sbin/${n/tables/tables-$k}"); done; done
 for f in $(libs "$L" "$N" "$I/envoy/_bin/envoy" /bin/dash) /usr/lib/x86_64-linux-gnu/xtables/*.so; do args+=("$(readlink -f "$f"):${f#/}"); done
-IMG_USER=1337:1337 mk "$I/proxyv2.tar" e2e/proxyv2:1 /usr/local/bin/pilot-agent "$B/pilot-agent:usr/local/bin/pilot-agent" "$I/envoy/_bin/envoy:usr/local/bin/envoy" \
-  "$src/tools/packaging/common/envoy_bootstrap.json:var/lib/istio/envoy/envoy_bootstrap_tmpl.json" /bin/dash:bin/sh "${args[@]}"
+istio() { # TAG BINARIES BOOTSTRAP
+  IMG_USER=1337:1337 mk "$I/pilot-$1.tar" "e2e/pilot:$1" /usr/local/bin/pilot-discovery "$2/pilot-discovery:usr/local/bin/pilot-discovery"
+  IMG_USER=1337:1337 mk "$I/proxyv2-$1.tar" "e2e/proxyv2:$1" /usr/local/bin/pilot-agent "$2/pilot-agent:usr/local/bin/pilot-agent" "$I/envoy/_bin/envoy:usr/local/bin/envoy" \
+    "$3:var/lib/istio/envoy/envoy_bootstrap_tmpl.json" /bin/dash:bin/sh "${args[@]}"
+}
+istio 1 "$B" "$src/tools/packaging/common/envoy_bootstrap.json"
+[ ! -e "$STATE/older" ] || istio older "$STATE/older" "$STATE/older/envoy_bootstrap.json"

@@ -16,6 +16,7 @@ type mesh struct {
 	helm        []string
 	selfSigned  bool
 	issued      bool // cert-manager writes cacerts
+	older       bool // istiod by the older release's own chart
 	empty       bool
 	revision    string        // a second control plane of this revision, for namespace c
 	life        time.Duration // of its CA, where that is to end
@@ -36,7 +37,7 @@ var (
 	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
 	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -65,6 +66,9 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		c.Stdout, c.Stderr = log, log
 		if m.selfSigned {
 			c.Env = append(os.Environ(), "SELFSIGNED=1")
+		}
+		if m.older {
+			c.Env = append(os.Environ(), "CHARTS="+filepath.Join(f.state, "older", "charts"))
 		}
 		if m.issued {
 			c.Env = append(os.Environ(), "ISSUED=1")
