@@ -31,6 +31,10 @@ cache=${MESHCA_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshca-e2e}/$pins
 # Pins of its own, so that the others are not built anew for it. The smoke rows and the bench do without.
 issued=$(dirname "$cache")/certmanager-$(cat "$here"/mesh/certmanager/* | sha256sum | cut -c1-16)
 case $1 in smoke | bench) ;; *) "$here/mesh/certmanager/build.sh" "$issued" ;; esac
+# Nobody's registry has a Citadel: whoever has one gives a folder with istio_ca and pilot-agent of the same release, 1.4 or before.
+for c in istio_ca pilot-agent; do
+  [ -z "${MESHCA_CITADEL:-}" ] || [ -x "$MESHCA_CITADEL/$c" ] || { echo "run.sh: no $c in MESHCA_CITADEL ($MESHCA_CITADEL)" >&2; exit 1; }
+done
 MESHCA_BIN=$(realpath -m "${MESHCA_BIN:-$here/../../bin/kubectl-meshca}"); export MESHCA_BIN
 [ -x "$MESHCA_BIN" ] || { echo "run.sh: no $MESHCA_BIN: run make build first" >&2; exit 1; }
 
@@ -52,6 +56,7 @@ end() {
 trap end EXIT; trap 'exit 143' TERM; trap 'exit 130' INT; trap 'exit 129' HUP
 mkdir -p "$STATE/bin" "$STATE/img"; cp -s "$cache"/bin/* "$STATE/bin/"; ln -s "$MESHCA_BIN" "$STATE/bin/kubectl-meshca"; ln -s "$cache/envoy" "$STATE/img/envoy"
 [ ! -e "$issued/complete" ] || { ln -s "$issued/certmanager" "$STATE/bin/certmanager"; ln -s "$issued/crds" "$STATE/crds"; }
+[ -z "${MESHCA_CITADEL:-}" ] || ln -s "$(realpath "$MESHCA_CITADEL")" "$STATE/citadel"
 (cd "$here/play" && CGO_ENABLED=0 go build -trimpath -o "$STATE/bin/play" .)
 mkdir -p /opt/cni /etc/cni /var/lib/cni /var/log/pods /var/log/containers
 cgroup_make "$group"
