@@ -18,5 +18,5 @@ kubectl -n istio-system create secret generic istio-ca-secret --type istio.io/ca
   --from-literal=cert-chain.pem= --from-literal=key.pem= --from-literal=root-cert.pem=
 sed "s/RELEASE/$RELEASE/" "$here/citadel.yaml" | kubectl apply -f -
 kubectl -n istio-system rollout status deploy/istio-citadel --timeout=60s
-for i in 0 1 2; do sed "s/NS/${NSS[i]}/g; s/PEER/${NSS[(i + 1) % 3]}/g; s/RELEASE/$RELEASE/g" "$here/app.yaml"; echo ---; done | kubectl apply -f -
+for i in 0 1 2; do sed "s/\bNS\b/${NSS[i]}/g; s/\bPEER\b/${NSS[(i + 1) % 3]}/g; s/\bRELEASE\b/$RELEASE/g" "$here/app.yaml"; echo ---; done | kubectl apply -f -
 for s in "${NSS[@]}"; do for d in server client; do kubectl -n "$s" rollout status deploy/$d --timeout=120s; done; done
