@@ -128,7 +128,7 @@ func VersionRules() []VersionRule {
 		// secretcache.go:745 at 1.20.0.
 		{"push-without-reissue", Istiod, info, []Range{{"1.10.0", "1.20.0"}}, "a bundle that it pushes brings no new certificate", "wait for renewals, or restart"},
 		// istio_ca.go:329 at 1.20.0.
-		{"no-root-in-place", Istiod, warning, []Range{{"", "1.20.0"}}, "it never loads a changed root in place", "upgrade to 1.20 or later, or cross-sign"},
+		{"no-root-in-place", Istiod, warning, []Range{{"1.5.0", "1.20.0"}}, "it never loads a changed root in place", "upgrade to 1.20 or later, or cross-sign"},
 		// 39e9530e463 is in no 1.28 and 1.29.
 		{"bundle-by-bytes", Istiod, info, []Range{{"1.20.0", "1.30.0"}}, "it compares bundles as bytes: the next must contain the one before, or be contained in it, verbatim", "lay bundles out by appending"},
 		// certcontroller.go:162; PR 47842.
@@ -160,9 +160,9 @@ func VersionRules() []VersionRule {
 		{"no-pushed-bundle", Sidecar, info, []Range{{"", "1.10.0"}}, "its agent takes no pushed bundle", "wait for renewals, or restart"},
 		{"pushed-without-reissue", Sidecar, info, []Range{{"1.10.0", "1.20.0"}}, "its agent takes a pushed bundle without asking for a new certificate", "wait for renewals, or restart"},
 		// PR 36813.
-		{"xds-root-fixed", Sidecar, warning, []Range{{"", "1.14.0"}}, "its agent reads istiod's root only when it starts", "restart it between trusting a new root and signing with it"},
+		{"xds-root-fixed", Sidecar, warning, []Range{{"1.5.0", "1.14.0"}}, "its agent reads istiod's root only when it starts", "restart it between trusting a new root and signing with it"},
 		// PR 47959.
-		{"csr-root-fixed", Sidecar, warning, []Range{{"", "1.20.1"}}, "its agent's requests for certificates keep the roots of its start", "restart it between trusting a new root and signing with it, or cross-sign"},
+		{"csr-root-fixed", Sidecar, warning, []Range{{"1.5.0", "1.20.1"}}, "its agent's requests for certificates keep the roots of its start", "restart it between trusting a new root and signing with it, or cross-sign"},
 		// Release note 59912.
 		{"file-rotation-missed", Sidecar, warning, []Range{{"1.29.0", "1.29.3"}, {"1.30.0", "1.30.3"}}, "it misses the second rotation of certificates mounted as files", "upgrade to 1.29.3, 1.30.3 or later"},
 

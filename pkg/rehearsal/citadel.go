@@ -21,14 +21,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// CitadelSpec is a mesh of Istio 1.0 to 1.4. No registry has a Citadel, so this is
-// by the rules of its source alone (istio 1.1.8):
+// CitadelSpec is a mesh of Istio 1.0 to 1.4, by the rules of its source (istio 1.1.8
+// and 1.4.10):
 //   - it loads istio-ca-secret at its start (security/pkg/pki/ca/ca.go,
 //     NewSelfSignedIstioCAOptions), and issues a Secret istio.SERVICEACCOUNT for
-//     every service account;
-//   - once a minute it looks at all of them, and issues those anew whose root-cert.pem
-//     is not its root, byte for byte, or whose certificate is about to end
-//     (security/pkg/k8s/controller/workloadsecret.go:55, 384-397);
+//     every service account that has none;
+//   - once a minute, first a minute after its start, it looks at those that are there
+//     (its informer has no AddFunc), and issues those anew whose root-cert.pem is not
+//     its root, byte for byte, or whose certificate is about to end
+//     (security/pkg/k8s/controller/workloadsecret.go at 1.1.8:55, 384-397);
+//   - from 1.2.9, 1.3.5 and 1.4.0 on it takes istio-ca-secret again where a Secret has
+//     another root than itself (workloadsecret.go at 1.4.10, tryToSyncKeyCertBundle),
+//     and once an hour: then it also certifies its root anew, with the key that it has,
+//     where a fifth of its life is left (security/pkg/pki/ca/selfsignedcarootcertrotator.go);
 //   - the agent watches the folder that the Secret is mounted at, and restarts Envoy;
 //     1.1.3 to 1.1.7 watch the files and miss the change (pull request 14540).
 type CitadelSpec struct {
@@ -40,13 +45,18 @@ type CitadelSpec struct {
 	TTL, Lag time.Duration
 	// Secured is controlPlaneAuthPolicy: MUTUAL_TLS. Pilot has no sidecar here.
 	Secured bool
+	// Unrotated is CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL=0: it does not renew
+	// its root, though its release would.
+	Unrotated bool
 }
 
 // citadel is the one CA of such a mesh.
 type citadel struct {
 	mesh   *Mesh
 	signer *pki.Authority
-	number int
+	number int // of its process
+	// rotates: it renews its root itself.
+	rotates bool
 	// written are the certificates of each account, as its Secret holds them.
 	written map[string]*issued
 }
@@ -63,13 +73,18 @@ type issued struct {
 const (
 	citadelDeployment = "istio-citadel"
 	citadelResync     = time.Minute
-	keyAndCert        = "istio.io/key-and-cert"
+	citadelRotator    = time.Hour
+	// What the rotator's new root lives, and the fifth of a life before whose start it
+	// makes none (istio 1.4.10 security/pkg/cmd/constants.go:21-29).
+	rotatedLife  = 3650 * 24 * time.Hour
+	rotatedGrace = 5
+	keyAndCert   = "istio.io/key-and-cert"
 )
 
 // NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
 func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
 	m := bare(ctx, clock, Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads})
-	m.citadel = &citadel{mesh: m, written: map[string]*issued{}}
+	m.citadel = &citadel{mesh: m, rotates: rotatesItself(spec.Release) && !spec.Unrotated, written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {
@@ -99,7 +114,6 @@ func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, erro
 			return nil, err
 		}
 	}
-	m.after(citadelResync, m.citadel.tick)
 	m.live()
 	return m, nil
 }
@@ -143,7 +157,7 @@ func (c *citadel) pod(name string, labels map[string]string, container corev1.Co
 	return pod
 }
 
-// start starts Citadel, which loads its Secret now and looks at all others at once.
+// start starts Citadel, which loads its Secret now, and issues what is missing.
 func (c *citadel) start() error {
 	secret, err := c.mesh.secret(selfSignedSecret)
 	if err != nil {
@@ -153,6 +167,9 @@ func (c *citadel) start() error {
 		return fmt.Errorf("citadel does not start: %w", err)
 	}
 	c.number++
+	process := c.number
+	c.mesh.after(citadelResync, func() { c.tick(process) })
+	c.mesh.after(citadelRotator, func() { c.rotate(process) })
 	labels := citadelLabels()
 	labels["pod-template-hash"] = "1"
 	pod := c.pod(fmt.Sprintf("%s-1-%d", citadelDeployment, c.number), labels, c.container())
@@ -162,6 +179,9 @@ func (c *citadel) start() error {
 		return err
 	}
 	for _, w := range c.mesh.spec.Workloads {
+		if c.written[w.Namespace+"/"+w.account()] != nil {
+			continue
+		}
 		if err := c.look(w.Namespace, w.account()); err != nil {
 			return err
 		}
@@ -182,11 +202,55 @@ func (c *citadel) roll() {
 	})
 }
 
-func (c *citadel) tick() {
+func (c *citadel) tick(process int) {
+	if process != c.number {
+		return
+	}
 	for _, w := range c.mesh.spec.Workloads {
 		_ = c.look(w.Namespace, w.account()) // it tries again with the next resync
 	}
-	c.mesh.after(citadelResync, c.tick)
+	c.mesh.after(citadelResync, func() { c.tick(process) })
+}
+
+// rotatesItself: the self-signed root's rotator came with these.
+func rotatesItself(release string) bool {
+	return !mesh.Before(release, "1.3.5") || !mesh.Before(release, "1.2.9") && mesh.Before(release, "1.3.0")
+}
+
+// rotate takes what istio-ca-secret holds, or renews it.
+func (c *citadel) rotate(process int) {
+	if process != c.number || !c.rotates {
+		return
+	}
+	_ = c.renew() // it tries again within the hour
+	c.mesh.after(citadelRotator, func() { c.rotate(process) })
+}
+
+func (c *citadel) renew() error {
+	secret, err := c.mesh.secret(selfSignedSecret)
+	if err != nil {
+		return err
+	}
+	held, err := pki.ParseFiles(files(secret))
+	if err != nil {
+		return err
+	}
+	now, root := c.mesh.clock.Now(), held.Cert.X509
+	if root.NotAfter.Sub(now) >= root.NotAfter.Sub(root.NotBefore)/rotatedGrace {
+		c.signer = held
+		return nil
+	}
+	fresh, err := held.RenewRoot(now, rotatedLife)
+	if err != nil {
+		return err
+	}
+	secret = secret.DeepCopy()
+	secret.Data[pki.CertFile], secret.ResourceVersion = fresh.Cert.PEM(), versionOf(secret.ResourceVersion)
+	if err := c.mesh.Kube.Tracker().Update(corev1.SchemeGroupVersion.WithResource("secrets"), secret, istioNamespace); err != nil {
+		return err
+	}
+	c.signer = fresh
+	return nil
 }
 
 // look issues an account's Secret, or anew where its root is another or half of its
@@ -194,6 +258,15 @@ func (c *citadel) tick() {
 func (c *citadel) look(namespace, account string) error {
 	m, now := c.mesh, c.mesh.clock.Now()
 	there := c.written[namespace+"/"+account]
+	if there != nil && rotatesItself(m.spec.Release) && !bytes.Equal(there.raw, c.signer.Roots.Raw) {
+		secret, err := m.secret(selfSignedSecret)
+		if err != nil {
+			return err
+		}
+		if c.signer, err = pki.ParseFiles(files(secret)); err != nil {
+			return err
+		}
+	}
 	if there != nil {
 		leaf := there.chain[0].X509
 		half := leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 2)

@@ -1,10 +1,15 @@
 package rotation
 
-import "github.com/meshca/kubectl-meshca/pkg/mesh"
+import (
+	"slices"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+)
 
 // Present is what should be true of a mesh where nothing is under way: everybody
 // agrees with the CA's own bundle, or, where that may not be read, with the trust
-// ConfigMap of istiod's namespace. It is false where neither can be read.
+// ConfigMap of istiod's namespace. It is false where neither can be read. A Citadel
+// answers to nobody here and writes no trust ConfigMap: its Secrets are asked.
 func Present(s *mesh.Snapshot) (Expectation, bool) {
 	var e Expectation
 	for _, plane := range s.ControlPlanes {
@@ -32,5 +37,6 @@ func Present(s *mesh.Snapshot) (Expectation, bool) {
 		return e, false
 	}
 	e.Trusted, e.Only, e.Accepted = e.Roots, true, e.Roots
+	e.Citadel = slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.CA.Kind == mesh.CACitadel })
 	return e, true
 }

@@ -34,6 +34,10 @@ case $1 in smoke | bench) ;; *) "$here/mesh/certmanager/build.sh" "$issued" ;; e
 # Likewise, and for the rows and meshes alone that are named after it.
 older=$(dirname "$cache")/older-$(cat "$here"/mesh/older/* | sha256sum | cut -c1-16)
 case "$*" in full | all | *older*) "$here/mesh/older/build.sh" "$older" ;; esac
+# Nobody's registry has a Citadel: whoever has one gives a folder with istio_ca and pilot-agent of the same release, 1.4 or before.
+for c in istio_ca pilot-agent; do
+  [ -z "${MESHCA_CITADEL:-}" ] || [ -x "$MESHCA_CITADEL/$c" ] || { echo "run.sh: no $c in MESHCA_CITADEL ($MESHCA_CITADEL)" >&2; exit 1; }
+done
 MESHCA_BIN=$(realpath -m "${MESHCA_BIN:-$here/../../bin/kubectl-meshca}"); export MESHCA_BIN
 [ -x "$MESHCA_BIN" ] || { echo "run.sh: no $MESHCA_BIN: run make build first" >&2; exit 1; }
 
@@ -56,6 +60,7 @@ trap end EXIT; trap 'exit 143' TERM; trap 'exit 130' INT; trap 'exit 129' HUP
 mkdir -p "$STATE/bin" "$STATE/img"; cp -s "$cache"/bin/* "$STATE/bin/"; ln -s "$MESHCA_BIN" "$STATE/bin/kubectl-meshca"; ln -s "$cache/envoy" "$STATE/img/envoy"
 [ ! -e "$older/complete" ] || ln -s "$older" "$STATE/older"
 [ ! -e "$issued/complete" ] || { ln -s "$issued/certmanager" "$STATE/bin/certmanager"; ln -s "$issued/crds" "$STATE/crds"; }
+[ -z "${MESHCA_CITADEL:-}" ] || ln -s "$(realpath "$MESHCA_CITADEL")" "$STATE/citadel"
 (cd "$here/play" && CGO_ENABLED=0 go build -trimpath -o "$STATE/bin/play" .)
 mkdir -p /opt/cni /etc/cni /var/lib/cni /var/log/pods /var/log/containers
 cgroup_make "$group"

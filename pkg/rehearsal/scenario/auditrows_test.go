@@ -14,7 +14,7 @@ func auditRows() []row {
 		return row{name: "audit-proxy-" + version, facts: facts, spec: beside(rehearsal.Workload{Release: version}), only: true, finds: finds}
 	}
 	return []row{
-		istiod("1.0.7", []string{"C1", "G-root-ttl", "G-citadel"}, "old-root-ttl", "no-root-rotator", "citadel-secrets", "no-hot-reload", "no-tls-layout", "no-multi-root", "no-root-in-place"),
+		istiod("1.0.7", []string{"C1", "G-root-ttl", "G-citadel"}, "old-root-ttl", "no-root-rotator", "citadel-secrets", "no-hot-reload", "no-tls-layout", "no-multi-root"),
 		istiod("1.3.4", []string{"C1", "G-rotator"}, "no-root-rotator"),
 		istiod("1.14.1", []string{"G-tls-layout", "G-sha1"}, "no-tls-layout", "sha1-refused", "reload-off-by-default"),
 		istiod("1.17.8", []string{"G-reload", "G-multi-root"}, "reload-off-by-default", "push-without-reissue", "stale-serving-cert"),

@@ -42,7 +42,7 @@ func citadelBench(t *testing.T, release string, workloads ...rehearsal.Workload)
 	if workloads == nil {
 		workloads = []rehearsal.Workload{{Namespace: "a", Name: "one", Proxies: 2}, {Namespace: "b", Name: "two", Proxies: 2}}
 	}
-	b.mesh, err = rehearsal.NewCitadel(ctx, wall{}, rehearsal.CitadelSpec{CA: root, Release: release, Workloads: workloads, TTL: life, Lag: 40 * time.Second, Secured: true})
+	b.mesh, err = rehearsal.NewCitadel(ctx, wall{}, rehearsal.CitadelSpec{CA: root, Release: release, Workloads: workloads, TTL: life, Lag: 40 * time.Second, Secured: true, Unrotated: true})
 	b.must(err)
 	time.Sleep(335 * day)
 	b.trial = &scenario.Trial{Mesh: b.mesh, Clock: wall{}, Config: rotation.Config{New: b.new, CSRProof: true, TrustFileWait: 30 * time.Second, Override: []string{rotation.Citadel}}}
@@ -121,6 +121,38 @@ func TestS6_CitadelLeftAlone(t *testing.T) {
 			t.Error("its root has ended, and nobody is refused")
 		}
 	})
+}
+
+// TestS6_CitadelRotatesItself: one of 1.4 certifies its root anew before that ends,
+// with the key that it has, and refuses nobody; one of 1.3.4 has nothing that would.
+func TestS6_CitadelRotatesItself(t *testing.T) {
+	for release, rotates := range map[string]bool{"1.4.10": true, "1.3.4": false} {
+		t.Run(release, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root, err := pki.NewRoot(pki.Request{Subject: pkix.Name{Organization: []string{"cluster.local"}}, Now: time.Now(), Lifetime: 365 * day, PathLen: -1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				b := &bench{t: t, ctx: ctx}
+				b.mesh, err = rehearsal.NewCitadel(ctx, wall{}, rehearsal.CitadelSpec{CA: root, Release: release, TTL: 90 * day, Lag: 40 * time.Second,
+					Workloads: []rehearsal.Workload{{Namespace: "a", Name: "one", Proxies: 2}}})
+				b.must(err)
+				time.Sleep(375 * day)
+				if failed := b.failed(); len(failed) == 0 != rotates {
+					t.Errorf("ten days after its root's end: %d refused", len(failed))
+				}
+				now := b.secret("istio-ca-secret").Data
+				held, err := pki.ParseBundle(now[pki.CertFile])
+				b.must(err)
+				if held.Certs[0].Equal(root.Cert) == rotates {
+					t.Errorf("istio-ca-secret holds the root that it began with: %v", !rotates)
+				}
+			})
+		})
+	}
 }
 
 // TestT1_CitadelSidecarThatStays: a bare pod of 1.1.5 is never restarted, and its

@@ -17,6 +17,7 @@ type mesh struct {
 	selfSigned  bool
 	issued      bool // cert-manager writes cacerts
 	older       bool // istiod by the older release's own chart
+	citadel     bool // Istio 1.4 or before, from what MESHCA_CITADEL names
 	empty       bool
 	revision    string        // a second control plane of this revision, for namespace c
 	life        time.Duration // of its CA, where that is to end
@@ -37,7 +38,7 @@ var (
 	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
 	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, citadel, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -45,6 +46,16 @@ type field struct {
 	state string // the folder of this run
 	now   *mesh  // what is on the cluster, unless a row has changed it
 	fresh bool   // no mesh has been on it yet
+}
+
+// missing says what this machine lacks for the mesh, "" where it lacks nothing.
+func (f *field) missing(m *mesh) string {
+	if m.citadel {
+		if _, err := os.Stat(filepath.Join(f.state, "citadel")); err != nil {
+			return "no Citadel: MESHCA_CITADEL names none"
+		}
+	}
+	return ""
 }
 
 // set brings the cluster into the mesh's state: from nothing, with a CA of its own, so that no row inherits from another.
@@ -88,7 +99,11 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 	}
 	f.fresh = false
 	if !m.empty {
-		if err := step("mesh.sh", m.helm...); err != nil {
+		script := "mesh.sh"
+		if m.citadel {
+			script = "citadel/up.sh"
+		}
+		if err := step(script, m.helm...); err != nil {
 			return err
 		}
 		if m.revision != "" {

@@ -23,7 +23,7 @@ type row struct {
 }
 
 // rows is the table, in an order that spares resets: rows of the same mesh stand together, those that change it last.
-var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, roleRows, killedRows, hurtRows, namedRows, sealedRows, roadRows, backRows, revisionRows, sameKeyRows, crossRows, controlRows, certManagerRows, recoverRows, olderRows, emptyRows)
+var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, roleRows, killedRows, hurtRows, namedRows, sealedRows, roadRows, backRows, revisionRows, sameKeyRows, crossRows, controlRows, certManagerRows, recoverRows, olderRows, citadelRows, emptyRows)
 
 type result struct {
 	name, detail string
@@ -55,7 +55,7 @@ func (f *field) playAll(ctx context.Context, chosen []row) int {
 		fmt.Println(res)
 	}
 	if n := count[notRun]; n > 0 {
-		fmt.Printf("\n%d not run: this binary has not got their commands\n", n)
+		fmt.Printf("\n%d not run: each says what is missing\n", n)
 	}
 	fmt.Printf("\n%d passed, %d failed\n", count[passed], count[failed])
 	// A run that proved nothing is not green either.
@@ -76,6 +76,9 @@ func (f *field) playOne(ctx context.Context, r row) (results []result) {
 		if !has(ctx, c) {
 			return say(notRun, "no command "+c)
 		}
+	}
+	if why := f.missing(r.mesh); why != "" {
+		return say(notRun, why)
 	}
 	if err := f.set(ctx, r.mesh); err != nil {
 		tail(filepath.Join(f.state, "log", "mesh.log"))
