@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,47 +23,69 @@ const rehearseExample = `  # the rotation of this mesh, on a copy of it in memor
   kubectl meshca rehearse --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --chain chain.pem
 
   # from a saved snapshot, offline
-  kubectl meshca rehearse --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --from-snapshot mesh.json`
+  kubectl meshca rehearse --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --from-snapshot mesh.json
+
+  # until both roots are trusted, and back from there
+  kubectl meshca rehearse --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --until trust-new --back
+
+  # the Events that 'rotate -o json' would tell
+  kubectl meshca rehearse --root root.pem --ca-cert ca.pem --ca-key ca-key.pem --from-snapshot mesh.json -o events`
+
+// events is the output format in which a rehearsal tells what a rotation would.
+const events = "events"
 
 func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var o rotateOptions
 	var from string
+	var back bool
 	cmd := &cobra.Command{
 		Use:   "rehearse",
 		Short: "Run the plan on a copy of the mesh in memory, and say how it would go",
 		Long: "Copies the mesh into memory: the same control planes, releases, flags, namespaces and\n" +
 			"proxies, with keys of its own. Runs the plan there and says how long each phase takes,\n" +
 			"for which namespace, what is asked of istiod, who lags, and which gate would close.\n" +
-			"Nothing is written to the cluster.\n\n" +
+			"Nothing is written to the cluster. Real traffic is not rehearsed.\n\n" +
 			"Exit codes: 0 it would go through, 2 it would not, 1 it could not be done, 64 bad usage.",
 		Example: rehearseExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			format := o.output
-			o.output = ""
-			if err := errors.Join(o.validate(), validOutput(format)); err != nil {
+			if err := o.validateRehearsal(); err != nil {
 				return err
 			}
-			o.output = format
 			ca, err := o.material()
 			if err != nil {
 				return err
 			}
-			if ca.authority == nil {
-				return usage(errors.New("no new CA is named"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
+			if ca.authority == nil && !o.keepsKey() {
+				return usage(errors.New("no new CA is named"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca; a root that only expires needs none with --strategy same-key")
 			}
 			s, err := o.subject(cmd.Context(), c, streams, from)
 			if err != nil {
 				return err
 			}
-			return o.rehearse(cmd.Context(), streams, s, ca.authority)
+			return o.rehearse(cmd.Context(), streams, s, ca.authority, back)
 		},
 	}
 	o.planFlags(cmd)
 	o.csrFlag(cmd)
-	outputFlag(cmd, &o.output)
+	o.gateFlags(cmd, "until")
+	cmd.Flags().BoolVar(&back, "back", false, "then go back from there, as 'rollback' would")
+	formats := append(outputs(), events)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "one of "+strings.Join(formats, ", ")+"; events are those of the rotation, one a line")
+	completions(cmd, "output", formats...)
 	fromFlag(cmd.Flags(), &from)
 	return cmd
+}
+
+// validateRehearsal is validate with outputs of its own.
+func (o *rotateOptions) validateRehearsal() error {
+	format := o.output
+	o.output = ""
+	err := o.validate()
+	if o.output = format; format != events {
+		err = errors.Join(err, validOutput(format))
+	}
+	return err
 }
 
 // subject is the mesh to copy.
@@ -77,54 +100,122 @@ func (o *rotateOptions) subject(ctx context.Context, c *cluster, streams generic
 	return observer.whole(ctx)
 }
 
-func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.IOStreams, s *mesh.Snapshot, ca *pki.Authority) error {
+func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.IOStreams, s *mesh.Snapshot, ca *pki.Authority, back bool) error {
 	config := o.config(ca)
-	var err error
-	if config.Cross, err = o.crossCert(s, ca, s.TakenAt); err != nil {
-		return err
-	}
-	plan := rotation.NewPlan(s, config)
-	if len(plan.Refusals) > 0 || plan.AlreadyDone {
-		printer := newEventPrinter(streams, o.output)
-		if err := printer.plan(plan); err != nil {
-			return failed(fmt.Errorf("writing the plan: %w", err), "")
+	printer := newEventPrinter(streams, o.output)
+	printer.json = o.output != "table" && o.output != "wide"
+	if ca != nil {
+		var err error
+		if config.Cross, err = o.crossCert(s, ca, s.TakenAt); err != nil {
+			return err
 		}
-		return refusal(plan)
+		// Where the old root's key is in the cluster, which a snapshot has not got, the
+		// strategy is chosen by the copy.
+		if plan := rotation.NewPlan(s, config); !vouches(s) {
+			if len(plan.Refusals) > 0 || plan.AlreadyDone {
+				if err := printer.plan(plan); err != nil {
+					return failed(fmt.Errorf("writing the plan: %w", err), "")
+				}
+				return refusal(plan)
+			}
+			config.Strategy = plan.Strategy
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	clock := rehearsal.NewVirtual(s.TakenAt)
 	copied, err := rehearsal.CopyOf(ctx, clock, s)
+	if err == nil {
+		err = o.standIns(ctx, &config, copied, s)
+	}
 	if err != nil {
 		return failed(fmt.Errorf("copying the mesh into memory: %w", err), "")
 	}
-	config.Strategy = plan.Strategy
-	if config.Cross != nil {
-		if config.Cross, err = copied.OldRoot.CrossSign(ca.Roots.Certs[0], s.TakenAt); err != nil {
-			return failed(fmt.Errorf("copying the mesh into memory: %w", err), "")
-		}
+	accept, err := o.accepted()
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(streams.ErrOut, "rehearsing %s on a copy of %d proxies in memory\n", plan.Strategy, len(s.Proxies))
+	fmt.Fprintf(streams.ErrOut, "rehearsing on a copy of %d proxies in memory\n", len(s.Proxies))
 	starting := clock.Worker(1)
 	go clock.Run(ctx, wallClock{})
 	copied.Mesh.Signed() // the copy's start is nobody's cost
-	r := &rehearsed{APIVersion: "meshca.io/v1alpha1", Kind: "Rehearsal", Strategy: plan.Strategy}
-	trial := &scenario.Trial{Mesh: copied.Mesh, Clock: clock, Config: config, Emit: func(e rotation.Event) {
-		starting.Done() // from here on the engine itself keeps the clock
-		r.take(e)
-	}}
+	r := &rehearsed{APIVersion: "meshca.io/v1alpha1", Kind: "Rehearsal", Strategy: config.Strategy}
+	trial := &scenario.Trial{Mesh: copied.Mesh, Clock: clock, Config: config, Accept: accept, Until: rotation.Phase(o.until),
+		Soak: o.soak, AtOnce: o.atOnce, AllowRestart: o.allowRestart,
+		Emit: func(e rotation.Event) {
+			starting.Done() // from here on the engine itself keeps the clock
+			if e.Plan != nil {
+				r.Strategy = e.Plan.Strategy
+			}
+			if o.output == events {
+				printer.event(e)
+			}
+			r.take(e)
+		}}
+	if o.timeout >= 0 {
+		trial.Timeout = max(o.timeout, 1) // zero is another thing to a Trial
+	}
 	out := trial.Run(ctx)
+	if back && out.Err == nil {
+		trial.Back, trial.Until = true, ""
+		out = trial.Run(ctx)
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
+	if out.Plan != nil && len(out.Plan.Refusals) > 0 {
+		if err := printer.plan(out.Plan); err != nil {
+			return failed(fmt.Errorf("writing the plan: %w", err), "")
+		}
+		return refusal(out.Plan)
+	}
 	r.end(out, copied.Mesh, clock.Now())
-	if err := printResult(streams.Out, o.output, r); err != nil {
-		return err
+	if o.output != events {
+		if err := printResult(streams.Out, o.output, r); err != nil {
+			return err
+		}
 	}
 	if !r.Passes {
 		return found(errors.New("it would not go through: "+r.Why), "mend what is named, or choose another strategy ('kubectl meshca plan' lists them)")
 	}
 	return nil
+}
+
+// vouches reports whether the old root's own key is in the mesh's CA Secret, so that
+// rotate cross-signs with it (rotation.CrossSigned).
+func vouches(s *mesh.Snapshot) bool {
+	if len(s.ControlPlanes) == 0 {
+		return false
+	}
+	ca := s.ControlPlanes[0].CA
+	return len(ca.Cert.Certs) > 0 && ca.Root.Set().Has(ca.Cert.Certs[0])
+}
+
+// standIns puts into a plan's material what the copy's keys must have signed.
+func (o *rotateOptions) standIns(ctx context.Context, config *rotation.Config, copied *rehearsal.Copy, s *mesh.Snapshot) (err error) {
+	if config.New != nil {
+		if config.New, err = copied.Like(config.New, s.TakenAt); err != nil {
+			return err
+		}
+		if config.Cross != nil {
+			config.Cross, err = copied.OldRoot.CrossSign(config.New.Roots.Certs[0], s.TakenAt)
+			return err
+		}
+	}
+	there, err := copied.Mesh.Collector().Collect(ctx)
+	if err != nil {
+		return err
+	}
+	if config.New != nil {
+		config.Cross, err = rotation.CrossSigned(ctx, copied.Mesh.Kube, there, config.New.Roots.Certs[0], s.TakenAt)
+		return err
+	}
+	var key crypto.Signer
+	if o.oldRootKey != "" {
+		key = copied.OldRoot.Key
+	}
+	config.New, err = rotation.Renewed(ctx, copied.Mesh.Kube, there, key, s.TakenAt)
+	return err
 }
 
 // rehearsed is how a rotation went on the copy.

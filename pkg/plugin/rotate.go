@@ -103,18 +103,24 @@ func newRotateCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 // runFlags are those of a run, forward or back; until names the flag that ends it.
 func (o *rotateOptions) runFlags(cmd *cobra.Command, until string) {
 	flags := cmd.Flags()
-	waitFlag(flags, &o.timeout, "the plan's longest wait and 10m")
-	flags.StringVar(&o.until, until, "", "stop after this phase, where the strategy has it: "+strings.Join(phaseNames(), ", "))
-	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
+	o.gateFlags(cmd, until)
 	flags.StringVar(&o.takeOver, "take-over", "", "user@host/process that holds the lease and is known to be dead: do not wait until it runs out")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask before the first change")
 	dryRunFlag(cmd, &o.dryRun, "none; client: plan only; server: send the next write to the API server, which keeps nothing")
 	flags.StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
-	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
 	flags.DurationVar(&o.baseline, "traffic-baseline", defaultBaseline, "how long traffic is counted before the first write, so that failures that rise close a gate; 0 leaves it out")
+	completions(cmd, "output", "table", "json")
+}
+
+// gateFlags are those that decide how long a run waits, and for whom.
+func (o *rotateOptions) gateFlags(cmd *cobra.Command, until string) {
+	flags := cmd.Flags()
+	waitFlag(flags, &o.timeout, "the plan's longest wait and 10m")
+	flags.StringVar(&o.until, until, "", "stop after this phase, where the strategy has it: "+strings.Join(phaseNames(), ", "))
+	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen)")
+	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
 	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
 	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
-	completions(cmd, "output", "table", "json")
 	completions(cmd, until, phaseNames()...)
 }
 

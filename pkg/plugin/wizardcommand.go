@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshca/kubectl-meshca/internal/plain"
+	text "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 )
@@ -20,7 +20,7 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	words := append([]string{"kubectl", "meshca", verb}, b.flags...)
 	add := func(flag, value string) {
 		if value != "" {
-			words = append(words, flag, plain.Word(value))
+			words = append(words, flag, text.Word(value))
 		}
 	}
 	accepted := b.accepts()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -15,6 +16,23 @@ type Copy struct {
 	Mesh *Mesh
 	// OldRoot stands for the root that the mesh's CA hangs from.
 	OldRoot *pki.Authority
+	// original is the certificate that OldRoot stands for, others what stands for the
+	// other certificates.
+	original *pki.Certificate
+	others   map[pki.Fingerprint]*pki.Certificate
+}
+
+// Like is what a CA is to the copy: itself, or, where it hangs from the mesh's own
+// root, another under the root that stands for that one.
+func (c *Copy) Like(ca *pki.Authority, now time.Time) (*pki.Authority, error) {
+	if !ca.Roots.Certs[0].Equal(c.original) || ca.Cert.Equal(c.original) {
+		return ca, nil
+	}
+	like, err := c.OldRoot.NewIntermediate(requestLike(ca.Cert, now))
+	if err != nil {
+		return nil, fmt.Errorf("copying the new CA: %w", err)
+	}
+	return like, nil
 }
 
 // lags are what a hurried kubelet, and one in its own time, take at a real mesh.
@@ -34,7 +52,11 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 	if len(first.CA.Cert.Certs) == 0 || len(first.CA.Root.Certs) == 0 {
 		return nil, errors.New("the certificates of the CA were not read")
 	}
-	root, signer, extra, err := likeness(first.CA, clock.Now())
+	own := ownRoot(first.CA, clock.Now())
+	if own == nil {
+		return nil, errors.New("the CA's certificate chains to none of its roots")
+	}
+	root, signer, extra, err := likeness(first.CA, own, clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +72,10 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 		spec.VMs = append(spec.VMs, vm.Name)
 	}
 	spec.Workloads = workloadsOf(s)
-	c := &Copy{OldRoot: root}
+	c := &Copy{OldRoot: root, original: own, others: map[pki.Fingerprint]*pki.Certificate{}}
+	for n, r := range slices.DeleteFunc(slices.Clone(first.CA.Root.Certs), own.Equal) {
+		c.others[r.Fingerprint()] = extra[n]
+	}
 	if c.Mesh, err = New(ctx, clock, spec); err != nil {
 		return nil, err
 	}
@@ -59,34 +84,60 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 			c.Mesh.Freeze(p.Ref())
 		}
 	}
+	if len(s.Webhooks) > 0 {
+		if err := c.Mesh.replaceWebhooks(s.Webhooks, c.like); err != nil {
+			return nil, err
+		}
+	}
 	for _, n := range s.Namespaces {
-		if n.Trust != nil && n.Trust.Immutable {
-			if err := c.Mesh.freezeTrust(n.Name); err != nil {
-				return nil, err
-			}
+		if n.Trust == nil || !n.Trust.Immutable {
+			continue // istiod writes what differs
+		}
+		bundle, err := bundleLike(n.Trust.Bundle, c.like)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.Mesh.freezeTrust(n.Name, bundle); err != nil {
+			return nil, err
 		}
 	}
 	return c, nil
 }
 
-// likeness makes a CA of the same shape, names and ends.
-func likeness(ca mesh.CASource, now time.Time) (root, signer *pki.Authority, extra []*pki.Certificate, err error) {
+// like is the certificate that stands for another's.
+func (c *Copy) like(of *pki.Certificate) (*pki.Certificate, error) {
+	if of.Equal(c.original) {
+		return c.OldRoot.Cert, nil
+	}
+	if is := c.others[of.Fingerprint()]; is != nil {
+		return is, nil
+	}
+	other, err := rootLike(of, c.Mesh.clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	c.others[of.Fingerprint()] = other.Cert
+	return other.Cert, nil
+}
+
+// ownRoot is the root that a CA hangs from, nil where there is none.
+func ownRoot(ca mesh.CASource, now time.Time) *pki.Certificate {
 	chain := append([]*pki.Certificate{ca.Cert.Certs[0]}, ca.Chain.Certs...)
-	var own *pki.Certificate
 	for _, r := range ca.Root.Certs {
 		if pki.Verify(pki.Question{Judge: pki.Go, Roots: []*pki.Certificate{r}, Chain: chain, At: now, Usage: pki.AnyUsage}).Result == pki.Accepted {
-			own = r
-			break
+			return r
 		}
 	}
-	if own == nil {
-		return nil, nil, nil, errors.New("the CA's certificate chains to none of its roots")
-	}
+	return nil
+}
+
+// likeness makes a CA of the same shape, names and ends.
+func likeness(ca mesh.CASource, own *pki.Certificate, now time.Time) (root, signer *pki.Authority, extra []*pki.Certificate, err error) {
 	if root, err = rootLike(own, now); err != nil {
 		return nil, nil, nil, err
 	}
 	signer = root
-	if top := chain[0]; !top.Equal(own) {
+	if top := ca.Cert.Certs[0]; !top.Equal(own) {
 		if signer, err = root.NewIntermediate(requestLike(top, now)); err != nil {
 			return nil, nil, nil, fmt.Errorf("copying the CA: %w", err)
 		}

@@ -1,7 +1,6 @@
 package rehearsal
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -338,21 +336,6 @@ func (m *Mesh) trustName() string {
 
 func configMaps() schema.GroupVersionResource {
 	return corev1.SchemeGroupVersion.WithResource("configmaps")
-}
-
-// patchWebhooks writes this replica's roots into its revision's webhooks.
-func (m *Mesh) patchWebhooks(i *istiod) {
-	hooks := admissionv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
-	object, err := m.Kube.Tracker().Get(hooks, "", i.plane.webhook().Name)
-	if err != nil {
-		return // somebody has deleted it
-	}
-	c := object.(*admissionv1.MutatingWebhookConfiguration).DeepCopy()
-	for j := range c.Webhooks {
-		c.Webhooks[j].ClientConfig.CABundle = bytes.Clone(i.roots)
-	}
-	c.ResourceVersion = versionOf(c.ResourceVersion)
-	_ = m.Kube.Tracker().Update(hooks, c, "")
 }
 
 // random is a share of d, none where nothing is drawn.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -131,15 +132,21 @@ func (m *Mesh) startVM(name string) error {
 	return nil
 }
 
-// freezeTrust makes a namespace's trust ConfigMap immutable.
-func (m *Mesh) freezeTrust(namespace string) error {
+// freezeTrust makes a namespace's trust ConfigMap immutable, with this bundle in it.
+func (m *Mesh) freezeTrust(namespace string, bundle []byte) error {
 	object, err := m.Kube.Tracker().Get(configMaps(), namespace, m.trustName())
 	if err != nil {
 		return fmt.Errorf("rehearsal: %w", err)
 	}
 	cm, immutable := object.(*corev1.ConfigMap).DeepCopy(), true
-	cm.Immutable = &immutable
-	return m.Kube.Tracker().Update(configMaps(), cm, namespace)
+	cm.Immutable, cm.Data = &immutable, map[string]string{pki.RootFile: string(bundle)}
+	if err := m.Kube.Tracker().Update(configMaps(), cm, namespace); err != nil {
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refresh(namespace)
+	return nil
 }
 
 // Workload lists the refs of a workload's pods, as they are now.

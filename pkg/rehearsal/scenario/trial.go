@@ -31,6 +31,10 @@ type Trial struct {
 	// Until is the phase to stop after, "" for the end; Back goes back.
 	Until rotation.Phase
 	Back  bool
+	// Soak, AtOnce and AllowRestart are the engine's.
+	Soak         time.Duration
+	AtOnce       int
+	AllowRestart []string
 
 	first   *mesh.Snapshot     // what does not change while one waits
 	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
@@ -120,6 +124,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 	}
 	out.Plan = rotation.NewPlan(s, config)
 	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Until: t.Until, Back: config.Back,
+		Soak: t.Soak, AtOnce: t.AtOnce, AllowRestart: t.AllowRestart,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -66,6 +67,8 @@ type game struct {
 	dir  string // the row's own, for files
 	log  *os.File
 	also []result // more results than the row's own
+	// agreed is what the rehearsal makes of the row's runs.
+	agreed agreement
 }
 
 type failure string
@@ -93,7 +96,13 @@ func (g *game) pipe(stdin, name string, args ...string) string {
 
 func (g *game) kubectl(args ...string) string { return g.must("kubectl", args...) }
 
-func (g *game) meshca(args ...string) outcome { return g.run("", "kubectl-meshca", args...) }
+// meshca runs the product. What rotates or goes back is held against the same in memory.
+func (g *game) meshca(args ...string) outcome {
+	if len(args) > 0 && (args[0] == "rotate" || args[0] == "rollback") && !slices.Contains(args, "--dry-run") {
+		return g.agreed.run(g, args)
+	}
+	return g.run("", "kubectl-meshca", args...)
+}
 
 // script runs one of mesh/*.sh.
 func (g *game) script(name string, args ...string) string {

@@ -16,12 +16,15 @@ func main() { os.Exit(play(os.Args[1:])) }
 
 func play(args []string) int {
 	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | all | row NAME... | bench | mesh NAME")
+		fmt.Fprintln(os.Stderr, "play: rows | smoke | full | all | row NAME... | bench | mesh NAME | agree FILE FILE")
 		return 64
 	}
-	if args[0] == "rows" {
+	switch args[0] {
+	case "rows":
 		list()
 		return 0
+	case "agree":
+		return agree(args[1:])
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()

@@ -19,6 +19,7 @@ type row struct {
 	changes     bool          // the mesh is another one afterwards
 	needs       []string      // the product's commands; a binary that has not got them yet cannot play the row
 	limit       time.Duration // 0 is two minutes
+	unrehearsed string        // why no run of it can be rehearsed from a snapshot
 	play        func(*game) string
 }
 
@@ -90,7 +91,7 @@ func (f *field) playOne(ctx context.Context, r row) (results []result) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(r.limit, 2*time.Minute))
 	defer cancel()
-	g := &game{ctx: ctx, dir: filepath.Join(f.state, "row", r.name)}
+	g := &game{ctx: ctx, dir: filepath.Join(f.state, "row", r.name), agreed: agreement{off: r.unrehearsed}}
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return say(failed, "harness: "+err.Error())
 	}
@@ -100,6 +101,10 @@ func (f *field) playOne(ctx context.Context, r row) (results []result) {
 	}
 	g.log = log
 	detail, why := attempt(g, r)
+	if why == "" {
+		why = g.agreed.verdict(slices.Contains(r.needs, "rotate"))
+	}
+	detail += g.agreed.String()
 	log.Close()
 	results = g.also
 	if why == "" && ctx.Err() != nil {
