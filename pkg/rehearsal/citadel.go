@@ -141,12 +141,9 @@ func (c *citadel) injector() *admissionv1.MutatingWebhookConfiguration {
 			Service: &admissionv1.ServiceReference{Namespace: istioNamespace, Name: "istio-sidecar-injector"}, CABundle: c.mesh.spec.CA.Roots.Raw}}}}
 }
 
-// component has run for an hour, and keeps what it has read at its start.
+// component has run since the mesh has, and keeps what it has read at its start.
 func (c *citadel) component(role string) *corev1.Pod {
-	pod := c.pod("istio-"+role, map[string]string{"istio": role}, corev1.Container{Name: role, Image: "istio/" + role + ":" + c.mesh.spec.Release})
-	started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour))
-	pod.Status.StartTime = &started
-	return pod
+	return c.pod("istio-"+role, map[string]string{"istio": role}, corev1.Container{Name: role, Image: "istio/" + role + ":" + c.mesh.spec.Release})
 }
 
 func (c *citadel) pod(name string, labels map[string]string, container corev1.Container) *corev1.Pod {
