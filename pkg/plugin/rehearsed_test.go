@@ -128,7 +128,7 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		old, err = dated("A", 340*24*time.Hour)
 		ts.Check(err)
 		root = old
-		th.mesh, err = rehearsal.NewCitadel(th.ctx, wall{}, rehearsal.CitadelSpec{CA: old, Release: "1.1.8", TTL: 90 * 24 * time.Hour, Lag: 20 * time.Millisecond, Secured: true,
+		th.mesh, err = rehearsal.NewCitadel(th.ctx, wall{}, rehearsal.CitadelSpec{CA: old, Release: "1.1.8", TTL: 90 * 24 * time.Hour, Lag: 20 * time.Millisecond, Resync: 300 * time.Millisecond, Secured: true,
 			Workloads: []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}})
 	} else {
 		th.mesh, err = rehearsal.New(th.ctx, wall{}, spec)

@@ -2,6 +2,7 @@ package rehearsal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -43,6 +44,8 @@ type CitadelSpec struct {
 	Workloads []Workload
 	// TTL of leaves, and Lag of kubelet's mounted Secrets.
 	TTL, Lag time.Duration
+	// Resync is how often it looks at its Secrets; zero is its own minute.
+	Resync time.Duration
 	// Secured is controlPlaneAuthPolicy: MUTUAL_TLS. Pilot has no sidecar here.
 	Secured bool
 	// Unrotated is CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL=0: it does not renew
@@ -57,6 +60,7 @@ type citadel struct {
 	number int // of its process
 	// rotates: it renews its root itself.
 	rotates bool
+	resync  time.Duration
 	// written are the certificates of each account, as its Secret holds them.
 	written map[string]*issued
 }
@@ -84,7 +88,7 @@ const (
 // NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
 func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
 	m := bare(ctx, clock, Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads})
-	m.citadel = &citadel{mesh: m, rotates: rotatesItself(spec.Release) && !spec.Unrotated, written: map[string]*issued{}}
+	m.citadel = &citadel{mesh: m, rotates: rotatesItself(spec.Release) && !spec.Unrotated, resync: cmp.Or(spec.Resync, citadelResync), written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {
@@ -168,7 +172,7 @@ func (c *citadel) start() error {
 	}
 	c.number++
 	process := c.number
-	c.mesh.after(citadelResync, func() { c.tick(process) })
+	c.mesh.after(c.resync, func() { c.tick(process) })
 	c.mesh.after(citadelRotator, func() { c.rotate(process) })
 	labels := citadelLabels()
 	labels["pod-template-hash"] = "1"
@@ -209,7 +213,7 @@ func (c *citadel) tick(process int) {
 	for _, w := range c.mesh.spec.Workloads {
 		_ = c.look(w.Namespace, w.account()) // it tries again with the next resync
 	}
-	c.mesh.after(citadelResync, func() { c.tick(process) })
+	c.mesh.after(c.resync, func() { c.tick(process) })
 }
 
 // rotatesItself: the self-signed root's rotator came with these.

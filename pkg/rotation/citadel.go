@@ -18,6 +18,11 @@ const Citadel = "citadel"
 // files, and the agent that restarts Envoy on them.
 const citadelWait = 4 * time.Minute
 
+// citadelWrite is what each Secret takes beside: two requests, by a client that is
+// bounded at five a second (istio 1.4.10 workloadsecret.go, scrtUpdated, and
+// client-go's default; a real one writes 48 in 19 seconds).
+const citadelWrite = 400 * time.Millisecond
+
 // refuseCitadel refuses what a Citadel cannot do: it has one root and hands out one,
 // so that only a root of the same key reaches everybody without loss.
 func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) {

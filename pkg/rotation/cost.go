@@ -52,7 +52,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		cost.CSRs, cost.Bursts = pushed, 3
 	}
 	if p.citadel {
-		cost.LongestWait, cost.Lagging = citadelWait, nil
+		cost.LongestWait, cost.Lagging = citadelWait+(time.Duration(len(s.WorkloadSecrets))*citadelWrite).Truncate(time.Second), nil
 	}
 	return cost
 }

@@ -13,8 +13,11 @@ cgroup_make() { # NAME
     mkdir -p "$d"
     # cpuset lets no process in before both are set
     for f in cpuset.cpus cpuset.mems; do [ ! -e "$d/cpuset.memory_migrate" ] || cat "$d/../$f" >"$d/$f"; done
+    # The whole mesh would get the time of one other process: what else this machine does would fail requests, and no rotation.
+    [ ! -e "$d/cpu.shares" ] || echo 262144 >"$d/cpu.shares"
     # version 2: what the parent does not hand down, the child does not have
     [ ! -e "$d/cgroup.controllers" ] || for f in $(cat "$d/../cgroup.controllers"); do echo "+$f" 2>/dev/null >"$d/../cgroup.subtree_control" || true; done
+    [ ! -e "$d/cpu.weight" ] || echo 10000 >"$d/cpu.weight"
   done
 }
 cgroup_enter() { local d; for d in $(cgroups "$1"); do echo $$ >"$d/cgroup.procs"; done; } # NAME

@@ -17,6 +17,8 @@ kubectl create ns istio-system
 kubectl -n istio-system create secret generic istio-ca-secret --type istio.io/ca-root --from-file=ca-cert.pem="$STATE/ca/A/root-cert.pem" --from-file=ca-key.pem="$STATE/ca/A/root-key.pem" \
   --from-literal=cert-chain.pem= --from-literal=key.pem= --from-literal=root-cert.pem=
 sed "s/RELEASE/$RELEASE/" "$here/citadel.yaml" | kubectl apply -f -
+kubectl wait --for=condition=Established crd/meshpolicies.authentication.istio.io --timeout=30s
+echo '{apiVersion: authentication.istio.io/v1alpha1, kind: MeshPolicy, metadata: {name: default, labels: {app: security}}, spec: {peers: [{mtls: {}}]}}' | kubectl apply -f -
 kubectl -n istio-system rollout status deploy/istio-citadel --timeout=60s
 for i in 0 1 2; do sed "s/\bNS\b/${NSS[i]}/g; s/\bPEER\b/${NSS[(i + 1) % 3]}/g; s/\bRELEASE\b/$RELEASE/g" "$here/app.yaml"; echo ---; done | kubectl apply -f -
 for s in "${NSS[@]}"; do for d in server client; do kubectl -n "$s" rollout status deploy/$d --timeout=120s; done; done
