@@ -51,5 +51,5 @@ func (r *run) known(step Step, s *mesh.Snapshot, status Status) Status {
 		status.Blockers = append(status.Blockers, b)
 	}
 	status.Accepted = accepted
-	return status
+	return r.named(step, s, status)
 }
