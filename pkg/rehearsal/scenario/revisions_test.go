@@ -173,7 +173,7 @@ func TestColdRevisionAppears(t *testing.T) {
 						t.Fatalf("it was never installed: %v", out.Err)
 					case byHand && !restarted:
 						t.Errorf("no gate says %q: %v", command, out.Err)
-					case !byHand && (!errors.As(out.Err, &gate) || !strings.Contains(out.Err.Error(), command)):
+					case !byHand && (!errors.As(out.Err, &gate) || !strings.Contains(out.Err.Error(), "kubectl rollout restart deployment/")):
 						t.Errorf("it ends with %v", out.Err)
 					}
 					// Whoever of its proxies no push reaches follows with its next certificate.
