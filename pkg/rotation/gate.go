@@ -215,7 +215,10 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 		return false, nil
 	}
 	if step.Waves != "" {
-		if behind := step.behind(s, status); len(behind) > 0 && r.round(step).due(r.Clock.Now()) {
+		// Marks of a restart are in whole seconds: one of the second in which the step was
+		// published could not be told from one of before, and would be made twice.
+		same := r.Clock.Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
+		if behind := step.behind(s, status); len(behind) > 0 && !same && r.round(step).due(r.Clock.Now()) {
 			return r.waves(ctx, step, behind)
 		}
 	}
