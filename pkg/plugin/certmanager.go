@@ -165,7 +165,13 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	}
 	observer.prober.CSR = !o.noCSRProof
 	engine := o.engine(observer, &rotation.Plan{Cost: rotation.Cost{LongestWait: m.LongestWait}}, wallClock{}, accept, printer.event)
-	err = engine.Manage(ctx, m, certificates)
+	err = engine.Manage(ctx, m, certificates, func(ctx context.Context) (*rotation.Managed, error) {
+		s, err := observer.whole(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return rotation.NewManaged(s, o.act, !o.noCSRProof, accept), nil
+	})
 	printer.end()
 	return managedOutcome(err)
 }

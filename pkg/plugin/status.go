@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -141,7 +142,9 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	if seen.lease, err = rotation.ReadLease(ctx, kube, namespace, seen.now); err != nil {
 		seen.leaseError = err.Error()
 	}
-	if seen.journals, err = rotation.Journals(ctx, kube, namespace); err != nil {
+	seen.journals, err = rotation.Journals(ctx, kube, namespace)
+	seen.journals = slices.DeleteFunc(seen.journals, func(j rotation.Journal) bool { return j.Act != "" }) // no rotation's
+	if err != nil {
 		seen.journalError = err.Error()
 	}
 	if p.plan != nil {

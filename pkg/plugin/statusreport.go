@@ -413,7 +413,7 @@ func (r *historyReport) rows(wide bool) [][]string {
 		rows[0] = append(rows[0], "GATES", "EXCEPTIONS", "RUNS", "ENGINE", "WAITS")
 	}
 	for _, j := range r.Items {
-		row := []string{j.ID, string(j.Strategy), string(j.Phase), stamp(j.Started), stamp(j.Updated),
+		row := []string{j.ID, cmp.Or(string(j.Strategy), "cert-manager "+string(j.Act)), string(j.Phase), stamp(j.Started), stamp(j.Updated),
 			j.OldRoot.Subject + " " + j.OldRoot.Fingerprint.Short(), j.NewRoot.Subject + " " + j.NewRoot.Fingerprint.Short(), rotation.ParseHolder(j.Holder).String()}
 		if wide {
 			engine, waits := "", ""

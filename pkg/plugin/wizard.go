@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	text "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
@@ -89,7 +88,7 @@ func given(flags *pflag.FlagSet) []string {
 			values = several.GetSlice()
 		}
 		for _, v := range values {
-			all = append(all, "--"+f.Name+"="+text.Word(v))
+			all = append(all, "--"+f.Name+"="+quoted(v))
 		}
 	})
 	return all

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	text "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 )
@@ -20,7 +19,7 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	words := append([]string{"kubectl", "meshca", verb}, b.flags...)
 	add := func(flag, value string) {
 		if value != "" {
-			words = append(words, flag, text.Word(value))
+			words = append(words, flag, quoted(value))
 		}
 	}
 	accepted := b.accepts()

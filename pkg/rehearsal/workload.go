@@ -31,6 +31,19 @@ func (m *Mesh) startWorkload(w Workload) error {
 	return nil
 }
 
+// StartWorkload adds a workload, with its controller, to the running mesh.
+func (m *Mesh) StartWorkload(w Workload) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if controller := m.controller(w); controller != nil {
+		if err := m.Kube.Tracker().Add(controller); err != nil {
+			return fmt.Errorf("rehearsal: %w", err)
+		}
+	}
+	m.spec.Workloads = append(m.spec.Workloads, w)
+	return m.startWorkload(w)
+}
+
 // startOf starts one more pod of a workload, named as its controller would.
 func (m *Mesh) startOf(w Workload) error {
 	number := m.number()

@@ -49,8 +49,14 @@ func (r *run) obey(c Command) {
 		}
 		accepted[c.Object] = c.Reason
 		r.accept = accepted
+		delete(r.taken, c.Object) // whatever it is now
 		if r.journal != nil {
-			r.journal.state.Accepted = accepted
+			all := maps.Clone(r.journal.state.Accepted)
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[c.Object] = c.Reason
+			r.journal.state.Accepted = all
 		}
 		r.emit(Event{Kind: EventAccepted, Object: c.Object, Message: fmt.Sprintf("%s may stay unknown: %s", c.Object, c.Reason)})
 	}

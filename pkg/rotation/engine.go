@@ -158,6 +158,12 @@ type run struct {
 	nudges int
 	// pushing is true while the roots of a step are sent once more.
 	pushing bool
+	// decide looks at a CA that cert-manager writes, and decides anew.
+	decide func(context.Context) (*Managed, error)
+	// taken are the facts that were accepted when a gate opened over them, by object.
+	taken map[string][]Blocker
+	// hurried is what kubelets could not be asked yet.
+	hurried hurried
 	// waved are the rounds of restarts of this run, by step.
 	waved map[string]*rounds
 }
@@ -170,14 +176,20 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 	err := r.all(ctx, staged)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
-		// Without the Lease the journal may be somebody else's by now.
-		if r.journal != nil && r.journal.state.Phase != "" && !errors.Is(err, ErrHeld) && !errors.Is(err, errLeaseLost) {
-			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from
-		}
 	}
+	r.lastWord(ctx, err)
 	return err
+}
+
+// lastWord writes down why a run ended. Without the Lease the journal may be somebody
+// else's by now.
+func (r *run) lastWord(ctx context.Context, err error) {
+	if err == nil || r.journal == nil || r.journal.state.Phase == "" || errors.Is(err, ErrHeld) || errors.Is(err, errLeaseLost) {
+		return
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from
 }
 
 // start is a run that has done nothing yet, and its time from now on.

@@ -42,6 +42,8 @@ type Expectation struct {
 	since      time.Time
 	fresh      bool
 	freshSince time.Time
+	// nodes asks that nodes can be listed, for they could be when it was planned.
+	nodes bool
 	// unpublished leaves out what others than the replicas themselves write.
 	unpublished bool
 }
@@ -55,6 +57,9 @@ type Blocker struct {
 	Why    string `json:"why"`
 	// Unknown is true where it could not be seen: never yes, and never proven bad.
 	Unknown bool `json:"unknown,omitempty"`
+
+	// unread: nothing was read of it, for whatever reason.
+	unread bool
 }
 
 func (b Blocker) String() string { return b.Kind + " " + b.Object + ": " + b.Why }
@@ -153,7 +158,7 @@ func (j *judgement) gaps() {
 		case "leases", "replicasets", "jobs", "secrets", "services", "workloadentries":
 			continue // the plan has judged these
 		case "nodes":
-			if g.Verb != "" {
+			if g.Verb != "" && !j.e.nodes {
 				continue // nobody may see them: the plan has said so
 			}
 		}
@@ -329,7 +334,8 @@ func (j *judgement) proxies() {
 		case unknown:
 			progress.Unreadable++
 			j.status.Proxies.add(false)
-			j.unknown("proxy", p.Ref(), why)
+			_, silent := silent[p.Ref()]
+			j.status.Blockers = append(j.status.Blockers, Blocker{Kind: "proxy", Object: p.Ref(), Why: why, Unknown: true, unread: silent || p.Loaded == nil})
 		case why != "":
 			j.status.Proxies.add(false)
 			j.block("proxy", p.Ref(), why)

@@ -80,8 +80,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			if soaked >= r.Soak || step.Name == beginning {
 				r.rest(soaked)
 				r.at, r.unseen = status.At, unseen(status.Accepted)
+				r.takes(status)
 				r.pushed = s != nil && allPushed(s, r.unseen)
-				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + status.Counts()}
+				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
 				if o.Counters {
 					verdict := r.traffic.Verdict()
 					event.Traffic, event.Message = &verdict, event.Message+"; traffic: "+verdict.String()
@@ -108,6 +109,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				continue
 			}
 			return &GateError{Phase: step.Phase, Step: step.Name, Status: status, TimedOut: step.Name != beginning || onlyReadings(status)}
+		}
+		if s != nil {
+			r.hurryAgain(ctx)
 		}
 		if o.Proxies && open.IsZero() && s != nil && !partly {
 			waits := pushable(s, status)
@@ -158,6 +162,7 @@ func (r *run) until(step Step, status Status) time.Time {
 // judge holds one look against a step.
 func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snapshot) (Status, error) {
 	expect := step.expect
+	expect.nodes = r.plan.nodes
 	if step.always {
 		expect.since = r.journal.state.Restarted[step.key()]
 	}
@@ -167,7 +172,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if !o.Proxies {
 		expect = expect.replicasOnly()
 	}
-	status := expect.judge(s, r.accept, r.memo)
+	status := r.known(step, s, expect.judge(s, r.accept, r.memo))
 	if !o.Proxies {
 		return status, nil
 	}
@@ -186,13 +191,17 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	}
 	if step.fresh {
 		expect.freshSince = r.journal.state.Published[step.key()]
-		status = expect.judge(s, r.accept, r.memo)
+		status = r.known(step, s, expect.judge(s, r.accept, r.memo))
 	}
 	return status, nil
 }
 
-// out reports whether every istiod hands out what is expected, and has published it.
+// out reports whether every istiod hands out what is expected, and has published it; a
+// Citadel publishes in the Secrets of workloads.
 func out(status Status, expect Expectation) bool {
+	if expect.Citadel {
+		return status.Replicas.Of > 0 && status.Replicas.Ready == status.Replicas.Of && status.Secrets.Of > 0 && status.Secrets.Ready == status.Secrets.Of
+	}
 	return status.Replicas.Of > 0 && status.Replicas.Ready == status.Replicas.Of &&
 		(expect.Roots == nil || status.ConfigMaps.Of > 0 && status.ConfigMaps.Ready == status.ConfigMaps.Of)
 }
@@ -206,7 +215,10 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 		return false, nil
 	}
 	if step.Waves != "" {
-		if behind := step.behind(s, status); len(behind) > 0 && r.round(step).due(r.Clock.Now()) {
+		// Marks of a restart are in whole seconds: one of the second in which the step was
+		// published could not be told from one of before, and would be made twice.
+		same := r.Clock.Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
+		if behind := step.behind(s, status); len(behind) > 0 && !same && r.round(step).due(r.Clock.Now()) {
 			return r.waves(ctx, step, behind)
 		}
 	}
@@ -322,6 +334,21 @@ func (s Status) Counts() string {
 	}
 	return text
 }
+
+// passed is what is said of a gate that opens, and over whom.
+func passed(s Status) string {
+	text := s.Counts()
+	for i, b := range s.Accepted {
+		if i == mostNamed {
+			return text + fmt.Sprintf("; and %d more", len(s.Accepted)-mostNamed)
+		}
+		text += "; accepted unseen: " + b.String()
+	}
+	return text
+}
+
+// mostNamed is how many of the accepted are named in one message.
+const mostNamed = 5
 
 func closed(s Status) string {
 	s.Evidence = "" // it is of those that are proven

@@ -32,6 +32,9 @@ type Journal struct {
 	ID       string   `json:"id"`
 	Strategy Strategy `json:"strategy"`
 	Reason   Reason   `json:"reason,omitempty"`
+	// Act is what was done about a CA that cert-manager writes; such a journal is no
+	// rotation's, and has no Strategy.
+	Act Act `json:"act,omitempty"`
 	// Back is true on the way back.
 	Back      bool              `json:"back,omitempty"`
 	Phase     Phase             `json:"phase"`
@@ -89,12 +92,15 @@ type JournalGate struct {
 // Exception is an object that could not be seen, and went through on somebody's
 // word.
 type Exception struct {
-	Object string    `json:"object"`
-	Why    string    `json:"why"`
-	Reason string    `json:"reason"`
-	By     string    `json:"by"`
-	At     time.Time `json:"at"`
-	Phase  Phase     `json:"phase"`
+	Object string `json:"object"`
+	Why    string `json:"why"`
+	Reason string `json:"reason"`
+	// Fact is what was unknown of it, in the same words each time: another fact about the
+	// same object is another exception.
+	Fact  string    `json:"fact,omitempty"`
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+	Phase Phase     `json:"phase"`
 }
 
 // JournalRestart is one write that replaces pods.
@@ -223,7 +229,7 @@ func (j *journal) passed(e Event) {
 		Replicas: g.Replicas, ConfigMaps: g.ConfigMaps, Webhooks: g.Webhooks, Proxies: g.Proxies, Listed: g.Listed, Accepted: len(g.Accepted)}
 	j.state.opened(gate)
 	for _, b := range g.Accepted {
-		j.state.excepted(Exception{Object: clipped(b.Object), Why: clipped(b.Why), Reason: clipped(j.state.Accepted[b.Object]), By: j.state.Holder, At: e.Time, Phase: e.Phase})
+		j.state.excepted(Exception{Object: clipped(b.Object), Why: clipped(b.Why), Reason: clipped(j.state.Accepted[b.Object]), Fact: clipped(b.Kind + ": " + b.fact()), By: j.state.Holder, At: e.Time, Phase: e.Phase})
 	}
 }
 
@@ -235,7 +241,7 @@ func (s *Journal) opened(gate JournalGate) {
 // excepted keeps who accepted an object first, and for which phase.
 func (s *Journal) excepted(x Exception) {
 	if !slices.ContainsFunc(s.Exceptions, func(o Exception) bool {
-		return o.Object == x.Object && o.Phase == x.Phase && o.Reason == x.Reason
+		return o.Object == x.Object && o.Phase == x.Phase && o.Reason == x.Reason && o.Fact == x.Fact
 	}) {
 		s.Exceptions = last(append(s.Exceptions, x))
 	}

@@ -91,6 +91,12 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 	m.waits = !pki.NewSet(m.roots...).Equal(plane.CA.Root.Set())
 	m.Signer, m.Root = briefOf(plane.CA.Cert.Certs[0]), briefOf(m.roots[0])
 	p.refuseReleases(s)
+	p.warnNodes(s)
+	for _, g := range s.Gaps {
+		if g.Resource == "workloadentries" { // a gate does not look for them again
+			p.refuse("unreadable", g.Part, g.Error, "ask for a role that may list workloadentries of networking.istio.io")
+		}
+	}
 	if !plane.Settled {
 		p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
 	}

@@ -58,6 +58,9 @@ func TestS12_ManagedRefusals(t *testing.T) {
 		{rotation.Renew, "not-loaded", func(s *mesh.Snapshot, _ *mesh.ManagedCA) { s.ControlPlanes[0].Flags.AutoReload = false }},
 		{rotation.Release, "issuing", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Issuing = true }},
 		{rotation.Release, "owned-certificate", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Owners = []string{"Argo CD"} }},
+		{rotation.Renew, "unreadable", func(s *mesh.Snapshot, _ *mesh.ManagedCA) {
+			s.Gaps = append(s.Gaps, mesh.Gap{Part: "virtual machines", Resource: "workloadentries", Verb: "list", Error: "forbidden"})
+		}},
 		{rotation.Release, "owned-secret", func(s *mesh.Snapshot, _ *mesh.ManagedCA) {
 			s.ControlPlanes[0].CA.Owners = []string{"cert-manager", "Flux"}
 		}},

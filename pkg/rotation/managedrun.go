@@ -3,6 +3,8 @@ package rotation
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,14 +27,20 @@ var ErrOtherRoot = errors.New("cert-manager has written another root")
 // Manage does what was decided, each part proven, from wherever it was left: all of it
 // looks first at what is true. The Secret stays in place throughout, and is written by
 // cert-manager alone.
-func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificates) error {
+//
+// again looks and decides anew. It is called once the Lease is held and the mesh was
+// proven, right before the first change: what was decided before somebody was asked, or
+// before somebody else's run ended, may not hold any more.
+func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificates, again func(context.Context) (*Managed, error)) error {
 	r := e.start(m.plan)
+	r.decide = again
 	r.vouching = slices.Concat(m.roots, m.ca.Root.Certs)
 	r.emit(Event{Kind: EventPlan, Managed: m, Message: m.Summary()})
 	err := r.manage(ctx, m, certificates)
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
 	}
+	r.lastWord(ctx, err)
 	return err
 }
 
@@ -44,19 +52,74 @@ func (r *run) manage(ctx context.Context, m *Managed, certificates Certificates)
 	if m.Act == Release {
 		act = r.release
 	}
-	return r.leased(ctx, func(ctx context.Context) error { return act(ctx, m, certificates) })
+	return r.leased(ctx, func(ctx context.Context) error {
+		if err := r.keepJournal(ctx, m); err != nil {
+			return err
+		}
+		if err := act(ctx, m, certificates); err != nil {
+			return err
+		}
+		return r.save(ctx)
+	})
+}
+
+// keepJournal begins, or carries on, the record of an act: who, when, which gates and
+// which exceptions. It is one for each CA that is acted on.
+func (r *run) keepJournal(ctx context.Context, m *Managed) error {
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(m.Act), m.Namespace, m.Secret, m.Certificate, m.Signer.Fingerprint.String()}, "\n")))
+	r.journal = &journal{kube: r.Kube, namespace: m.Namespace, now: r.Clock.Now, state: Journal{
+		ID: hex.EncodeToString(sum[:])[:10], Act: m.Act, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept,
+		OldRoot: m.Root, NewRoot: m.Root, OldSigner: m.Signer,
+	}}
+	return r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx, !m.under) })
+}
+
+// stillSo requires that a look at what there is now comes to the same decision.
+func (r *run) stillSo(ctx context.Context, m *Managed) error {
+	now, err := r.decide(ctx)
+	if err != nil {
+		return fmt.Errorf("looking once more before the first change: %w", err)
+	}
+	if len(now.Refusals) > 0 {
+		return fmt.Errorf("%w: since it was looked at: %s: %s", ErrRefused, now.Refusals[0].Object, now.Refusals[0].Why)
+	}
+	if now.Certificate != m.Certificate || now.Secret != m.Secret || now.Beside != m.Beside || now.Issuer != m.Issuer || now.under != m.under || !sameCerts(now.roots, m.roots) {
+		return fmt.Errorf("%w: certificate %s/%s, its issuer or the mesh's roots are others than when it was looked at", ErrForeign, m.Namespace, m.Certificate)
+	}
+	return r.unchanged(ctx, m)
+}
+
+// proven records a gate of an act.
+func (r *run) proven(ctx context.Context) error {
+	r.journal.state.Phase, r.journal.state.Step = r.phase, r.step
+	return r.save(ctx)
 }
 
 // wholeWith requires that the mesh is whole: with the CA that stands in the Secret,
 // or, where istiods have refused that, with whatever signs under the roots of before.
 func (r *run) wholeWith(ctx context.Context, m *Managed) error {
-	step := Step{Phase: Prepare, Name: beginning, expect: Expectation{CSRProof: r.plan.config.CSRProof,
-		Roots: m.roots, Trusted: m.roots, Accepted: m.roots}}
-	if !m.waits {
-		step.expect.Signer = m.ca.Cert.Certs[0]
+	step := Step{Phase: Prepare, Name: beginning, expect: r.whole(m)}
+	r.enter(step)
+	if err := r.gate(ctx, step); err != nil {
+		return err
 	}
+	return r.proven(ctx)
+}
+
+// wholeAfter requires the same once the Secret is released: a gate like any other, with
+// the time of any other, for by now something was changed.
+func (r *run) wholeAfter(ctx context.Context, m *Managed) error {
+	step := Step{Phase: Prepare, Name: "released", About: m.Secret + " is out of cert-manager's hands: the mesh is as whole as before", expect: r.whole(m)}
 	r.enter(step)
 	return r.gate(ctx, step)
+}
+
+func (r *run) whole(m *Managed) Expectation {
+	e := Expectation{CSRProof: r.plan.config.CSRProof, Roots: m.roots, Trusted: m.roots, Accepted: m.roots}
+	if !m.waits {
+		e.Signer = m.ca.Cert.Certs[0]
+	}
+	return e
 }
 
 // reissue has cert-manager write another intermediate, and proves it.
@@ -81,7 +144,7 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 	} else {
 		// Asked for at the version that was judged: a Secret that has changed since is looked
 		// at anew by whoever runs this again.
-		if err := r.unchanged(ctx, m); err != nil {
+		if err := r.stillSo(ctx, m); err != nil {
 			return err
 		}
 		err := r.insist(ctx, "certificate "+m.Certificate, func() error {
@@ -103,10 +166,14 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 		return err
 	}
 	r.plan.NewSigner = briefOf(chain[0])
+	r.journal.state.NewSigner = r.plan.NewSigner
 	r.refresh(ctx)
 	roots := m.roots
 	signer := Step{Phase: SignNew, Name: "signer", expect: Expectation{CSRProof: r.plan.config.CSRProof, Roots: roots, Signer: chain[0], Behind: without(chain, roots)}}
 	if err := r.gate(ctx, signer); err != nil {
+		return err
+	}
+	if err := r.proven(ctx); err != nil {
 		return err
 	}
 	r.evidence(ctx, began)
@@ -121,6 +188,7 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 		return err
 	}
 	r.phase, r.step = Done, ""
+	r.journal.state.Phase, r.journal.state.Step = Done, ""
 	done := fmt.Sprintf("every istiod signs with %s, and every proxy has a certificate of it; the root stays %s", chain[0].Subject(), m.Root.Subject)
 	if m.Act == Return && m.Beside != m.Secret {
 		done += "; nothing needs the Secret " + m.Beside + " any more, which holds a CA's key: delete it"
@@ -192,6 +260,9 @@ func (r *run) release(ctx context.Context, m *Managed, certificates Certificates
 	if err := r.wholeWith(ctx, m); err != nil {
 		return err
 	}
+	if err := r.stillSo(ctx, m); err != nil {
+		return err
+	}
 	r.first, r.before = r.Clock.Now(), r.waited
 	if m.Certificate != "" {
 		err := r.insist(ctx, "certificate "+m.Certificate, func() error {
@@ -229,10 +300,11 @@ func (r *run) release(ctx context.Context, m *Managed, certificates Certificates
 		return err
 	}
 	r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: "cert-manager's marks are off; type and contents are as they were"})
-	if err := r.wholeWith(ctx, m); err != nil {
+	if err := r.wholeAfter(ctx, m); err != nil {
 		return err
 	}
 	r.phase, r.step = Done, ""
+	r.journal.state.Phase, r.journal.state.Step = Done, ""
 	r.finish(EventDone, m.Secret+" is nobody's but its administrators': 'kubectl meshca rotate' replaces the root in place, 'kubectl meshca cert-manager return' gives it back")
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 // that the reason asks for, or the one that was asked for.
 func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	g := p.ground(s, ca)
+	p.recast(g, s)
 	for _, strategy := range p.Reason.preference() {
 		if p.outOfPlace(strategy) {
 			continue
@@ -49,6 +50,26 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	p.workloads(s)
 	p.expose(s)
 	p.foretell(s)
+}
+
+// recast has a hot rotation that is under way go on by renewal, where somebody has come
+// in the middle whom no push reaches: the same writes in the same order, behind which
+// istiods are restarted and renewals are waited for.
+func (p *Plan) recast(g ground, s *mesh.Snapshot) {
+	if !p.config.Resumed || p.config.Back || p.config.Strategy != HotBundle {
+		return
+	}
+	hot, why := p.possible(g, s, HotBundle)
+	if hot {
+		return
+	}
+	for _, strategy := range []Strategy{BundleByRenewal, BundleByRestart} {
+		if ok, _ := p.possible(g, s, strategy); ok {
+			p.config.Strategy = strategy
+			p.warn("colder", "strategy "+string(strategy), "it began as "+string(HotBundle)+", and goes on so: "+why, "nothing is lost: the writes are the same, they take longer")
+			return
+		}
+	}
 }
 
 func remedy(s Strategy) string {

@@ -105,6 +105,8 @@ type Plan struct {
 	// restart, by step.
 	ca     mesh.CASource
 	behind map[string][]behind
+	// nodes: they could be listed, so that a gate which can no more is closed.
+	nodes bool
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// trustConfigMap is the name that istiod publishes the roots under.

@@ -37,8 +37,10 @@ func (j *judgement) silent() map[string]mesh.Unheard {
 
 // warnNodes says what cannot be told without the list of nodes.
 func (p *Plan) warnNodes(s *mesh.Snapshot) {
+	p.nodes = len(s.Nodes) > 0
 	for _, g := range s.Gaps {
 		if g.Resource == "nodes" {
+			p.nodes = false
 			p.warn("nodes-unread", g.Part, g.Error+": a pod on a node whose kubelet is silent looks like any other", "ask for a role that may list nodes, or see that all are ready while this runs")
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -152,25 +153,67 @@ func (r *run) unwanted() string {
 	return ""
 }
 
+// hurried is a refresh that an API server which was away has not taken.
+type hurried struct {
+	tries int // that have failed; 0 where nothing is due
+	next  time.Time
+}
+
+const (
+	// mostHurries is how often a refresh is tried: kubelet's own round, a minute or so,
+	// brings the files too.
+	mostHurries   = 8
+	longestHurry  = 20 * time.Second
+	shortestHurry = 500 * time.Millisecond
+)
+
 // refresh annotates istiod's pods, so that their files follow at once and not
-// with kubelet's next round. Without the permission they follow later.
+// with kubelet's next round. Without the permission they follow later; where the API
+// server is away it is tried again while the gate waits.
 func (r *run) refresh(ctx context.Context) {
+	r.hurried = hurried{}
+	err := r.annotate(ctx)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case passing(err):
+		r.hurried = hurried{1, r.Clock.Now().Add(shortestHurry)}
+		r.emit(Event{Kind: EventWait, Object: "pods of istiod", Message: "istiods' files follow with kubelet's next round, within a minute or so, unless it can be hurried: " + err.Error()})
+	default:
+		r.emit(Event{Kind: EventWarning, Object: "pods of istiod", Message: "kubelet's refresh could not be hurried, it comes by itself: " + err.Error()})
+	}
+}
+
+// hurryAgain tries a refresh that was lost, once the API server is seen to answer.
+func (r *run) hurryAgain(ctx context.Context) {
+	h := r.hurried
+	if h.tries == 0 || r.held || r.Clock.Now().Before(h.next) {
+		return
+	}
+	err := r.annotate(ctx)
+	if err == nil || !passing(err) || h.tries >= mostHurries {
+		r.hurried = hurried{}
+		return
+	}
+	r.hurried = hurried{h.tries + 1, r.Clock.Now().Add(min(shortestHurry<<h.tries, longestHurry))}
+}
+
+// annotate has kubelet look at the volumes of istiod's pods.
+func (r *run) annotate(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{refreshedAt: r.Clock.Now().UTC().Format(time.RFC3339Nano)}}})
 	if err != nil {
-		return // of strings: it cannot
+		return fmt.Errorf("annotating pods: %w", err)
 	}
 	pods := r.Kube.CoreV1().Pods(r.plan.Namespace)
 	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "app=istiod"})
-	if err == nil {
-		for _, pod := range list.Items {
-			if _, err = pods.Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}); err != nil {
-				break
-			}
+	if err != nil {
+		return fmt.Errorf("listing pods of istiod: %w", err)
+	}
+	for _, pod := range list.Items {
+		if _, err := pods.Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("annotating pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
 	}
-	if err != nil && ctx.Err() == nil {
-		r.emit(Event{Kind: EventWarning, Object: "pods of istiod", Message: "kubelet's refresh could not be hurried, it comes by itself: " + err.Error()})
-	}
+	return nil
 }
 
 // restart rolls every istiod of the namespace, where their own answers do not

@@ -275,3 +275,79 @@ func TestS16_ConflictBehindCertManager(t *testing.T) {
 		}
 	})
 }
+
+// A mesh that is not whole any more once the Secret is released: it is not said that
+// nothing was changed, and the same command goes on.
+func TestS12_ReleasedAndNotWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := managedBench(t)
+		b.trial.Timeout = 5 * time.Minute
+		var after []rotation.Event
+		b.trial.Emit = func(e rotation.Event) {
+			if e.Kind == rotation.EventWrite && strings.Contains(e.Message, "marks are off") {
+				b.mesh.Freeze("b/app-1")
+				after = []rotation.Event{}
+			} else if after != nil {
+				after = append(after, e)
+			}
+		}
+		out := b.manage(rotation.Release)
+		var gate *rotation.GateError
+		if !errors.As(out.Err, &gate) || !gate.TimedOut || gate.Step == "start" || !strings.Contains(out.Err.Error(), "b/app-1") {
+			t.Errorf("it ends with %v", out.Err)
+		}
+		if slices.ContainsFunc(after, func(e rotation.Event) bool { return strings.Contains(e.Message, "nothing is changed yet") }) {
+			t.Errorf("it says that nothing is changed: %v", after)
+		}
+		b.trial.Emit = nil
+		b.mesh.Thaw("b/app-1")
+		if out := b.manage(rotation.Release); out.Err != nil {
+			t.Errorf("it does not go on: %v", out.Err)
+		}
+	})
+}
+
+// What is accepted behind cert-manager's back stands in a journal, like anywhere else.
+func TestS16_AcceptedBehindCertManager(t *testing.T) {
+	for _, act := range []rotation.Act{rotation.Renew, rotation.Release} {
+		t.Run(string(act), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := managedBench(t)
+				b.mesh.Freeze("b/app-1")
+				b.trial.Accept = map[string]string{"b/app-1": "it is looked at by hand"}
+				if out := b.manage(act); out.Err != nil {
+					t.Fatal(out.Err)
+				}
+				all, err := rotation.Journals(b.ctx, b.mesh.Kube, "istio-system")
+				b.must(err)
+				if len(all) != 1 || all[0].Phase != rotation.Done || len(all[0].Runs) != 1 || len(all[0].Gates) == 0 || all[0].Figures == nil ||
+					!slices.ContainsFunc(all[0].Exceptions, func(x rotation.Exception) bool {
+						return x.Object == "b/app-1" && x.Reason == "it is looked at by hand" && x.By == "rehearsal"
+					}) {
+					t.Errorf("%d journals: %+v", len(all), all)
+				}
+				if staged, err := rotation.ReadStaged(b.ctx, b.mesh.Kube, "istio-system"); err != nil || staged != nil && act == rotation.Release {
+					t.Errorf("it is taken for a rotation: %+v, %v", staged, err)
+				}
+			})
+		})
+	}
+}
+
+// What was decided holds for what was seen: another root behind the issuer, or another
+// Certificate, that comes while somebody thinks it over is met by a refusal.
+func TestS16_ChangedBeforeItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		version := b.secret("cacerts").ResourceVersion
+		b.trial.Emit = func(e rotation.Event) {
+			if e.Kind == rotation.EventPassed && e.Step == "start" {
+				b.must(c.Behind(b.newRoot))
+			}
+		}
+		out := b.manage(rotation.Renew)
+		if !errors.Is(out.Err, rotation.ErrRefused) || c.Issued != 0 || b.secret("cacerts").ResourceVersion != version {
+			t.Errorf("%d issued: it ends with %v", c.Issued, out.Err)
+		}
+	})
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 const day = 24 * time.Hour
@@ -270,4 +271,39 @@ func TestS6_CitadelRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestS6_CitadelWaveKilled: killed while a workload's pods are replaced, whoever carries
+// on waits for that, and does not begin it once more.
+func TestS6_CitadelWaveKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := citadelBench(t, "1.1.8", rehearsal.Workload{Namespace: "a", Name: "one", Proxies: 1}, rehearsal.Workload{Namespace: "b", Name: "stuck", Proxies: 20, Release: "1.1.5"})
+		b.renewed()
+		restarts := func() (n int) {
+			for _, a := range b.mesh.Kube.Actions() {
+				if p, ok := a.(k8stesting.PatchAction); ok && p.GetResource().Resource == "deployments" && p.GetName() == "stuck" {
+					n++
+				}
+			}
+			return n
+		}
+		ctx, cancel := context.WithCancelCause(b.ctx)
+		defer cancel(nil)
+		b.trial.Emit = func(e rotation.Event) {
+			if restarts() > 0 && ctx.Err() == nil {
+				b.mesh.Kill(1, func() { cancel(errors.New("killed")) })
+			}
+		}
+		if out := b.trial.Run(ctx); out.Err == nil || restarts() != 1 {
+			t.Fatalf("%d restarts, it ends with %v", restarts(), out.Err)
+		}
+		b.mesh.Mend()
+		b.trial.Emit = nil // the same holder, at once: its pods are being replaced still
+		if out := b.trial.Run(b.ctx); out.Err != nil || !out.Proof.Open() {
+			t.Fatalf("mended, it ends with %v, %v", out.Err, out.Proof.Blockers)
+		}
+		if restarts() != 1 {
+			t.Errorf("its pods are replaced %d times", restarts())
+		}
+	})
 }

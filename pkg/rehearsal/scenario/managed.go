@@ -33,10 +33,21 @@ func (t *Trial) Manage(ctx context.Context, act rotation.Act) (out ManagedOutcom
 	}
 	out.Managed.Under(staged)
 	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
-		Emit: func(e rotation.Event) { out.Events = append(out.Events, e) }}
+		Emit: func(e rotation.Event) {
+			out.Events = append(out.Events, e)
+			if t.Emit != nil {
+				t.Emit(e)
+			}
+		}}
 	if t.Timeout == 0 {
 		engine.Timeout = out.Managed.LongestWait + 10*time.Minute
 	}
-	out.Err = engine.Manage(ctx, out.Managed, rotation.CertificatesOf(t.Mesh.Dynamic, out.Managed.Namespace))
+	out.Err = engine.Manage(ctx, out.Managed, rotation.CertificatesOf(t.Mesh.Dynamic, out.Managed.Namespace), func(ctx context.Context) (*rotation.Managed, error) {
+		s, err := t.Look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return rotation.NewManaged(s, act, t.Config.CSRProof, t.Accept), nil
+	})
 	return out
 }

@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // canary has a second revision serve two proxies.
@@ -129,6 +131,68 @@ func TestRevisionAppears(t *testing.T) {
 						t.Errorf("it ends with %v, %v", out.Err, out.Proof.Blockers)
 					case row.closed != "" && (!errors.As(out.Err, &gate) || !strings.Contains(out.Err.Error(), row.closed)):
 						t.Errorf("it ends with %v", out.Err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// B: a cold revision that comes into a hot rotation, with proxies that no push reaches:
+// the gate names it with a command that helps, and both ways out end well, that command
+// beside the run and the same rotation once more.
+func TestColdRevisionAppears(t *testing.T) {
+	for _, phase := range []rotation.Phase{rotation.TrustNew, rotation.SignNew} {
+		for _, byHand := range []bool{true, false} {
+			t.Run(fmt.Sprint(phase, ", by hand ", byHand), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					b := newBench(t, nil)
+					const command = "kubectl rollout restart deployment/istiod-canary -n istio-system"
+					installed, restarted := false, false
+					b.trial.Timeout = 10 * time.Minute
+					b.trial.Emit = func(e rotation.Event) {
+						if e.Kind == rotation.EventPassed && e.Phase == phase && !installed {
+							installed = true
+							b.must(b.mesh.StartRevision(rehearsal.Revision{Name: "canary", Replicas: 1}))
+							b.must(b.mesh.StartWorkload(rehearsal.Workload{Namespace: "b", Name: "cold", Proxies: 1, Cold: true, Revision: "canary"}))
+						}
+						if byHand && e.Kind == rotation.EventGate && strings.Contains(e.Message, command) && !restarted {
+							restarted = true
+							time.AfterFunc(time.Second, func() {
+								patch := []byte(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`)
+								_, err := b.mesh.Kube.AppsV1().Deployments("istio-system").Patch(b.ctx, "istiod-canary", "application/strategic-merge-patch+json", patch, metav1.PatchOptions{})
+								b.must(err)
+							})
+						}
+					}
+					out := b.trial.Run(b.ctx)
+					var gate *rotation.GateError
+					switch {
+					case !installed:
+						t.Fatalf("it was never installed: %v", out.Err)
+					case byHand && !restarted:
+						t.Errorf("no gate says %q: %v", command, out.Err)
+					case !byHand && (!errors.As(out.Err, &gate) || !strings.Contains(out.Err.Error(), "kubectl rollout restart deployment/")):
+						t.Errorf("it ends with %v", out.Err)
+					}
+					// Whoever of its proxies no push reaches follows with its next certificate.
+					b.trial.Timeout, b.trial.Emit = 0, nil
+					for range 4 {
+						if out.Err == nil || errors.Is(out.Err, rotation.ErrRefused) {
+							break
+						}
+						if !errors.As(out.Err, &gate) || !strings.Contains(out.Err.Error(), "canary") && !strings.Contains(out.Err.Error(), "b/cold") {
+							t.Errorf("it ends with %v", out.Err)
+						}
+						out = b.trial.Run(b.ctx)
+					}
+					if out.Err != nil || !out.Proof.Open() {
+						t.Errorf("once more, it ends with %v: %v", out.Err, out.Proof.Blockers)
+					}
+					b.later()
+					if failed := b.failed(); len(failed) > 0 {
+						t.Errorf("while it was at work, or later: %v", failed[0])
 					}
 				})
 			})

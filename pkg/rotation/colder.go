@@ -1,0 +1,61 @@
+package rotation
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/internal/plain"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+)
+
+// named adds what helps to those who keep a gate closed and whom this plan knows no way
+// to reach: a revision or a workload that has come since, and is colder than all that it
+// was made for. A restart of either is safe behind any write: whatever starts loads what
+// the Secret, or its istiod, holds by then, and every proxy was proven to accept that.
+func (r *run) named(step Step, s *mesh.Snapshot, status Status) Status {
+	colder := map[string]string{}
+	for _, plane := range s.ControlPlanes {
+		roots, signer := inPlace(plane)
+		planned := slices.ContainsFunc(r.plan.Revisions, func(v Revision) bool { return v.Name == plane.Namespace+"/"+plane.Name })
+		if planned || roots && signer {
+			continue
+		}
+		hint := "; it loads a changed CA when it starts, and not in place: " + rolled("deployment", plane.Namespace, plane.Name)
+		colder[plane.Namespace+"/"+plane.Name] = hint
+		for _, replica := range plane.Replicas {
+			colder[plane.Namespace+"/"+replica.Pod] = hint
+		}
+	}
+	for _, p := range s.Proxies {
+		if r.plan.Strategy != HotBundle {
+			break // whose renewals are waited for anyway
+		}
+		if p.Reach == mesh.ReachRenewal || p.Reach == mesh.ReachRestart {
+			colder[p.Ref()] = "; no push reaches it" + sooner(p)
+		}
+	}
+	if len(colder) == 0 {
+		return status
+	}
+	status.Blockers = slices.Clone(status.Blockers)
+	for i, b := range status.Blockers {
+		if (b.Kind == "istiod" || b.Kind == "proxy") && !b.Unknown {
+			status.Blockers[i].Why += colder[b.Object]
+		}
+	}
+	return status
+}
+
+// sooner says when a proxy follows by itself, and what has it follow at once.
+func sooner(p mesh.Proxy) string {
+	text := ""
+	if p.Reach == mesh.ReachRenewal {
+		text = ": it follows with its next certificate, within " + p.RenewsWithin().Round(time.Second).String()
+	}
+	switch kind := strings.ToLower(p.Workload.Kind); kind {
+	case "deployment", "statefulset", "daemonset":
+		return text + "; at once by " + rolled(kind, p.Namespace, p.Workload.Name)
+	}
+	return text + "; at once when its pod is replaced: kubectl delete pod " + plain.Word(p.Name) + " -n " + plain.Word(p.Namespace)
+}
