@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	k8stesting "k8s.io/client-go/testing"
 )
 
@@ -38,6 +39,19 @@ func (m *Mesh) serve() {
 		}
 		return handled, object, err
 	})
+	m.Kube.PrependWatchReactor("*", m.watched)
+}
+
+// watched has a watch from outside meet faults too.
+func (m *Mesh) watched(action k8stesting.Action) (bool, watch.Interface, error) {
+	fault := m.faults.meets(action.GetVerb(), action.GetResource().Resource)
+	switch {
+	case fault == nil:
+		return false, nil, nil
+	case fault.Lost:
+		return true, watch.NewEmptyWatch(), nil
+	}
+	return true, nil, fault.Err
 }
 
 func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {

@@ -16,7 +16,9 @@ type Fault struct {
 	// below that all.
 	Skip, Times int
 	// Err is what the caller gets. Lost says that the server has done what was asked
-	// and only its answer did not arrive.
+	// and only its answer did not arrive; of a watch, that the server closes it at once.
+	// The product watches nothing, it reads again: who does without watches cannot miss
+	// what one that is closed would have told.
 	Err  error
 	Lost bool
 }

@@ -19,6 +19,9 @@ const (
 	// shortestPause and longestPause bound that share.
 	shortestPause = 500 * time.Millisecond
 	longestPause  = 30 * time.Second
+	// lateness is by how much of the time that it took a gate may open late: what has
+	// not come for minutes is not looked for twice a second.
+	lateness = 20
 	// prepareWait is how long a mesh that nothing has been changed in may take to
 	// be whole: a pod that starts, a rollout that ends.
 	prepareWait = 30 * time.Second
@@ -38,6 +41,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 	seen := newLooks()
 	poll := firstPoll
 	var replicasSince, shown, open time.Time
+	began := r.Clock.Now()
 	var last string
 	r.nudges, r.memo = 0, pki.NewMemo()
 	for look := 0; ; look++ {
@@ -127,15 +131,16 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				replicasSince = r.Clock.Now()
 			}
 		}
+		now := r.Clock.Now()
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case c, more := <-r.commands:
 			r.take(c, more)
-		case <-r.Clock.After(poll):
+		case <-r.Clock.After(min(poll, max(r.until(step, status).Sub(now), firstPoll))):
 		}
 		if look > closeLooks {
-			poll = min(poll+poll/4, r.slowest())
+			poll = min(poll+poll/4, r.slowest(now.Sub(began)))
 		}
 	}
 }
@@ -279,10 +284,11 @@ func unseen(accepted []Blocker) []Blocker {
 	return slices.DeleteFunc(slices.Clone(accepted), func(b Blocker) bool { return b.Kind != "proxy" && b.Kind != "vm" })
 }
 
-// slowest is the longest pause between two looks: for renewals that take hours a
-// look a second would be wasted on the API server.
-func (r *run) slowest() time.Duration {
-	return min(max(r.plan.Cost.LongestWait/100, shortestPause), longestPause)
+// slowest is the longest pause between two looks at a gate that has been waited at for
+// so long: for renewals that take hours a look a second would be wasted on the API
+// server, and so it would be on a proxy that has been missing for minutes.
+func (r *run) slowest(waited time.Duration) time.Duration {
+	return min(max(r.plan.Cost.LongestWait/100, waited/lateness, shortestPause), longestPause)
 }
 
 // replicasOnly is the part of an expectation that istiods alone can fulfil.

@@ -138,3 +138,18 @@ func TestRehearsalOfALine(t *testing.T) {
 		a.state = one.end
 	}
 }
+
+// A row that rotates and of whose runs none could be compared is red, unless it says why, or nothing was decided.
+func TestUncomparedIsRed(t *testing.T) {
+	for _, one := range []struct {
+		agreement
+		rotates, red bool
+	}{
+		{agreement{}, true, true}, {agreement{}, false, false}, {agreement{off: "killed"}, true, false}, {agreement{early: 1}, true, false},
+		{agreement{early: 1, skips: []string{"x"}}, true, true}, {agreement{agreed: 1, skips: []string{"x"}}, true, false}, {agreement{agreed: 1, differ: []string{"x"}}, false, true},
+	} {
+		if why := one.verdict(one.rotates); (why != "") != one.red {
+			t.Errorf("%+v: %q", one, why)
+		}
+	}
+}

@@ -20,7 +20,7 @@ func (f *field) bench(ctx context.Context) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	g := &game{ctx: ctx, dir: filepath.Join(f.state, "row", "bench")}
+	g := &game{ctx: ctx, dir: filepath.Join(f.state, "row", "bench"), agreed: agreement{off: "it is timed"}}
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		fmt.Fprintln(os.Stderr, "play:", err)
 		return 1

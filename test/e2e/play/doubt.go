@@ -17,7 +17,7 @@ var doubtRows = []row{
 		defer g.freeze(p, "envoy")()
 		return g.saysNo(p.String())
 	}},
-	{name: "verify-lagging-istiod", about: "a second istiod whose file does not follow the Secret", mesh: hot, changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "verify-lagging-istiod", about: "a second istiod whose file does not follow the Secret", mesh: hot, unrehearsed: "its istiods differ, and those of a copy start alike", changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		a, f := started(), g.ca("F")
 		late := g.podsOf("istio-system", "app=istiod")[1]
 		g.holdFile(late, "cacerts")

@@ -13,22 +13,22 @@ import (
 
 // What a rotation stands on fails in the middle of it.
 var hurtRows = []row{
-	{name: "hurt-istiod", about: "one istiod killed while both roots spread, all of them rolled while the signer changes", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "hurt-istiod", about: "one istiod killed while both roots spread, all of them rolled while the signer changes", mesh: hot, unrehearsed: "istiods fail in the middle", changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){
 			"trust-new": func(*process) { g.kill(g.podsOf("istio-system", "app=istiod")[0], "pilot-discovery") },
 			"sign-new":  func(*process) { g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istiod") },
 		}, "trust-new", "sign-new")
 	}},
-	{name: "hurt-apiserver", about: "the API server killed as the signer is written, and away for 20 s", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "hurt-apiserver", about: "the API server killed as the signer is written, and away for 20 s", mesh: hot, unrehearsed: "the API server fails in the middle", changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"sign-new": func(p *process) { g.away(p, "apiserver", 20*time.Second) }}, "sign-new")
 	}},
-	{name: "hurt-apiserver-long", about: "the API server killed as the old root goes, and away for longer than the Lease lasts", mesh: hot, long: true, changes: true, needs: []string{"rotate"}, limit: 7 * time.Minute, play: func(g *game) string {
+	{name: "hurt-apiserver-long", about: "the API server killed as the old root goes, and away for longer than the Lease lasts", mesh: hot, unrehearsed: "the API server fails in the middle", long: true, changes: true, needs: []string{"rotate"}, limit: 7 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"distrust-old": func(p *process) { g.away(p, "apiserver", 80*time.Second) }}, "distrust-old")
 	}},
-	{name: "hurt-etcd", about: "etcd killed as the signer is written, and away for 20 s", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "hurt-etcd", about: "etcd killed as the signer is written, and away for 20 s", mesh: hot, unrehearsed: "etcd fails in the middle", changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"sign-new": func(p *process) { g.away(p, "etcd", 20*time.Second) }}, "sign-new")
 	}},
-	{name: "hurt-kubelet", about: "kubelet stopped for a minute as the signer is written", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "hurt-kubelet", about: "kubelet stopped for a minute as the signer is written", mesh: hot, unrehearsed: "kubelet fails in the middle", changes: true, needs: []string{"rotate"}, limit: 6 * time.Minute, play: func(g *game) string {
 		return g.hurtAmid(map[string]func(*process){"sign-new": func(p *process) {
 			pid := g.daemon("kubelet")
 			syscall.Kill(pid, syscall.SIGSTOP)

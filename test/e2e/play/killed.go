@@ -11,10 +11,10 @@ import (
 
 // Killed with SIGKILL at any instant of its writes, another process goes on from what is true.
 var killedRows = []row{
-	{name: "killed-hot", about: "kill -9 at 12 random instants of a rotation by push, there and back, each resumed by another process", mesh: hot, changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
+	{name: "killed-hot", about: "kill -9 at 12 random instants of a rotation by push, there and back, each resumed by another process", mesh: hot, unrehearsed: "it is killed in the middle, again and again", changes: true, needs: []string{"rotate", "rollback"}, limit: 8 * time.Minute, play: func(g *game) string {
 		return g.killedAndResumed(12, 7*time.Second)
 	}},
-	{name: "killed-cross", about: "kill -9 at 8 random instants of a rotation by cross-signing, each resumed by another process", mesh: brief, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
+	{name: "killed-cross", about: "kill -9 at 8 random instants of a rotation by cross-signing, each resumed by another process", mesh: brief, unrehearsed: "it is killed in the middle, again and again", changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.killedAndResumed(8, 14*time.Second, "--old-root-key", started()+"/root-key.pem")
 	}},
 }

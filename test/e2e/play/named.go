@@ -41,7 +41,7 @@ var namedRows = []row{
 		defer g.kubectl("delete", "mutatingwebhookconfiguration", name)
 		return g.saysNo(name)
 	}},
-	{name: "verify-flag-off", about: `a pod with PROXY_CONFIG_XDS_AGENT "false" gets no changed bundle`, mesh: hot, changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "verify-flag-off", about: `a pod with PROXY_CONFIG_XDS_AGENT "false" gets no changed bundle`, mesh: hot, unrehearsed: "it only plans", changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		a, f := started(), g.ca("F")
 		g.idle("b")
 		g.kubectl("-n", "b", "patch", "deploy", "idle", "-p", `{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}}}}}`)
@@ -76,7 +76,7 @@ var namedRows = []row{
 		g.require(g.version() == before, "cacerts was written")
 		return "exit 2: " + o.brief()
 	}},
-	{name: "distrust-one-old-leaf", about: "one agent is stopped and keeps its old leaf: the old root stays until it has another", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "distrust-one-old-leaf", about: "one agent is stopped and keeps its old leaf: the old root stays until it has another", mesh: hot, unrehearsed: "an agent is stopped in the middle", changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		a, b := started(), g.ca("B")
 		p, _ := g.idle("b")
 		t := startTally()
@@ -98,7 +98,7 @@ var namedRows = []row{
 		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
 		return "124 in sign-new, by the pod's name, the old root still trusted everywhere; then 0; " + s.String()
 	}},
-	{name: "traffic-rise", about: "requests that begin to fail in the middle close the gate, by client and server; when they do not any more, it goes on", mesh: hot, changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "traffic-rise", about: "requests that begin to fail in the middle close the gate, by client and server; when they do not any more, it goes on", mesh: hot, unrehearsed: "real traffic is not rehearsed", changes: true, needs: []string{"rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		b := g.ca("B")
 		p := g.start(g.rotate(b, "--trust-file-wait", "0", "--timeout", "40s", "--soak", "8s", "-o", "json")...)
 		p.until(g, "the write of trust-new", time.Minute, func(e event) bool {

@@ -37,7 +37,7 @@ var roleRows = []row{
 		g.require(named > 10, "only", itoa(named), "verbs were tried")
 		return fmt.Sprintf("%d commands; %d verbs named, %d done without, %d of kinds that are not here", len(commands), named, len(silent), absent)
 	}},
-	{name: "least-roles-rotate", about: "a rotation under the roles that rbac prints; one verb less is named, and given back it goes on", mesh: hot, changes: true, needs: []string{"rbac", "rotate", "retire"}, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "least-roles-rotate", about: "a rotation under the roles that rbac prints; one verb less is named, and given back it goes on", mesh: hot, unrehearsed: "it is of a user whose permissions change", changes: true, needs: []string{"rbac", "rotate", "retire"}, limit: 6 * time.Minute, play: func(g *game) string {
 		r := g.roles("rotate", "turner")
 		defer r.remove()
 		b, t := g.ca("B"), startTally()
