@@ -45,7 +45,7 @@ func (g *game) recover(allow ...string) string {
 	})
 	b := g.ca("B")
 	o := g.meshca(g.rotate(b, "--trust-file-wait", "0")...)
-	g.require(o.code == 2 && strings.Contains(o.err, "ca-ended") && strings.Contains(o.err, "--strategy recover"), "without its strategy: exit", itoa(o.code)+":", o.brief())
+	g.require(o.code == 2 && strings.Contains(o.err, "the mesh's CA ended") && strings.Contains(o.err, "--strategy recover"), "without its strategy: exit", itoa(o.code)+":", o.brief())
 	g.require(g.roots() != read(b, "root-cert.pem"), "what was refused was written")
 	began := time.Now()
 	o = g.meshca(g.rotate(b, append(allow, "--strategy", "recover", "--trust-file-wait", "0", "--timeout", "8m", "-o", "json")...)...)
