@@ -29,8 +29,8 @@ import (
 //     every service account that has none;
 //   - once a minute, first a minute after its start, it looks at those that are there
 //     (its informer has no AddFunc), and issues those anew whose root-cert.pem is not
-//     its root, byte for byte, or whose certificate is about to end
-//     (security/pkg/k8s/controller/workloadsecret.go at 1.1.8:55, 384-397);
+//     its root, byte for byte, or whose certificate is about to end (seen of a real
+//     1.4.10; security/pkg/k8s/controller/workloadsecret.go at 1.1.8:55, 384-397);
 //   - from 1.2.9, 1.3.5 and 1.4.0 on it takes istio-ca-secret again where a Secret has
 //     another root than itself (workloadsecret.go at 1.4.10, tryToSyncKeyCertBundle),
 //     and once an hour: then it also certifies its root anew, with the key that it has,
