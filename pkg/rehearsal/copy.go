@@ -63,6 +63,10 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 	spec := Spec{CA: signer, Extra: extra, Source: first.CA.Kind, MultiRoot: first.Flags.MultiRoot, XDSAgent: true, Release: first.Version,
 		Replicas: len(first.Replicas), TTL: 24 * time.Hour, Lag: copyLag, FileLag: copyFileLag, DefaultName: first.Revision, Deployment: first.Name}
 	for _, n := range s.Namespaces {
+		if n.Trust == nil {
+			continue // istiod publishes nothing there (kube-public, kube-node-lease)
+		}
+		spec.SystemTrust = spec.SystemTrust || n.Name == "kube-system"
 		spec.Namespaces = append(spec.Namespaces, n.Name)
 	}
 	for _, p := range s.ControlPlanes[1:] {

@@ -276,7 +276,11 @@ func (m *Mesh) publish(leader *istiod) {
 		m.publishBundle(leader)
 		return
 	}
-	for _, n := range append(m.meshed(), istioNamespace) {
+	served := append(m.meshed(), istioNamespace)
+	if m.spec.SystemTrust {
+		served = append(served, "kube-system")
+	}
+	for _, n := range served {
 		object, err := m.Kube.Tracker().Get(configMaps(), n, m.trustName())
 		cm, _ := object.(*corev1.ConfigMap)
 		switch {

@@ -36,6 +36,8 @@ type Spec struct {
 	Revisions []Revision
 	// Workloads are proxies beside those, each with what sets it apart.
 	Workloads []Workload
+	// SystemTrust has kube-system get the trust ConfigMap too.
+	SystemTrust bool
 	// MeshCA are roots of meshConfig.caCertificates.
 	MeshCA []*pki.Certificate
 	// VMs are names of virtual machines in the first namespace.
