@@ -213,7 +213,7 @@ func newReport(s *mesh.Snapshot, record journalOf, source string, csrProof bool)
 	}
 	r.Verified, r.Verdict = v.Verified, fmt.Sprintf("not proven: %d in the way, %d of %d pairs of classes would refuse each other", len(v.Items), len(v.Refused), len(v.pairs))
 	if v.Verified {
-		r.Verdict = fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d proxies, %d classes, %d pairs)", len(r.Proxies), len(v.Classes), len(v.pairs))
+		r.Verdict = v.proven()
 	}
 	r.NotProven = append(r.NotProven, notProven(r, v, record, csrProof)...)
 	return r, v.failure(false), nil

@@ -281,12 +281,25 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	}
 	verdict := "not proven"
 	if r.Verified {
-		verdict = fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d classes, %d pairs)", len(r.Classes), len(r.pairs))
+		verdict = r.proven()
 	}
 	if n := len(r.NotSeen); n > 0 {
 		verdict += fmt.Sprintf("; %d parts not seen", n)
 	}
 	return append(rows, []string{"verdict: " + verdict})
+}
+
+// proven is what has been proven, by what was judged.
+func (r *verifyReport) proven() string {
+	switch {
+	case len(r.Classes) > 0:
+		return fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d proxies, %d classes, %d pairs)", r.Status.Proxies.Of, len(r.Classes), len(r.pairs))
+	case r.Status.Secrets.Of > 0:
+		// Envoys tell no certificate that they have from a file, but its serial number.
+		return fmt.Sprintf("proven: every Secret of a workload has a certificate of the root, and every proxy has loaded its own (%d Secrets, %d proxies)", r.Status.Secrets.Of, r.Status.Proxies.Of)
+	default:
+		return "proven of the control plane; there is no live proxy"
+	}
 }
 
 func (r *verifyReport) names() []string {

@@ -49,6 +49,9 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 		return nil, errors.New("there is no control plane to copy")
 	}
 	first := s.ControlPlanes[0]
+	if first.CA.Kind == mesh.CACitadel {
+		return nil, errors.New("a mesh of Citadel's is not copied: 'kubectl meshca plan' says what would be done")
+	}
 	if len(first.CA.Cert.Certs) == 0 || len(first.CA.Root.Certs) == 0 {
 		return nil, errors.New("the certificates of the CA were not read")
 	}

@@ -15,7 +15,7 @@ import (
 var citadel = &mesh{name: "citadel", about: "a real Citadel and its pilot-agents over this Envoy, a root of a year that ends in 10 days", citadel: true}
 
 var citadelRows = []row{
-	{name: "citadel-read", about: "S9: what is read of a Citadel, its Secrets and its proxies is so; a stale Secret is named, and no longer once Citadel has written it", mesh: citadel, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "citadel-read", about: "S9: what is read of a Citadel, its Secrets and its proxies is so; a stale Secret is named, and no longer once Citadel has written it", mesh: citadel, unrehearsed: "a mesh of a Citadel is not copied", limit: 5 * time.Minute, play: func(g *game) string {
 		root := read(started(), "root-cert.pem")
 		secrets := g.keyAndCerts()
 		for ref, held := range secrets {
@@ -41,7 +41,7 @@ var citadelRows = []row{
 		g.staleSecret()
 		return fmt.Sprintf("release %s, %d Secrets, 6 proxies; the stale one named", release, len(secrets))
 	}},
-	{name: "citadel-same-key", about: "S6, S9, S11: the root renewed in place with its own key through the product, Citadel restarted by its Deployment, Envoys by their agents; and back", mesh: citadel, changes: true, needs: []string{"rotate"}, limit: 20 * time.Minute, play: func(g *game) string {
+	{name: "citadel-same-key", about: "S6, S9, S11: the root renewed in place with its own key through the product, Citadel restarted by its Deployment, Envoys by their agents; and back", mesh: citadel, unrehearsed: "a mesh of a Citadel is not copied", changes: true, needs: []string{"rotate"}, limit: 20 * time.Minute, play: func(g *game) string {
 		old := read(started(), "root-cert.pem")
 		key, uid := g.caSecret("ca-key.pem"), g.caUID()
 		before, t := g.pods(), startTally()
@@ -63,7 +63,7 @@ var citadelRows = []row{
 		g.require(g.pods() == before, "workloads were restarted")
 		return fmt.Sprintf("%s, there %s s by the engine, and back; no pod of a workload restarted", s, figure(o, "engineSeconds"))
 	}},
-	{name: "control-citadel", about: "the seeds' way with another key: istio-ca-secret deleted, Citadel restarted, which makes a root of its own", mesh: citadel, changes: true, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "control-citadel", about: "the seeds' way with another key: istio-ca-secret deleted, Citadel restarted, which makes a root of its own", mesh: citadel, unrehearsed: "a mesh of a Citadel is not copied", changes: true, limit: 6 * time.Minute, play: func(g *game) string {
 		t := startTally()
 		g.kubectl("-n", "istio-system", "delete", "secret", "istio-ca-secret")
 		g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istio-citadel")

@@ -60,6 +60,6 @@ func (g *game) recover(allow ...string) string {
 	v := g.meshca("verify", "--root", filepath.Join(b, "root-cert.pem"), "--csr-proof")
 	g.require(v.code == 0, "verify: exit", itoa(v.code)+":", v.brief())
 	o2 := g.meshca("rollback", "--yes")
-	g.require(o2.code == 2 && strings.Contains(o2.err, "no-way-back"), "rollback: exit", itoa(o2.code)+":", o2.brief())
+	g.require(o2.code == 2 && strings.Contains(o2.err, "ended"), "rollback: exit", itoa(o2.code)+":", o2.brief())
 	return fmt.Sprintf("the outage ended in %.0f s; then %s; engine %s s, %s istiods restarted, %s workload pods", took, s, figure(o, "engineSeconds"), figure(o, "istiodRestarts"), figure(o, "workloadRestarts"))
 }
