@@ -151,7 +151,7 @@ func (o *rotateOptions) csrFlag(cmd *cobra.Command) {
 // meshKindFlags say of the mesh what cannot be seen, or is not taken on trust.
 func (o *rotateOptions) meshKindFlags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
-	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient, Citadel)")
+	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient, Citadel before 1.4)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
 }
 

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 )
 
-// Citadel is the refusal that --untested answers on meshes of Istio 1.0 to 1.4.
+// Citadel is the refusal that --untested answers on meshes of Istio 1.0 to 1.3.
 const Citadel = "citadel"
 
 // citadelWait bounds how long a Citadel mesh takes to follow its root: a resync of a
@@ -30,12 +31,14 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 	p.Layout, p.citadel = mesh.CASelfSigned, true
 	if !p.reissue {
 		p.refuse("citadel-key", object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4), whose proxies trust one root at a time: a root of another key would have them refuse each other",
-			"renew the root with its own key: 'kubectl meshca rotate --strategy same-key --untested', or upgrade first")
+			"renew the root with its own key: 'kubectl meshca rotate --strategy same-key', or upgrade first")
 	}
 	if ca.Secret != "istio-ca-secret" {
 		p.refuse("citadel-plugged", object, "its CA is plugged in by "+ca.Secret+": that of a Citadel is not written here", "renew it in the PKI that it comes from, and restart Citadel")
 	}
-	p.refuse(Citadel, object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4): writing to one has been proven in memory alone, by the rules of its source", "try it on a mesh that may fail first; --untested goes on at your own risk")
+	if who, release := beforeProven(s); who != "" {
+		p.refuse(Citadel, who, fmt.Sprintf("this mesh is of the time of Citadel, and it runs %s: the renewal is proven on a real 1.4; on releases before it in memory alone, by the rules of their source", release), "try it on a mesh that may fail first; --untested goes on at your own risk")
+	}
 	if s.MTLS.ControlPlaneAuthPolicy == mesh.MutualTLS {
 		for _, c := range s.Components {
 			if c.Role == "pilot" && !c.Sidecar {
@@ -49,6 +52,23 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 			p.warn("citadel-sidecar", "proxy "+proxy.Ref(), "it runs "+release+": Istio's own procedure asks for 1.0.8, 1.1.8 or later first", "upgrade its sidecar, or watch that it follows: its gate says so")
 		}
 	}
+}
+
+// beforeProven finds a Citadel or a sidecar of another release than the one whose
+// renewal test/e2e has seen (row citadel-same-key). What tells no release is one.
+func beforeProven(s *mesh.Snapshot) (who, release string) {
+	proven := func(release string) bool { return !mesh.Before(release, "1.4.0") && mesh.Before(release, "1.5.0") }
+	for _, plane := range s.ControlPlanes {
+		if release := plane.Version; !proven(release) {
+			return plane.Namespace + "/" + plane.Name, cmp.Or(release, "an unknown release")
+		}
+	}
+	for _, proxy := range s.Proxies {
+		if release, _ := proxy.ReleaseOf(); !proven(release) {
+			return "proxy " + proxy.Ref(), cmp.Or(release, "an unknown release")
+		}
+	}
+	return "", ""
 }
 
 // olderThanDocumented: istio.io v1.4, "Extending Self-Signed Certificate Lifetime".

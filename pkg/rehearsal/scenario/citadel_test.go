@@ -307,3 +307,30 @@ func TestS6_CitadelWaveKilled(t *testing.T) {
 		}
 	})
 }
+
+// TestS6_CitadelProven: a mesh of the release that a real Citadel has proven needs no
+// --untested, and one sidecar of another release does.
+func TestS6_CitadelProven(t *testing.T) {
+	for name, test := range map[string]struct {
+		workloads []rehearsal.Workload
+		refused   bool
+	}{
+		"all of 1.4":       {[]rehearsal.Workload{{Namespace: "a", Name: "one", Proxies: 1}}, false},
+		"a sidecar of 1.3": {[]rehearsal.Workload{{Namespace: "a", Name: "one", Proxies: 1}, {Namespace: "b", Name: "before", Proxies: 1, Release: "1.3.4"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := citadelBench(t, "1.4.10", test.workloads...)
+				b.renewed()
+				b.trial.Config.Override = nil
+				out := b.trial.Run(b.ctx)
+				if refused := slices.ContainsFunc(out.Plan.Refusals, func(r rotation.Refusal) bool { return r.ID == rotation.Citadel }); refused != test.refused {
+					t.Errorf("refused %t: %v, %v", refused, out.Plan.Refusals, out.Err)
+				}
+				if !test.refused && out.Err != nil {
+					t.Error(out.Err)
+				}
+			})
+		})
+	}
+}

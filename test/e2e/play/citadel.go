@@ -45,7 +45,7 @@ var citadelRows = []row{
 		old := read(started(), "root-cert.pem")
 		key, uid := g.caSecret("ca-key.pem"), g.caUID()
 		before, t := g.pods(), startTally()
-		o := g.meshca("rotate", "--strategy", "same-key", "--untested", "--yes", "--traffic-baseline", "2s", "-o", "json")
+		o := g.meshca("rotate", "--strategy", "same-key", "--yes", "--traffic-baseline", "2s", "-o", "json")
 		renewed := g.caSecret("ca-cert.pem")
 		g.require(o.code == 0, "rotate: exit", itoa(o.code)+":", o.brief())
 		g.onRoot(renewed)
@@ -54,7 +54,7 @@ var citadelRows = []row{
 		g.require(g.pipe(renewed, "openssl", "x509", "-noout", "-subject", "-ext", "subjectKeyIdentifier,basicConstraints,keyUsage") == names, "name or extensions have changed:", names)
 		v := g.meshca("verify")
 		g.require(v.code == 0, "verify: exit", itoa(v.code)+":", v.brief())
-		b := g.meshca("rollback", "--untested", "--yes", "--traffic-baseline", "2s")
+		b := g.meshca("rollback", "--yes", "--traffic-baseline", "2s")
 		g.require(b.code == 0, "rollback: exit", itoa(b.code)+":", b.brief())
 		g.onRoot(old)
 		time.Sleep(70 * time.Second) // the Envoys of before end a minute after their successors' start
