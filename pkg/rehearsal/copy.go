@@ -63,7 +63,8 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := Spec{CA: signer, Extra: extra, Source: first.CA.Kind, MultiRoot: first.Flags.MultiRoot, XDSAgent: true, Release: first.Version,
+	ahead := slices.IndexFunc(first.CA.Root.Certs, own.Equal)
+	spec := Spec{CA: signer, Ahead: extra[:ahead], Extra: extra[ahead:], Source: first.CA.Kind, MultiRoot: first.Flags.MultiRoot, XDSAgent: true, Release: first.Version,
 		Replicas: len(first.Replicas), TTL: 24 * time.Hour, Lag: copyLag, FileLag: copyFileLag, DefaultName: first.Revision, Deployment: first.Name}
 	for _, n := range s.Namespaces {
 		if n.Trust == nil {

@@ -171,7 +171,7 @@ func (m *Mesh) populate() error {
 // caSecret is the CA as the mesh's istiods find it.
 func (m *Mesh) caSecret() (*corev1.Secret, error) {
 	spec := m.spec
-	roots := pki.NewBundle(append([]*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra...)...)
+	roots := pki.NewBundle(slices.Concat(spec.Ahead, []*pki.Certificate{spec.CA.Roots.Certs[0]}, spec.Extra)...)
 	files, err := spec.CA.Files()
 	if err != nil {
 		return nil, err
