@@ -176,6 +176,19 @@ func (j *journal) open(ctx context.Context, again bool) error {
 	return nil
 }
 
+// there reports whether a journal of this ID exists: that of the same rotation, under
+// way or of before.
+func (j *journal) there(ctx context.Context) (bool, error) {
+	_, err := j.kube.CoreV1().ConfigMaps(j.namespace).Get(ctx, j.name(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading configmap %s/%s: %w", j.namespace, j.name(), err)
+	}
+	return true, nil
+}
+
 func (j *journal) name() string { return journalPrefix + j.state.ID }
 
 // object names the journal for people.
