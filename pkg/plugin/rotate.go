@@ -256,9 +256,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	observer.prober.CSR = !o.noCSRProof
 	engine := o.engine(observer, plan, wallClock{}, accept, printer.event)
 	if seal != nil {
-		engine.Seal = func(old map[string][]byte) (string, error) {
+		engine.Seal = func(old rotation.SecretCopy) (string, error) {
 			ca.authority = prepared.ca
-			return seal.file, seal.write(plan, old, ca)
+			return seal.file, seal.write(plan, old.Data, ca)
 		}
 	}
 	err = engine.Run(ctx, plan, prepared.staged)

@@ -54,8 +54,9 @@ type Engine struct {
 	// it: that one is not waited for. "" waits for everybody's.
 	Dead string
 	// Seal writes the sealed copy outside the cluster before anything is changed, and
-	// returns where to; nil where none was asked for.
-	Seal func(old map[string][]byte) (string, error)
+	// returns where to; nil where none was asked for. What it wrote must outlast a crash
+	// of this machine by then.
+	Seal func(old SecretCopy) (string, error)
 	// Accept are the objects that may stay unknown, with the operator's reason.
 	Accept map[string]string
 	// Until is the phase to stop after, "" for the end.
@@ -300,7 +301,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	}
 	sealed := ""
 	if r.Seal != nil && staged == nil {
-		if sealed, err = r.Seal(r.material.old); err != nil {
+		if sealed, err = r.Seal(SecretCopy{Namespace: r.plan.Namespace, Name: r.plan.source, Data: r.material.old}); err != nil {
 			return at, fmt.Errorf("sealing the old CA: %w", err)
 		}
 		r.emit(Event{Kind: EventWrite, Object: sealed, Message: "the sealed copy of the CA is written"})
