@@ -282,6 +282,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept, Back: r.Back,
 		OldRoot: r.plan.OldRoot, NewRoot: r.plan.NewRoot, OldSigner: r.plan.OldSigner, NewSigner: r.plan.NewSigner,
 	}}
+	if v := r.plan.vmLife; v != nil && v.Told {
+		r.journal.state.excepted(Exception{Object: "virtual machines", Why: "how long their certificates live cannot be seen", Reason: "said to be " + v.Life.String(), Fact: v.String(), By: r.Holder, At: r.Clock.Now(), Phase: Prepare})
+	}
 	if r.Back && at.untouched {
 		return at, fmt.Errorf("%w: %s holds the old CA", ErrNothing, r.plan.object())
 	}
