@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -17,6 +18,9 @@ const certManagerExample = `  # what a renewal of the intermediate would do, and
 
   # renew it now; end when every istiod is proven, and let proxies follow on their own
   kubectl meshca cert-manager renew --until sign-new
+
+  # with a sealed copy of the CA that it replaces, which 'restore -f' reads
+  kubectl meshca cert-manager renew --seal-to age1... --identity key.txt --sealed-file before.age
 
   # another root behind cert-manager, without a failed request: take the Secret out of its
   # hands, replace the root in place, give the Secret back
@@ -86,6 +90,8 @@ func (o *managedOptions) addFlags(cmd *cobra.Command) {
 	if o.act == rotation.Release {
 		return
 	}
+	o.addSealFlags(cmd, "the CA as it is before the first change")
+	o.addTrialFlag(cmd)
 	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before it counts")
 	flags.DurationVar(&o.baseline, "traffic-baseline", 10*time.Second, "how long traffic is counted before the first change, so that failures that rise close a gate; 0 leaves it out")
 	flags.StringVar(&o.until, "until", "", "sign-new: stop when every istiod is proven")
@@ -104,6 +110,9 @@ func (o *managedOptions) validate() error {
 	case o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}
+	if err := o.validateSeal(); err != nil {
+		return err
+	}
 	_, err := o.accepted()
 	return err
 }
@@ -111,6 +120,11 @@ func (o *managedOptions) validate() error {
 func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
 	if err := o.validate(); err != nil {
 		return err
+	}
+	if o.dryRun == "none" {
+		if err := o.asked(streams); err != nil {
+			return err
+		}
 	}
 	accept, err := o.accepted()
 	if err != nil {
@@ -160,11 +174,24 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	case "client":
 		return nil
 	}
+	seal, err := o.sealed(ctx, m, streams)
+	if err != nil {
+		return err
+	}
 	if err := o.confirm(streams, &rotation.Plan{}); err != nil {
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof
 	engine := o.engine(observer, &rotation.Plan{Cost: rotation.Cost{LongestWait: m.LongestWait}}, wallClock{}, accept, printer.event)
+	if seal != nil {
+		engine.Seal = func(old rotation.SecretCopy) (string, error) {
+			raw, err := rotation.Backup{TakenAt: s.TakenAt, Cluster: s.Cluster, Secrets: []rotation.SecretCopy{old}}.Marshal()
+			if err != nil {
+				return "", err
+			}
+			return seal.file, pki.WriteSealed(seal.file, raw, seal.recipients, seal.trial)
+		}
+	}
 	err = engine.Manage(ctx, m, certificates, func(ctx context.Context) (*rotation.Managed, error) {
 		s, err := observer.whole(ctx)
 		if err != nil {
@@ -174,6 +201,29 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	})
 	printer.end()
 	return managedOutcome(err)
+}
+
+// sealed is where the CA goes that cert-manager writes over, nil where nothing keeps it:
+// that it is replaced is what cert-manager is there for, so that a copy is an offer.
+func (o *managedOptions) sealed(ctx context.Context, m *rotation.Managed, streams genericiooptions.IOStreams) (*sealing, error) {
+	if m.Act == rotation.Release {
+		return nil, nil // the Secret stays as it is
+	}
+	switch {
+	case len(o.sealTo) == 0 && m.Begun():
+		return nil, nil // there is nothing left to keep, or nobody can tell
+	case len(o.sealTo) == 0:
+		fmt.Fprintf(streams.ErrOut, "note: cert-manager writes over this CA's key, and no copy is kept: --seal-to and --sealed-file keep one, for 'kubectl meshca restore'\n")
+		return nil, nil
+	case m.Begun() && exists(o.sealedFile): // the same command goes on
+		fmt.Fprintf(streams.ErrOut, "note: a renewal is under way already: %s stays as it is, and nothing more is sealed\n", plain(o.sealedFile))
+		return nil, nil
+	}
+	seal, err := o.sealing(ctx, &input{stdin: streams.In}, streams)
+	if err != nil {
+		return nil, err
+	}
+	return seal, o.acknowledge(seal, streams)
 }
 
 // managedOutcome gives the end its exit code and hint.

@@ -171,6 +171,9 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	if len(plan.Steps) > 0 {
 		row("cost", fmt.Sprintf("%d certificate requests at once, %d istiods restarted, %d workload pods restarted, waits for renewals up to %s, waits for files %s",
 			plan.Cost.CSRs, plan.Cost.IstiodRestarts, plan.Cost.WorkloadRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
+		if v := plan.Cost.VirtualMachines; v != nil {
+			row("", v.String()+"; that long is waited before an old root is taken away")
+		}
 	}
 	for _, text := range plan.Exposed {
 		row("exposed", text)

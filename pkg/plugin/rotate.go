@@ -63,6 +63,7 @@ type rotateOptions struct {
 	// allowCompromised is for the way back alone.
 	allowCompromised bool
 	trustFileWait    time.Duration
+	vmLife           time.Duration
 	timeout          time.Duration
 	until            string
 	takeOver         string
@@ -151,6 +152,7 @@ func (o *rotateOptions) csrFlag(cmd *cobra.Command) {
 // meshKindFlags say of the mesh what cannot be seen, or is not taken on trust.
 func (o *rotateOptions) meshKindFlags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.trustFileWait, "trust-file-wait", defaultTrustFileWait, "how long pods' copies of the trust ConfigMap may lag; 0 only where every agent is 1.20.1 or newer")
+	cmd.Flags().DurationVar(&o.vmLife, "vm-certificate-life", 0, "what virtual machines' agents ask for (SECRET_TTL; 24h unless set); default: the most that istiods allow")
 	cmd.Flags().BoolVar(&o.untested, "untested", false, "write to meshes of a kind that this has never been proven on (ambient, Citadel before 1.4)")
 	cmd.Flags().BoolVar(&o.singleCluster, "single-cluster", false, "gateways and networks of the mesh config are this cluster's own")
 }
@@ -172,6 +174,8 @@ func (o *rotateOptions) validate() error {
 		return usage(fmt.Errorf("unknown phase %q", o.until), "use one of "+strings.Join(phaseNames(), ", "))
 	case o.trustFileWait < 0:
 		return usage(fmt.Errorf("--trust-file-wait %s is negative", o.trustFileWait), "0 leaves the wait out")
+	case o.vmLife < 0:
+		return usage(fmt.Errorf("--vm-certificate-life %s is negative", o.vmLife), "say what their agents ask for, or leave it out")
 	case o.dryRun != "" && validDryRun(o.dryRun) != nil: // plan has none
 		return validDryRun(o.dryRun)
 	case o.output != "" && o.output != "table" && o.output != "json":
@@ -256,9 +260,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	observer.prober.CSR = !o.noCSRProof
 	engine := o.engine(observer, plan, wallClock{}, accept, printer.event)
 	if seal != nil {
-		engine.Seal = func(old map[string][]byte) (string, error) {
+		engine.Seal = func(old rotation.SecretCopy) (string, error) {
 			ca.authority = prepared.ca
-			return seal.file, seal.write(plan, old, ca)
+			return seal.file, seal.write(plan, old.Data, ca)
 		}
 	}
 	err = engine.Run(ctx, plan, prepared.staged)
@@ -366,7 +370,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 
 // config is what the flags ask of a plan.
 func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
-	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
+	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, VMCertificateLife: o.vmLife, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
 		Reason: rotation.Reason(o.reason), Back: o.back, ByOwner: o.byOwner}
 	if o.untested {
 		c.Override = append(c.Override, rotation.Ambient, rotation.Citadel)

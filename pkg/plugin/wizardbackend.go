@@ -246,7 +246,7 @@ func (b *wizardBackend) runOn(ctx context.Context, observer *observer, c tui.Cho
 	engine := o.engine(observer, p.plan, b.clock, b.accepts(), emit)
 	engine.Commands = commands
 	if seal != nil {
-		engine.Seal = func(old map[string][]byte) (string, error) { return seal.file, b.write(seal, p.plan, old, ca) }
+		engine.Seal = func(old rotation.SecretCopy) (string, error) { return seal.file, b.write(seal, p.plan, old.Data, ca) }
 	}
 	return engine.Run(ctx, p.plan, p.staged)
 }

@@ -67,10 +67,14 @@ func CopySecrets(ctx context.Context, kube kubernetes.Interface, namespaces ...s
 			if err != nil {
 				return nil, fmt.Errorf("reading secret %s/%s: %w", namespace, name, err)
 			}
-			all = append(all, SecretCopy{Namespace: namespace, Name: name, Type: secret.Type, Labels: maps.Clone(secret.Labels), Data: secret.Data})
+			all = append(all, copyOf(secret))
 		}
 	}
 	return all, nil
+}
+
+func copyOf(s *corev1.Secret) SecretCopy {
+	return SecretCopy{Namespace: s.Namespace, Name: s.Name, Type: s.Type, Labels: maps.Clone(s.Labels), Data: s.Data}
 }
 
 // Marshal writes the copy in clear: for sealing, and for nothing else.

@@ -51,6 +51,9 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		// Every write of another bundle re-issues every pushed leaf.
 		cost.CSRs, cost.Bursts = pushed, 3
 	}
+	if !p.reissue { // a root that keeps its key waits for nobody
+		cost.VirtualMachines = p.vmLife
+	}
 	if p.citadel {
 		cost.LongestWait, cost.Lagging = citadelWait+(time.Duration(len(s.WorkloadSecrets))*citadelWrite).Truncate(time.Second), nil
 	}
@@ -94,9 +97,8 @@ const (
 	leafMost    = 90 * 24 * time.Hour
 )
 
-// leafLife is the longest that a leaf of this mesh lives. What a virtual machine asks
-// for cannot be seen: it may be as much as its istiod allows.
-func leafLife(s *mesh.Snapshot) time.Duration {
+// leafLife is the longest that a leaf of this mesh lives.
+func leafLife(s *mesh.Snapshot, vms *VMLife) time.Duration {
 	var longest time.Duration
 	for _, p := range s.Proxies {
 		longest = max(longest, time.Duration(p.SecretTTL))
@@ -104,14 +106,50 @@ func leafLife(s *mesh.Snapshot) time.Duration {
 	if longest == 0 {
 		longest = leafDefault
 	}
-	if len(s.VMs) == 0 {
-		return longest
-	}
-	if len(s.ControlPlanes) == 0 {
-		return max(longest, leafMost)
-	}
-	for _, plane := range s.ControlPlanes {
-		longest = max(longest, cmp.Or(time.Duration(plane.Flags.MaxWorkloadTTL), leafMost))
+	if vms != nil {
+		longest = max(longest, vms.Life)
 	}
 	return longest
+}
+
+// VMLife is how long certificates of virtual machines are taken to live. What their
+// agents ask for (SECRET_TTL) cannot be seen: it may be as much as their istiods allow,
+// unless the operator says otherwise.
+type VMLife struct {
+	Life time.Duration `json:"life"`
+	// Most is what istiods allow.
+	Most time.Duration `json:"most"`
+	// Told is true where Life is the operator's word.
+	Told bool `json:"told"`
+}
+
+// vmLife is nil where there is no virtual machine.
+func vmLife(s *mesh.Snapshot, told time.Duration) *VMLife {
+	if len(s.VMs) == 0 {
+		return nil
+	}
+	v := &VMLife{}
+	for _, plane := range s.ControlPlanes {
+		v.Most = max(v.Most, cmp.Or(time.Duration(plane.Flags.MaxWorkloadTTL), leafMost))
+	}
+	v.Most = cmp.Or(v.Most, leafMost)
+	v.Life, v.Told = cmp.Or(told, v.Most), told != 0
+	return v
+}
+
+// String says what was counted, and why.
+func (v VMLife) String() string {
+	if v.Told {
+		return fmt.Sprintf("certificates of virtual machines are taken to live %s, as was said (istiods allow %s)", v.Life, v.Most)
+	}
+	return fmt.Sprintf("certificates of virtual machines are taken to live %s, the most that istiods allow: what their agents ask for cannot be seen", v.Life)
+}
+
+// judgeVMLife refuses a word that istiods contradict: whoever asks for more than they
+// allow gets no certificate.
+func (p *Plan) judgeVMLife() {
+	if v := p.vmLife; v != nil && v.Told && (v.Life > v.Most || v.Life < 0) {
+		p.refuse("vm-certificate-life", "virtual machines", fmt.Sprintf("their certificates are said to live %s, and istiods allow %s (MAX_WORKLOAD_CERT_TTL)", v.Life, v.Most),
+			"say what their agents ask for: --vm-certificate-life 24h where SECRET_TTL is not set, or leave it out")
+	}
 }

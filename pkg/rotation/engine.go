@@ -54,8 +54,9 @@ type Engine struct {
 	// it: that one is not waited for. "" waits for everybody's.
 	Dead string
 	// Seal writes the sealed copy outside the cluster before anything is changed, and
-	// returns where to; nil where none was asked for.
-	Seal func(old map[string][]byte) (string, error)
+	// returns where to; nil where none was asked for. What it wrote must outlast a crash
+	// of this machine by then.
+	Seal func(old SecretCopy) (string, error)
 	// Accept are the objects that may stay unknown, with the operator's reason.
 	Accept map[string]string
 	// Until is the phase to stop after, "" for the end.
@@ -281,6 +282,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept, Back: r.Back,
 		OldRoot: r.plan.OldRoot, NewRoot: r.plan.NewRoot, OldSigner: r.plan.OldSigner, NewSigner: r.plan.NewSigner,
 	}}
+	if v := r.plan.vmLife; v != nil && v.Told {
+		r.journal.state.excepted(Exception{Object: "virtual machines", Why: "how long their certificates live cannot be seen", Reason: "said to be " + v.Life.String(), Fact: v.String(), By: r.Holder, At: r.Clock.Now(), Phase: Prepare})
+	}
 	if r.Back && at.untouched {
 		return at, fmt.Errorf("%w: %s holds the old CA", ErrNothing, r.plan.object())
 	}
@@ -300,7 +304,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	}
 	sealed := ""
 	if r.Seal != nil && staged == nil {
-		if sealed, err = r.Seal(r.material.old); err != nil {
+		if sealed, err = r.Seal(SecretCopy{Namespace: r.plan.Namespace, Name: r.plan.source, Data: r.material.old}); err != nil {
 			return at, fmt.Errorf("sealing the old CA: %w", err)
 		}
 		r.emit(Event{Kind: EventWrite, Object: sealed, Message: "the sealed copy of the CA is written"})

@@ -19,16 +19,20 @@ func TestLeafLife(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		s    mesh.Snapshot
+		told time.Duration
 		want time.Duration
 	}{
-		{"pods alone", mesh.Snapshot{Proxies: proxies, ControlPlanes: []mesh.ControlPlane{plane(90 * day)}}, time.Hour},
-		{"nothing is known", mesh.Snapshot{}, day},
-		{"a virtual machine", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(30 * day)}}, 30 * day},
-		{"two istiods", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(day), plane(7 * day)}}, 7 * day},
-		{"istiods whose limit is not known", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(day), plane(0)}}, 90 * day},
-		{"no istiod", mesh.Snapshot{VMs: vms}, 90 * day},
+		{"pods alone", mesh.Snapshot{Proxies: proxies, ControlPlanes: []mesh.ControlPlane{plane(90 * day)}}, 0, time.Hour},
+		{"nothing is known", mesh.Snapshot{}, 0, day},
+		{"a virtual machine", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(30 * day)}}, 0, 30 * day},
+		{"two istiods", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(day), plane(7 * day)}}, 0, 7 * day},
+		{"istiods whose limit is not known", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(day), plane(0)}}, 0, 90 * day},
+		{"no istiod", mesh.Snapshot{VMs: vms}, 0, 90 * day},
+		{"a virtual machine whose life is told", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(90 * day)}}, 2 * day, 2 * day},
+		{"told, and pods ask for more", mesh.Snapshot{Proxies: proxies, VMs: vms, ControlPlanes: []mesh.ControlPlane{plane(90 * day)}}, time.Minute, time.Hour},
+		{"told, and there is none", mesh.Snapshot{Proxies: proxies}, 2 * day, time.Hour},
 	} {
-		if got := leafLife(&row.s); got != row.want {
+		if got := leafLife(&row.s, vmLife(&row.s, row.told)); got != row.want {
 			t.Errorf("%s: %s, not %s", row.name, got, row.want)
 		}
 	}

@@ -260,6 +260,10 @@ func (m *Managed) Summary() string {
 	return fmt.Sprintf("%s: %s/%s, written by cert-manager's certificate %s of %s", m.Act, m.Namespace, m.Secret, m.Certificate, m.Issuer)
 }
 
+// Begun reports whether cert-manager was asked for this before, so that it may have
+// written over the CA of then by now.
+func (m *Managed) Begun() bool { return m.under }
+
 // Under refuses while a rotation's own copy of the CA waits in the cluster: it would
 // find a CA that it does not know.
 func (m *Managed) Under(j *Journal) {

@@ -147,6 +147,11 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 		if err := r.stillSo(ctx, m); err != nil {
 			return err
 		}
+	}
+	if err := r.sealManaged(ctx, m); err != nil {
+		return err
+	}
+	if !m.under {
 		err := r.insist(ctx, "certificate "+m.Certificate, func() error {
 			if err := r.lease.renew(ctx); err != nil {
 				return err
@@ -197,16 +202,48 @@ func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates
 	return nil
 }
 
-// unchanged requires that the Secret holds what was judged.
-func (r *run) unchanged(ctx context.Context, m *Managed) error {
-	secret, err := r.plan.read(ctx, r.Kube)
+// sealManaged keeps, where that was asked for, what cert-manager is about to write over:
+// key, type and labels, as of the moment before the first change.
+func (r *run) sealManaged(ctx context.Context, m *Managed) error {
+	if r.Seal == nil {
+		return nil
+	}
+	secret, err := r.judged(ctx, m)
 	if err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(secret.Data[corev1.TLSCertKey], m.ca.Cert.Raw) {
-		return fmt.Errorf("%w: %s has changed since it was looked at", ErrForeign, r.plan.object())
+	sealed, err := r.Seal(copyOf(secret))
+	if err != nil {
+		return fmt.Errorf("sealing the CA as it is: %w", err)
 	}
-	return nil
+	message := "the sealed copy of the CA is written"
+	if m.under {
+		message += ": of what is there by now, for a renewal was begun before"
+	}
+	r.emit(Event{Kind: EventWrite, Object: sealed, Message: message})
+	r.journal.state.Sealed = sealed
+	return r.save(ctx)
+}
+
+// unchanged requires that the Secret holds what was judged.
+func (r *run) unchanged(ctx context.Context, m *Managed) error {
+	_, err := r.judged(ctx, m)
+	return err
+}
+
+// judged is the CA Secret, which must hold what was judged.
+func (r *run) judged(ctx context.Context, m *Managed) (secret *corev1.Secret, err error) {
+	err = r.insist(ctx, r.plan.object(), func() error {
+		secret, err = r.plan.read(ctx, r.Kube)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !m.under && !bytes.HasPrefix(secret.Data[corev1.TLSCertKey], m.ca.Cert.Raw) {
+		return nil, fmt.Errorf("%w: %s has changed since it was looked at", ErrForeign, r.plan.object())
+	}
+	return secret, nil
 }
 
 // issued waits until cert-manager has written the Secret, and returns what stands in

@@ -23,6 +23,9 @@ type Config struct {
 	// TrustFileWait is how long to wait, after the last change of a trust ConfigMap,
 	// until every pod's copy of it is taken to be the new one (kubelet's refresh).
 	TrustFileWait time.Duration
+	// VMCertificateLife is the operator's word for how long the certificates live that
+	// virtual machines' agents ask for; 0 counts the most that istiods allow.
+	VMCertificateLife time.Duration
 	// CSRProof asks every replica for its answer to a throw-away request.
 	CSRProof bool
 	// SingleCluster is the operator's word that no other cluster shares this root.
@@ -109,6 +112,8 @@ type Plan struct {
 	nodes bool
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
+	// vmLife is the longest life of one of a virtual machine; nil where there is none.
+	vmLife *VMLife
 	// trustConfigMap is the name that istiod publishes the roots under.
 	trustConfigMap string
 }
@@ -162,6 +167,9 @@ type Cost struct {
 	LongestWait time.Duration `json:"longestWait"`
 	// FileWaits is the time of the waits for pods' trust files.
 	FileWaits time.Duration `json:"fileWaits"`
+	// VirtualMachines is how long their certificates are taken to live: that long is
+	// waited, beside LongestWait, where they are accepted and an old root is taken away.
+	VirtualMachines *VMLife `json:"virtualMachines,omitempty"`
 	// Lagging are the proxies that will be last, with the reason.
 	Lagging []string `json:"lagging,omitempty"`
 }
@@ -246,7 +254,9 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		p.Reason = Expiring
 	}
 	p.trustConfigMap = cmp.Or(plane.Flags.TrustConfigMap, mesh.DefaultTrustConfigMap)
-	p.leafLife = leafLife(s)
+	p.vmLife = vmLife(s, config.VMCertificateLife)
+	p.leafLife = leafLife(s, p.vmLife)
+	p.judgeVMLife()
 	p.refuseSource(s, ca)
 	p.refuseSurroundings(s)
 	p.refuseReleases(s)

@@ -92,8 +92,11 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 			}
 		}
 	}
+	for _, vm := range s.VMs {
+		risks = append(risks, Blocker{Kind: "vm", Object: vm.Namespace + "/" + vm.Name, Why: "what a virtual machine trusts and presents cannot be read from here", Unknown: true})
+	}
 	for _, g := range s.Gaps {
-		if g.Resource == "pods" || g.Resource == "configmaps" || g.Resource == "namespaces" {
+		if g.Resource == "workloadentries" || g.Resource == "pods" || g.Resource == "configmaps" || g.Resource == "namespaces" {
 			risks = append(risks, Blocker{Kind: "reading", Object: g.Part, Why: g.Error, Unknown: true})
 		}
 	}

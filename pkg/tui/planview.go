@@ -70,6 +70,9 @@ func costOf(p *rotation.Plan) string {
 	if p.Cost.FileWaits > 0 {
 		text += "; waits for files " + span(p.Cost.FileWaits)
 	}
+	if v := p.Cost.VirtualMachines; v != nil {
+		text += "; " + v.String()
+	}
 	return text + "."
 }
 

@@ -351,3 +351,58 @@ func TestS16_ChangedBeforeItBegins(t *testing.T) {
 		}
 	})
 }
+
+// asked counts what the API server was asked to change of a Certificate.
+func (b *bench) asked() (n int) {
+	for _, a := range b.mesh.Dynamic.Actions() {
+		if a.GetVerb() == "update" && a.GetResource().Resource == "certificates" {
+			n++
+		}
+	}
+	return n
+}
+
+// The copy of the CA that cert-manager writes over is sealed before it is asked to, with
+// all that writes it back; where it cannot be sealed, nothing is changed.
+func TestS16_SealedBeforeCertManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		for _, act := range []rotation.Act{rotation.Renew, rotation.Return} {
+			if act == rotation.Return {
+				if out := b.manage(rotation.Release); out.Err != nil {
+					t.Fatal(out.Err)
+				}
+			}
+			before, asked, issued := b.secret("cacerts"), b.asked(), c.Issued
+			b.trial.Seal = func(rotation.SecretCopy) (string, error) { return "", errors.New("the disk is full") }
+			if out := b.manage(act); out.Err == nil || !strings.Contains(out.Err.Error(), "the disk is full") || b.asked() != asked || b.secret("cacerts").ResourceVersion != before.ResourceVersion {
+				t.Fatalf("%s: not sealed, and %d changes: %v", act, b.asked()-asked, out.Err)
+			}
+			var kept []rotation.SecretCopy
+			b.trial.Seal = func(old rotation.SecretCopy) (string, error) {
+				if b.asked() != asked || c.Issued != issued {
+					t.Errorf("%s: sealed after the first change", act)
+				}
+				kept = append(kept, old)
+				return "before.age", nil
+			}
+			out := b.manage(act)
+			b.trial.Seal = nil
+			if out.Err != nil || len(kept) != 1 || b.asked() == asked {
+				t.Fatalf("%s: %d copies, %d changes: %v", act, len(kept), b.asked()-asked, out.Err)
+			}
+			raw, err := rotation.Backup{Secrets: kept}.Marshal()
+			b.must(err)
+			again, err := rotation.ParseBackup(raw)
+			b.must(err)
+			if s := again.Secrets[0]; !s.Same(before) || s.Same(b.secret("cacerts")) || s.Ref() != "istio-system/cacerts" || s.Type != before.Type {
+				t.Errorf("%s: %v of the type %s is not what was there", act, s, s.Type)
+			}
+			all, err := rotation.Journals(b.ctx, b.mesh.Kube, "istio-system")
+			b.must(err)
+			if !slices.ContainsFunc(all, func(j rotation.Journal) bool { return j.Act == act && j.Sealed == "before.age" }) {
+				t.Errorf("%s: no journal names the copy", act)
+			}
+		}
+	})
+}

@@ -32,7 +32,7 @@ func (t *Trial) Manage(ctx context.Context, act rotation.Act) (out ManagedOutcom
 		return out
 	}
 	out.Managed.Under(staged)
-	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout,
+	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Seal: t.Seal,
 		Emit: func(e rotation.Event) {
 			out.Events = append(out.Events, e)
 			if t.Emit != nil {

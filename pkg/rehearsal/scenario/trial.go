@@ -35,6 +35,8 @@ type Trial struct {
 	Soak         time.Duration
 	AtOnce       int
 	AllowRestart []string
+	// Seal is the engine's, of an act behind cert-manager.
+	Seal func(rotation.SecretCopy) (string, error)
 
 	first   *mesh.Snapshot     // what does not change while one waits
 	trusted []*pki.Certificate // at the last look at the whole mesh: they vouch for istiods
