@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
@@ -22,10 +23,13 @@ type waited struct {
 	at map[time.Duration]func()
 }
 
+// small is a mesh that is cheap to look at a hundred times.
+func small(s *rehearsal.Spec) { s.Replicas, s.Namespaces = 1, []string{"b"} }
+
 func waitedAt(b *bench, at map[time.Duration]func()) *waited {
 	w := &waited{orders: make(chan rotation.Command, 1), at: at}
 	w.spoiler = spoiler{b, func(*mesh.Proxy) {}}
-	b.engine.Observer, b.engine.Commands, b.engine.Timeout = w, w.orders, time.Hour
+	b.engine.Observer, b.engine.Commands, b.engine.Timeout = w, w.orders, 20*time.Minute
 	b.engine.Emit = func(e rotation.Event) {
 		b.events = append(b.events, e)
 		if e.Kind == rotation.EventWrite && e.Phase == rotation.TrustNew && w.since.IsZero() {
@@ -59,15 +63,15 @@ func (w *waited) between(from, to time.Duration) (n int) {
 // for the last time when its time is over.
 func TestClosedGateIsLookedAtLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newBench(t, small)
 		w := waitedAt(b, nil)
 		var gate *rotation.GateError
 		if err := b.run(); !errors.As(err, &gate) || !gate.TimedOut {
 			t.Fatalf("it ends with %v", err)
 		}
-		early, late := w.between(0, time.Minute), w.between(50*time.Minute, 51*time.Minute)
+		early, late := w.between(0, time.Minute), w.between(18*time.Minute, 19*time.Minute)
 		if early < 60 || late < 1 || late > 3 {
-			t.Errorf("%d looks in the first minute, %d in the fifty-first", early, late)
+			t.Errorf("%d looks in the first minute, %d in the nineteenth", early, late)
 		}
 		for i, at := range w.looks[1:] {
 			if pause := at.Sub(w.looks[i]); pause > 30*time.Second+time.Second {
@@ -83,7 +87,7 @@ func TestClosedGateIsLookedAtLessOften(t *testing.T) {
 // What an operator says is heard at once, however rarely a gate is looked at by then;
 // and so is that he leaves.
 func TestCommandWakesAGate(t *testing.T) {
-	const said = 40*time.Minute + 7*time.Second
+	const said = 12*time.Minute + 7*time.Second
 	for name, row := range map[string]struct {
 		command rotation.Command
 		passes  bool
@@ -95,7 +99,7 @@ func TestCommandWakesAGate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newBench(t, small)
 				ctx, cancel := context.WithCancel(b.ctx)
 				defer cancel()
 				b.ctx, b.engine.Until = ctx, rotation.TrustNew
@@ -134,17 +138,17 @@ func TestCommandWakesAGate(t *testing.T) {
 // A pause that is longer than the gate's own time is no reason to look all the time.
 func TestPausedGateIsLookedAtRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newBench(t, small)
 		w := waitedAt(b, nil)
 		w.at = map[time.Duration]func(){
 			time.Minute:   func() { w.orders <- rotation.Command{Kind: rotation.CommandPause} },
-			5 * time.Hour: func() { w.orders <- rotation.Command{Kind: rotation.CommandResume} },
+			2 * time.Hour: func() { w.orders <- rotation.Command{Kind: rotation.CommandResume} },
 		}
 		if err := b.run(); err == nil {
 			t.Error("it opens")
 		}
-		if n := w.between(2*time.Hour, 3*time.Hour); n < 100 || n > 150 {
-			t.Errorf("%d looks in an hour", n)
+		if n := w.between(time.Hour, 90*time.Minute); n < 50 || n > 75 {
+			t.Errorf("%d looks in half an hour", n)
 		}
 	})
 }
@@ -152,13 +156,13 @@ func TestPausedGateIsLookedAtRarely(t *testing.T) {
 // A soak ends when it is over, and not a long wait's pause later; and one that is longer
 // than the gate's own time is no reason to look all the time.
 func TestSoakEndsInTime(t *testing.T) {
-	for _, soak := range []time.Duration{10 * time.Second, 2 * time.Hour} {
+	for _, soak := range []time.Duration{10 * time.Second, 30 * time.Minute} {
 		t.Run(soak.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newBench(t, small)
 				w := waitedAt(b, nil)
 				b.engine.Soak, b.engine.Until = soak, rotation.TrustNew
-				const followed = 40*time.Minute + 7*time.Second
+				const followed = 12*time.Minute + 7*time.Second
 				w.at = map[time.Duration]func(){followed: func() { w.spoil = func(*mesh.Proxy) {} }}
 				if err := b.run(); err != nil {
 					t.Fatal(err)
@@ -176,7 +180,7 @@ func TestSoakEndsInTime(t *testing.T) {
 				if late := time.Since(open) - soak; late > 2*time.Second {
 					t.Errorf("the soak ends %s late", late)
 				}
-				if n := w.between(2*time.Hour, 2*time.Hour+10*time.Minute); n > 30 {
+				if n := w.between(30*time.Minute, 40*time.Minute); n > 30 {
 					t.Errorf("%d looks in ten minutes of a soak", n)
 				}
 			})
