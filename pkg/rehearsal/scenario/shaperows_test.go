@@ -67,8 +67,10 @@ func shapeRows() []row {
 func gateRows() []row {
 	hang := func(b *bench) { b.must(b.mesh.Hang("b/app-1")) }
 	hold := func(b *bench) { b.mesh.Hold(1) }
+	unasked := func(b *bench) { b.trial.Config.CSRProof = false } // the chain on 15012 alone tells
 	return []row{
 		{name: "replica-held-before-the-signer", facts: []string{"F", "H3"}, after: rotation.TrustNew, meanwhile: hold, closed: rotation.SignNew, blocker: "istiod-1-2"},
+		{name: "unasked-replica-held-before-the-signer", facts: []string{"F", "H3"}, after: rotation.TrustNew, spoil: unasked, meanwhile: hold, closed: rotation.SignNew, blocker: "istiod-1-2"},
 		{name: "replica-held-before-the-chain", facts: []string{"F", "S3"}, spec: cold, cross: true, after: rotation.SwapTrust, meanwhile: hold, closed: rotation.DropCross, blocker: "istiod-1-"},
 		{name: "agent-hung-before-the-end", facts: []string{"E2", "H4", "H5.7"}, after: rotation.SignNew, meanwhile: hang, closed: rotation.DistrustOld, blocker: "b/app-1"},
 		{name: "intermediate-hung-agent", facts: []string{"E2"}, newCA: sameRoot, spoil: hang, closed: rotation.SignNew, blocker: "b/app-1"},
