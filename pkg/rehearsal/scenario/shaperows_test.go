@@ -78,6 +78,12 @@ func gateRows() []row {
 			b.mesh.Away(true)
 			time.Sleep(ttl * 3 / 5)
 		}, closed: rotation.Prepare, blocker: "Unavailable"},
+		{name: "agent-never-answered", facts: []string{"E5"}, broken: true, spoil: func(b *bench) {
+			b.mesh.Away(true)
+			b.must(b.mesh.StartProxy("b", "bare"))
+			b.must(b.mesh.Hang("b/bare"))
+			b.mesh.Away(false)
+		}, closed: rotation.Prepare, blocker: "proxy b/bare: it holds no mesh certificate"},
 		{name: "webhook-of-nobody", facts: []string{"B4"}, spoil: func(b *bench) {
 			hook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "left", Labels: map[string]string{"istio.io/rev": "gone"}}, Webhooks: []admissionv1.MutatingWebhook{{Name: "left.istio.io",
 				ClientConfig: admissionv1.WebhookClientConfig{CABundle: b.foreign.Cert.PEM(), Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}}}}
