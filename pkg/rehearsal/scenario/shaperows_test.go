@@ -83,7 +83,7 @@ func gateRows() []row {
 			b.must(b.mesh.StartProxy("b", "bare"))
 			b.must(b.mesh.Hang("b/bare"))
 			b.mesh.Away(false)
-		}, closed: rotation.Prepare, blocker: "proxy b/bare: it holds no mesh certificate"},
+		}, closed: rotation.Prepare, blocker: "proxy b/bare: unreadable: the proxy's config dump holds no mesh certificate"},
 		{name: "webhook-of-nobody", facts: []string{"B4"}, spoil: func(b *bench) {
 			hook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "left", Labels: map[string]string{"istio.io/rev": "gone"}}, Webhooks: []admissionv1.MutatingWebhook{{Name: "left.istio.io",
 				ClientConfig: admissionv1.WebhookClientConfig{CABundle: b.foreign.Cert.PEM(), Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}}}}
