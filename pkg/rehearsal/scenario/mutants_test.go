@@ -75,8 +75,11 @@ func TestMutantsFit(t *testing.T) {
 			t.Errorf("%s changes nothing, is there twice, or has no rows", m.Name)
 		}
 		names[m.Name] = true
-		if !strings.HasPrefix(seen[m.Name], m.head()) {
-			t.Errorf("docs/mutants.md does not say what notices %q: make mutants ONLY='^%s$'", m.Name, m.Name)
+		switch line := seen[m.Name]; {
+		case line == "": // the next make mutants plays it
+			t.Logf("docs/mutants.md does not say yet what notices %q: make mutants ONLY='^%s$'", m.Name, m.Name)
+		case !strings.HasPrefix(line, m.head()):
+			t.Errorf("docs/mutants.md is of another breakage than %q: make mutants ONLY='^%s$'", m.Name, m.Name)
 		}
 		for _, name := range m.Rows {
 			if !slices.ContainsFunc(table(), func(r row) bool { return r.name == name }) {
