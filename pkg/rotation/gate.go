@@ -19,8 +19,8 @@ const (
 	// shortestPause and longestPause bound that share.
 	shortestPause = 500 * time.Millisecond
 	longestPause  = 30 * time.Second
-	// lateness is by how much of the time that it took a gate may open late: what has
-	// not come for minutes is not looked for twice a second.
+	// lateness is which part of the time that it took a gate may open late, up to
+	// longestPause: what has not come for minutes is not looked for twice a second.
 	lateness = 20
 	// prepareWait is how long a mesh that nothing has been changed in may take to
 	// be whole: a pod that starts, a rollout that ends.
@@ -66,7 +66,8 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		}
 		switch {
 		case status.Open() && !o.Proxies && step.expect.asksMore():
-			replicasSince = r.Clock.Now()
+			// Proxies follow within a second, however long istiods took.
+			replicasSince, began, poll, look = r.Clock.Now(), r.Clock.Now(), firstPoll, 0
 			continue
 		case status.Open() && !seen.none():
 			seen.forget() // all of them, together
@@ -131,18 +132,30 @@ func (r *run) gate(ctx context.Context, step Step) error {
 				replicasSince = r.Clock.Now()
 			}
 		}
-		now := r.Clock.Now()
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case c, more := <-r.commands:
 			r.take(c, more)
-		case <-r.Clock.After(min(poll, max(r.until(step, status).Sub(now), firstPoll))):
+		case <-r.Clock.After(r.patience(poll, open, r.until(step, status))):
 		}
 		if look > closeLooks {
-			poll = min(poll+poll/4, r.slowest(now.Sub(began)))
+			poll = min(poll+poll/4, r.slowest(r.Clock.Now().Sub(began)))
 		}
 	}
+}
+
+// patience is how long nobody looks at a gate that does not pass yet, where no command
+// comes: no longer than until what is known of it would end, which is its soak where it
+// is open since then, and its own time where it is closed and no pause stops that.
+func (r *run) patience(poll time.Duration, open, until time.Time) time.Duration {
+	switch {
+	case !open.IsZero():
+		until = open.Add(r.Soak)
+	case r.held:
+		return poll
+	}
+	return min(poll, max(until.Sub(r.Clock.Now()), firstPoll))
 }
 
 // until is when a gate is given up. What an API server that is away does not show is

@@ -2,14 +2,16 @@ package scenario_test
 
 import (
 	"encoding/json"
-	"flag"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -32,6 +34,15 @@ const (
 	mutantsFile = "testdata/mutants.yaml"
 	mutantsDoc  = "../../../docs/mutants.md"
 	root        = "../../.."
+	mutantsHead = `# Broken on purpose
+
+Written by ` + "`make mutants`" + `: each of these texts was put in place of the code in turn, and the rows
+named for it in pkg/rehearsal/scenario/testdata/mutants.yaml were played. A breakage that no row
+notices fails, unless it is said what else holds; then it fails if one does.
+
+| breakage | where | the code | what stood in its place | rows that went red |
+|---|---|---|---|---|
+`
 )
 
 func mutants(t *testing.T) []mutant {
@@ -47,9 +58,11 @@ func mutants(t *testing.T) []mutant {
 	return all
 }
 
-// The list is of the code as it is, and of rows that there are.
+// The list is of the code as it is, and of rows that there are; and the document is of
+// the list.
 func TestMutantsFit(t *testing.T) {
 	names := map[string]bool{}
+	seen := documented(t)
 	for _, m := range mutants(t) {
 		source, err := os.ReadFile(filepath.Join(root, m.File))
 		if err != nil {
@@ -62,6 +75,12 @@ func TestMutantsFit(t *testing.T) {
 			t.Errorf("%s changes nothing, is there twice, or has no rows", m.Name)
 		}
 		names[m.Name] = true
+		switch line := seen[m.Name]; {
+		case line == "": // the next make mutants plays it
+			t.Logf("docs/mutants.md does not say yet what notices %q: make mutants ONLY='^%s$'", m.Name, m.Name)
+		case !strings.HasPrefix(line, m.head()):
+			t.Errorf("docs/mutants.md is of another breakage than %q: make mutants ONLY='^%s$'", m.Name, m.Name)
+		}
 		for _, name := range m.Rows {
 			if !slices.ContainsFunc(table(), func(r row) bool { return r.name == name }) {
 				t.Errorf("%s: there is no row %s", m.Name, name)
@@ -72,37 +91,91 @@ func TestMutantsFit(t *testing.T) {
 
 // Every gate and refusal that is broken on purpose makes a row go red. It builds the
 // table anew for each, so that it is no part of make test: make mutants asks for it.
+// MESHCA_MUTANTS is a pattern of names: what is played in parts adds up in the
+// document, which is written after each.
 func TestMutants(t *testing.T) {
 	if os.Getenv("MESHCA_MUTANTS") == "" {
 		t.Skip("make mutants")
 	}
 	only := regexp.MustCompile(os.Getenv("MESHCA_MUTANTS"))
-	doc := "# Broken on purpose\n\nWritten by `make mutants`: each of these lines was broken in turn and the rows named for it were played. A breakage that no row notices fails, unless\nit is said what else holds; then it fails if one does.\n\n| breakage | where | rows that went red |\n|---|---|---|\n"
-	all := mutants(t)
-	for _, m := range all {
+	var writing sync.Mutex // the document
+	for _, m := range mutants(t) {
 		if !only.MatchString(m.Name) {
 			continue
 		}
-		red, err := m.play(t)
-		switch {
-		case err != nil:
-			t.Errorf("%s: %v", m.Name, err)
-		case len(red) == 0 && m.Covered == "":
-			t.Errorf("%s: no row of %v notices", m.Name, m.Rows)
-		case len(red) > 0 && m.Covered != "":
-			t.Errorf("%s: %v notice, and nothing should", m.Name, red)
-		}
-		seen := strings.Join(red, ", ")
-		if m.Covered != "" {
-			seen = "none: " + m.Covered
-		}
-		t.Logf("%s: %s", m.Name, seen)
-		doc += fmt.Sprintf("| %s | %s | %s |\n", m.Name, m.File, seen)
+		t.Run(m.Name, func(t *testing.T) {
+			t.Parallel()
+			red, err := m.play(t)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case len(red) == 0 && m.Covered == "":
+				t.Fatalf("no row of %v notices", m.Rows)
+			case len(red) > 0 && m.Covered != "":
+				t.Fatalf("%v notice, and nothing should", red)
+			}
+			t.Logf("noticed by %v", red)
+			if !update() {
+				return
+			}
+			writing.Lock()
+			defer writing.Unlock()
+			lines := documented(t)
+			lines[m.Name] = m.line(red)
+			writeDocument(t, lines)
+		})
 	}
-	if f := flag.Lookup("update"); !t.Failed() && f.Value.String() == "true" && only.String() == "." {
-		if err := os.WriteFile(mutantsDoc, []byte(doc), 0o600); err != nil {
-			t.Fatal(err)
+}
+
+// head is the beginning of a mutant's line. It holds all that is broken, so that what
+// was seen of another text is not said of this one.
+func (m mutant) head() string {
+	return fmt.Sprintf("| %s | %s | %s | %s | ", m.Name, m.File, quoted(m.Old), quoted(m.New))
+}
+
+// line is what the document says of a mutant that made those rows go red.
+func (m mutant) line(red []string) string {
+	seen := strings.Join(red, ", ")
+	if m.Covered != "" {
+		seen = "none of " + strings.Join(m.Rows, ", ") + ": " + m.Covered
+	}
+	return m.head() + seen + " |\n"
+}
+
+// quoted is a piece of code in a cell of a table.
+func quoted(code string) string {
+	code = strings.ReplaceAll(strings.Join(strings.Fields(code), " "), "|", "\\|")
+	if code == "" {
+		return "nothing"
+	}
+	return "`" + code + "`"
+}
+
+// documented are the lines of the document, by the mutant's name.
+func documented(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(mutantsDoc)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	lines := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, " | "); len(cells) == 5 {
+			lines[strings.TrimPrefix(cells[0], "| ")] = line
 		}
+	}
+	return lines
+}
+
+// writeDocument writes the lines of those that are in the list, in its order.
+func writeDocument(t *testing.T, lines map[string]string) {
+	t.Helper()
+	doc := mutantsHead
+	for _, m := range mutants(t) {
+		doc += lines[m.Name]
+	}
+	if err := os.WriteFile(mutantsDoc, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -130,10 +203,10 @@ func (m mutant) play(t *testing.T) ([]string, error) {
 	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
 		return nil, err
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags", "-w", "-overlay", overlay, "-o", binary, ".").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("it does not build: %w: %s", err, out)
 	}
-	out, err := exec.CommandContext(t.Context(), binary, "-test.run", "^TestScenario$/^("+strings.Join(m.Rows, "|")+")$", "-test.timeout", "5m").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), binary, "-test.run", "^TestScenario$/^("+strings.Join(m.Rows, "|")+")$", "-test.timeout", "10m").CombinedOutput()
 	if err == nil {
 		return nil, nil
 	}

@@ -67,8 +67,10 @@ func shapeRows() []row {
 func gateRows() []row {
 	hang := func(b *bench) { b.must(b.mesh.Hang("b/app-1")) }
 	hold := func(b *bench) { b.mesh.Hold(1) }
+	unasked := func(b *bench) { b.trial.Config.CSRProof = false } // the chain on 15012 alone tells
 	return []row{
 		{name: "replica-held-before-the-signer", facts: []string{"F", "H3"}, after: rotation.TrustNew, meanwhile: hold, closed: rotation.SignNew, blocker: "istiod-1-2"},
+		{name: "unasked-replica-held-before-the-signer", facts: []string{"F", "H3"}, after: rotation.TrustNew, spoil: unasked, meanwhile: hold, closed: rotation.SignNew, blocker: "istiod-1-2"},
 		{name: "replica-held-before-the-chain", facts: []string{"F", "S3"}, spec: cold, cross: true, after: rotation.SwapTrust, meanwhile: hold, closed: rotation.DropCross, blocker: "istiod-1-"},
 		{name: "agent-hung-before-the-end", facts: []string{"E2", "H4", "H5.7"}, after: rotation.SignNew, meanwhile: hang, closed: rotation.DistrustOld, blocker: "b/app-1"},
 		{name: "intermediate-hung-agent", facts: []string{"E2"}, newCA: sameRoot, spoil: hang, closed: rotation.SignNew, blocker: "b/app-1"},
@@ -76,6 +78,12 @@ func gateRows() []row {
 			b.mesh.Away(true)
 			time.Sleep(ttl * 3 / 5)
 		}, closed: rotation.Prepare, blocker: "Unavailable"},
+		{name: "agent-never-answered", facts: []string{"E5"}, broken: true, spoil: func(b *bench) {
+			b.mesh.Away(true)
+			b.must(b.mesh.StartProxy("b", "bare"))
+			b.must(b.mesh.Hang("b/bare"))
+			b.mesh.Away(false)
+		}, closed: rotation.Prepare, blocker: "proxy b/bare: unreadable: the proxy's config dump holds no mesh certificate"},
 		{name: "webhook-of-nobody", facts: []string{"B4"}, spoil: func(b *bench) {
 			hook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "left", Labels: map[string]string{"istio.io/rev": "gone"}}, Webhooks: []admissionv1.MutatingWebhook{{Name: "left.istio.io",
 				ClientConfig: admissionv1.WebhookClientConfig{CABundle: b.foreign.Cert.PEM(), Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}}}}

@@ -142,6 +142,9 @@ func mainRows() []row {
 		{name: "cold-revision-without-cross", facts: []string{"B4"}, spec: both(beside(rehearsal.Workload{Revision: "canary"}), func(_ *bench, s *rehearsal.Spec) {
 			s.Revisions = []rehearsal.Revision{{Name: "canary", Replicas: 1}}
 		}), strategy: rotation.BundleByRenewal},
+		{name: "idle-cold-revision-without-cross", facts: []string{"B4"}, spec: func(_ *bench, s *rehearsal.Spec) {
+			s.Revisions = []rehearsal.Revision{{Name: "canary", Replicas: 1}}
+		}, strategy: rotation.BundleByRenewal},
 		{name: "old-agent", facts: []string{"D1", "G-1.20.1"}, spec: beside(rehearsal.Workload{Release: "1.20.0"}), cross: true, strategy: rotation.CrossSign},
 		{name: "no-watcher-1.17", facts: []string{"B1"}, spec: coldRelease("1.17.0"), cross: true, unfinished: "it must be restarted"},
 
