@@ -62,14 +62,14 @@ func (g *game) thereAndBack(b string, untils []string, more ...string) string {
 		}
 		timed(line...)
 		if until == "" {
-			g.require(g.roots() == read(b, "root-cert.pem"), "at the end: the ConfigMaps do not hold the new root alone")
+			g.require(g.settledOn(read(b, "root-cert.pem")), "at the end: the ConfigMaps do not hold the new root alone")
 		}
 		back := append([]string{"rollback"}, on...)
 		if waves { // only a leaked key is worth a restart that a renewal would spare, at the end of either way
 			back = append(back, "--to-compromised")
 		}
 		timed(back...)
-		g.require(g.roots() == old, "back from", until+": the ConfigMaps do not hold the old root alone")
+		g.require(g.settledOn(old), "back from", until+": the ConfigMaps do not hold the old root alone")
 	}
 	s := t.end()
 	g.whole(s)

@@ -38,7 +38,7 @@ var keyRows = []row{
 		s := t.end()
 		g.whole(s)
 		g.require(g.pods() == before, "workloads were restarted")
-		g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+		g.require(g.settledOn(read(b, "root-cert.pem")), "the ConfigMaps do not hold the new root alone")
 		trail := g.kubectl("-n", "istio-system", "get", "events", "--field-selector", "involvedObject.name=cacerts", "-o", "jsonpath={.items[*].reason}")
 		for _, reason := range []string{"RotationBegins", "RotationWrites", "RotationGatePassed", "RotationStopped", "CARestored", "RotationDone"} {
 			g.require(strings.Contains(trail, reason), "no event", reason+":", trail)

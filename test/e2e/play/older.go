@@ -37,7 +37,7 @@ var olderRows = []row{
 
 // proven requires that every proxy, istiod and ConfigMap holds that CA alone.
 func (g *game) proven(ca string) string {
-	g.require(g.roots() == read(g.ca(ca), "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+	g.require(g.settledOn(read(g.ca(ca), "root-cert.pem")), "the ConfigMaps do not hold the new root alone")
 	v := g.meshca("verify", "--csr-proof")
 	g.require(v.code == 0, "verify: exit", itoa(v.code)+":", v.brief())
 	return "proven on every proxy and istiod"

@@ -56,7 +56,7 @@ func (g *game) recover(allow ...string) string {
 	time.Sleep(10 * time.Second)
 	s := t.end()
 	g.whole(s)
-	g.require(g.roots() == read(b, "root-cert.pem"), "the ConfigMaps do not hold the new root alone")
+	g.require(g.settledOn(read(b, "root-cert.pem")), "the ConfigMaps do not hold the new root alone")
 	v := g.meshca("verify", "--root", filepath.Join(b, "root-cert.pem"), "--csr-proof")
 	g.require(v.code == 0, "verify: exit", itoa(v.code)+":", v.brief())
 	o2 := g.meshca("rollback", "--yes")
