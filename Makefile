@@ -5,13 +5,13 @@ build:
 demo: # a rotation on a mesh in memory: no cluster, Go alone
 	@go run ./cmd/kubectl-meshca demo
 test:
-	go test -timeout 20m ./...
+	go test -timeout 40m ./...
 screens: # the README's pictures, from the wizard's own frames
 	MESHCA_SCREENS=1 go test -run TestScreens ./pkg/tui
 captures: # those of a real mesh, which test/e2e/wizard.sh has kept
 	MESHCA_CAPTURES=$${CAPTURES:?a folder of screens} go test -count=1 -run TestCaptures ./pkg/tui
 race: # needs a C compiler; of the long tables a part, for all of it under the detector takes an hour
-	go test -race -short -timeout 20m ./...
+	go test -race -short -timeout 40m ./...
 bin/golangci-lint: tools/go.mod tools/go.sum
 	cd tools && go build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 lint: bin/golangci-lint

@@ -72,7 +72,9 @@ func sealedCopy(b *bench) rotation.SecretCopy {
 
 func (b *bench) look() *mesh.Snapshot {
 	b.t.Helper()
-	s, err := b.collector().Collect(b.ctx)
+	c := b.collector()
+	c.Dynamic = b.mesh.Dynamic // without it virtual machines are a gap, which is a risk
+	s, err := c.Collect(b.ctx)
 	if err != nil {
 		b.t.Fatal(err)
 	}
