@@ -31,7 +31,7 @@ func (a *agreement) run(g *game, args []string) outcome {
 		args = append(slices.Clone(args), "-o", "json")
 	}
 	snapshot := filepath.Join(g.dir, fmt.Sprintf("before-%d.json", a.agreed+a.early+len(a.skips)+len(a.differ)))
-	s := g.run("", "kubectl-meshca", "snapshot", "-f", snapshot)
+	s := g.run("", "kubectl-meshca", "snapshot", "--out", snapshot)
 	o := g.run("", "kubectl-meshca", args...)
 	line, why := a.line(args, snapshot)
 	a.state = endOf([]byte(o.out))
