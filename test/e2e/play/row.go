@@ -105,6 +105,7 @@ func (f *field) playOne(ctx context.Context, r row) (results []result) {
 	g.log = log
 	detail, why := attempt(g, r)
 	if why == "" {
+		g.agreed.rehearse(g)
 		why = g.agreed.verdict(slices.Contains(r.needs, "rotate"))
 	}
 	detail += g.agreed.String()
