@@ -37,14 +37,7 @@ func TestForwardsResumeTheSessionOfTheList(t *testing.T) {
 	}))
 	defer server.Close()
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dialer, err := proxy.NewPortForward(config, kube)
-	if err != nil {
-		t.Fatal(err)
-	}
+	kube, dialer := forwarding(t, config)
 	if _, err := kube.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,14 +83,7 @@ func TestForwardsReadNoFiles(t *testing.T) {
 	}
 	certificate := file("cert.pem", "CERTIFICATE", server.Certificate().Raw)
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{CAFile: certificate, CertFile: certificate, KeyFile: file("key.pem", "PRIVATE KEY", key)}}
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dialer, err := proxy.NewPortForward(config, kube)
-	if err != nil {
-		t.Fatal(err)
-	}
+	kube, dialer := forwarding(t, config)
 	if _, err := kube.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Fatal(err)
 	}
@@ -126,17 +112,24 @@ func BenchmarkDial(b *testing.B) {
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	config := &rest.Config{Host: server.URL, TLSClientConfig: rest.TLSClientConfig{
 		CAData: certificate, CertData: certificate, KeyData: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})}}
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		b.Fatal(err)
-	}
-	dialer, err := proxy.NewPortForward(config, kube)
-	if err != nil {
-		b.Fatal(err)
-	}
+	_, dialer := forwarding(b, config)
 	for b.Loop() {
 		if _, err := dialer.DialPod(b.Context(), proxy.Pod{Namespace: "a", Name: "b"}, 15000); err == nil {
 			b.Fatal("a server that upgrades nothing was dialled")
 		}
 	}
+}
+
+// forwarding is a client of an API server, and what dials through it.
+func forwarding(t testing.TB, config *rest.Config) (kubernetes.Interface, *proxy.PortForward) {
+	t.Helper()
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer, err := proxy.NewPortForward(config, kube)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kube, dialer
 }

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/streaming/pkg/httpstream"
@@ -44,14 +43,7 @@ func TestForwardsBySPDYAreNotMixedUp(t *testing.T) {
 	}))
 	defer server.Close()
 	config := &rest.Config{Host: server.URL}
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dialer, err := proxy.NewPortForward(config, kube)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, dialer := forwarding(t, config)
 	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {

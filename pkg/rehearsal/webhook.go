@@ -9,7 +9,9 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -22,6 +24,21 @@ func hooks(kind string) schema.GroupVersionResource {
 	return admissionv1.SchemeGroupVersion.WithResource(strings.ToLower(kind) + "s")
 }
 
+// clients are how a configuration's webhooks are called.
+func clients(o runtime.Object) (all []*admissionv1.WebhookClientConfig) {
+	switch c := o.(type) {
+	case *admissionv1.MutatingWebhookConfiguration:
+		for i := range c.Webhooks {
+			all = append(all, &c.Webhooks[i].ClientConfig)
+		}
+	case *admissionv1.ValidatingWebhookConfiguration:
+		for i := range c.Webhooks {
+			all = append(all, &c.Webhooks[i].ClientConfig)
+		}
+	}
+	return all
+}
+
 // patchWebhooks writes this replica's roots into the webhooks of its revision, those
 // that inject and those that judge configuration.
 func (m *Mesh) patchWebhooks(i *istiod) {
@@ -30,32 +47,19 @@ func (m *Mesh) patchWebhooks(i *istiod) {
 		if err != nil {
 			continue // somebody has deleted them all
 		}
-		switch list := list.(type) {
-		case *admissionv1.MutatingWebhookConfigurationList:
-			for _, c := range list.Items {
-				if c.Labels["istio.io/rev"] != i.plane.Name {
-					continue
-				}
-				c := c.DeepCopy()
-				for j := range c.Webhooks {
-					c.Webhooks[j].ClientConfig.CABundle = bytes.Clone(i.roots)
-				}
-				c.ResourceVersion = versionOf(c.ResourceVersion)
-				_ = m.Kube.Tracker().Update(hooks(kind), c, "") // gone is gone
+		_ = meta.EachListItem(list, func(o runtime.Object) error {
+			o = o.DeepCopyObject()
+			about, err := meta.Accessor(o)
+			if err != nil || about.GetLabels()["istio.io/rev"] != i.plane.Name {
+				return err
 			}
-		case *admissionv1.ValidatingWebhookConfigurationList:
-			for _, c := range list.Items {
-				if c.Labels["istio.io/rev"] != i.plane.Name {
-					continue
-				}
-				c := c.DeepCopy()
-				for j := range c.Webhooks {
-					c.Webhooks[j].ClientConfig.CABundle = bytes.Clone(i.roots)
-				}
-				c.ResourceVersion = versionOf(c.ResourceVersion)
-				_ = m.Kube.Tracker().Update(hooks(kind), c, "")
+			for _, c := range clients(o) {
+				c.CABundle = bytes.Clone(i.roots)
 			}
-		}
+			about.SetResourceVersion(versionOf(about.GetResourceVersion()))
+			_ = m.Kube.Tracker().Update(hooks(kind), o, "") // gone is gone
+			return nil
+		})
 	}
 }
 
@@ -104,12 +108,14 @@ func (m *Mesh) replaceWebhooks(webhooks []mesh.Webhook, like func(*pki.Certifica
 		}
 		c.Webhooks = append(c.Webhooks, admissionv1.MutatingWebhook{Name: w.Name, ClientConfig: config, FailurePolicy: &policy})
 	}
+	var all []runtime.Object
 	for _, c := range injecting {
-		if err := m.Kube.Tracker().Add(c); err != nil {
-			return fmt.Errorf("rehearsal: %w", err)
-		}
+		all = append(all, c)
 	}
 	for _, c := range judging {
+		all = append(all, c)
+	}
+	for _, c := range all {
 		if err := m.Kube.Tracker().Add(c); err != nil {
 			return fmt.Errorf("rehearsal: %w", err)
 		}
