@@ -317,43 +317,21 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		kind = mesh.CACitadel
 	}
 	keep := &Staged{ID: r.plan.ID, Strategy: r.plan.Strategy, Reason: r.plan.Reason, Kind: kind, Old: r.material.old, New: config.New, Cross: config.Cross}
-	stage := func() error {
-		if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
-			return err
-		}
-		r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
-		return nil
-	}
-	again := false
 	if staged == nil {
-		err := r.insist(ctx, r.journal.object(), func() (err error) {
-			again, err = r.journal.there(ctx)
-			return err
-		})
-		if err != nil {
+		// Once both CAs are kept, whoever carries on takes what the journal says for this rotation's.
+		if err := r.journaled(ctx, r.journal.anew); err != nil {
 			return at, err
 		}
 	}
-	// A journal of before is begun anew first: once both CAs are kept, whoever carries on
-	// takes what it says for this rotation's.
-	if !again {
-		if err := stage(); err != nil {
-			return at, err
-		}
+	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
+		return at, err
 	}
-	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx, again) }); err != nil {
+	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
+	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) }); err != nil {
 		return at, err
 	}
 	if sealed != "" {
 		r.journal.state.Sealed = sealed
-	}
-	if again {
-		if err := r.save(ctx); err != nil {
-			return at, err
-		}
-		if err := stage(); err != nil {
-			return at, err
-		}
 	}
 	if !at.untouched {
 		message := fmt.Sprintf("going on with phase %s (%s)", steps[at.step].Phase, steps[at.step].Name)

@@ -137,11 +137,14 @@ func passing(err error) bool {
 
 // save writes the journal, where the Lease is still this run's: it is patched at no
 // version, and must not be written over another run's.
-func (r *run) save(ctx context.Context) error {
+func (r *run) save(ctx context.Context) error { return r.journaled(ctx, r.journal.save) }
+
+// journaled writes the journal while the Lease is held.
+func (r *run) journaled(ctx context.Context, write func(context.Context) error) error {
 	return r.insist(ctx, r.journal.object(), func() error {
 		if err := r.lease.renew(ctx); err != nil {
 			return err
 		}
-		return r.journal.save(ctx)
+		return write(ctx)
 	})
 }

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -118,9 +119,32 @@ type journal struct {
 	log       journalLog
 }
 
-// open reads the rotation's journal, or begins it. again is true where nothing of it is
-// under way: a rotation that is run once more with the same files has the same ID.
-func (j *journal) open(ctx context.Context, again bool) error {
+// anew has the journal of a rotation of before say nothing of this one's steps: run once
+// more with the same files, it has the same ID. Where there is none nothing is written.
+func (j *journal) anew(ctx context.Context) error {
+	there, err := j.kube.CoreV1().ConfigMaps(j.namespace).Get(ctx, j.name(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading configmap %s/%s: %w", j.namespace, j.name(), err)
+	}
+	before, err := parseJournal(there)
+	if err != nil {
+		return err
+	}
+	before.forget()
+	before.Phase, before.Step, before.Sealed, before.Figures = "", "", "", nil
+	return (&journal{kube: j.kube, namespace: j.namespace, now: j.now, state: before, log: parseLog(there.Data[logEntry])}).save(ctx)
+}
+
+// forget drops what was proven and accepted: on another way it says nothing.
+func (s *Journal) forget() {
+	s.Restarted, s.Published, s.Proven, s.Accepted = nil, nil, nil, nil
+}
+
+// open reads the rotation's journal, or begins it.
+func (j *journal) open(ctx context.Context) error {
 	maps := j.kube.CoreV1().ConfigMaps(j.namespace)
 	there, err := maps.Get(ctx, j.name(), metav1.GetOptions{})
 	if err == nil {
@@ -129,14 +153,10 @@ func (j *journal) open(ctx context.Context, again bool) error {
 			return err
 		}
 		before.Holder, before.Failure = j.state.Holder, ""
-		if again || before.Back != j.state.Back {
-			// What was proven before says nothing of this way, and what was accepted was not
-			// accepted for it.
-			before.Restarted, before.Published, before.Proven, before.Accepted = nil, nil, nil, nil
+		if before.Back != j.state.Back {
+			before.forget()
 		}
-		if again {
-			before.Phase, before.Step, before.Sealed, before.Figures = j.state.Phase, j.state.Step, j.state.Sealed, nil
-		}
+		before.Phase, before.Step = cmp.Or(before.Phase, j.state.Phase), cmp.Or(before.Step, j.state.Step)
 		for object, reason := range j.state.Accepted {
 			if before.Accepted == nil {
 				before.Accepted = map[string]string{}
@@ -174,19 +194,6 @@ func (j *journal) open(ctx context.Context, again bool) error {
 		return fmt.Errorf("making configmap %s/%s: %w", j.namespace, j.name(), err)
 	}
 	return nil
-}
-
-// there reports whether a journal of this ID exists: that of the same rotation, under
-// way or of before.
-func (j *journal) there(ctx context.Context) (bool, error) {
-	_, err := j.kube.CoreV1().ConfigMaps(j.namespace).Get(ctx, j.name(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading configmap %s/%s: %w", j.namespace, j.name(), err)
-	}
-	return true, nil
 }
 
 func (j *journal) name() string { return journalPrefix + j.state.ID }

@@ -27,7 +27,7 @@ func TestJournalCarriesOn(t *testing.T) {
 	at := first.now()
 	unknown := Blocker{Kind: "proxy", Object: "a/x", Why: "unreadable", Unknown: true}
 	first.note(Event{Time: at, Kind: EventPassed, Phase: Prepare, Step: "start", Gate: &Status{Proxies: Count{3, 4}, Evidence: "answer", Accepted: []Blocker{unknown}}, Message: "proven"})
-	if err := first.open(ctx, false); err != nil {
+	if err := first.open(ctx); err != nil {
 		t.Fatal(err)
 	}
 	first.note(Event{Time: at, Kind: EventRestart, Phase: SwapTrust, Object: "deployment istio-system/istiod"})
@@ -37,7 +37,7 @@ func TestJournalCarriesOn(t *testing.T) {
 	}
 
 	second := newTestJournal(kube, "bob@two/2", map[string]string{"b/y": "another word"})
-	if err := second.open(ctx, false); err != nil {
+	if err := second.open(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if s := second.state; s.Failure != "" || len(s.Runs) != 2 || s.Runs[1].Host != "two" || s.Accepted["a/x"] == "" || s.Accepted["b/y"] == "" {
@@ -106,7 +106,7 @@ func TestJournalsBroken(t *testing.T) {
 	good := newTestJournal(kube, "ann@one/1", nil)
 	bad := newTestJournal(kube, "ann@one/1", nil)
 	bad.state.ID = "ffffffffff"
-	if err := errors.Join(good.open(ctx, false), bad.open(ctx, false)); err != nil {
+	if err := errors.Join(good.open(ctx), bad.open(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	patch := []byte(`{"data":{"state":"{"}}`)

@@ -71,7 +71,12 @@ func (r *run) keepJournal(ctx context.Context, m *Managed) error {
 		ID: hex.EncodeToString(sum[:])[:10], Act: m.Act, Phase: Prepare, Holder: r.Holder, Accepted: r.Accept,
 		OldRoot: m.Root, NewRoot: m.Root, OldSigner: m.Signer,
 	}}
-	return r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx, !m.under) })
+	if !m.under {
+		if err := r.journaled(ctx, r.journal.anew); err != nil {
+			return err
+		}
+	}
+	return r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) })
 }
 
 // stillSo requires that a look at what there is now comes to the same decision.
