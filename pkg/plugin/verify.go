@@ -289,17 +289,13 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	return append(rows, []string{"verdict: " + verdict})
 }
 
-// proven is what has been proven, by what was judged.
+// proven is what has been proven, and of how many.
 func (r *verifyReport) proven() string {
-	switch {
-	case len(r.Classes) > 0:
-		return fmt.Sprintf("proven: every live certificate is accepted by every live proxy (%d proxies, %d classes, %d pairs)", r.Status.Proxies.Of, len(r.Classes), len(r.pairs))
-	case r.Status.Secrets.Of > 0:
-		// Envoys tell no certificate that they have from a file, but its serial number.
-		return fmt.Sprintf("proven: every Secret of a workload has a certificate of the root, and every proxy has loaded its own (%d Secrets, %d proxies)", r.Status.Secrets.Of, r.Status.Proxies.Of)
-	default:
-		return "proven of the control plane; there is no live proxy"
+	of := r.Status.Counts()
+	if len(r.Classes) > 0 {
+		of = fmt.Sprintf("%d proxies, %d classes, %d pairs", r.Status.Proxies.Of, len(r.Classes), len(r.pairs))
 	}
+	return fmt.Sprintf("proven: %s (%s)", r.Status.Proves(len(r.Classes) > 0), of)
 }
 
 func (r *verifyReport) names() []string {

@@ -354,6 +354,18 @@ func (s Status) Counts() string {
 	return text
 }
 
+// Proves is what a look at a whole mesh proves when nothing is in the way; judged is
+// true where proxies told their certificates, so that each could be held against each.
+func (s Status) Proves(judged bool) string {
+	switch {
+	case judged:
+		return "every live certificate is accepted by every live proxy"
+	case s.Secrets.Of > 0: // of a certificate from a file Envoy tells the serial number alone
+		return "every Secret of a workload has a certificate of the root, and every proxy has loaded its own"
+	}
+	return "the control plane has followed, and there is no live proxy"
+}
+
 // passed is what is said of a gate that opens, and over whom.
 func passed(s Status) string {
 	text := s.Counts()

@@ -142,7 +142,11 @@ func (p *verifyPage) facts() []fact {
 	}
 	found := fmt.Sprintf("Not proven: %d in the way, %d of %d pairs of classes would not accept each other.", len(p.proof.Status.Blockers), refused(p.proof.Pairs), len(p.proof.Pairs))
 	if p.proof.Proven {
-		found = fmt.Sprintf("Proven: every live certificate is accepted by every live proxy (%s, %s).", plural(len(p.proof.Classes), "class"), plural(len(p.proof.Pairs), "pair"))
+		of := p.proof.Status.Counts()
+		if len(p.proof.Classes) > 0 {
+			of = plural(len(p.proof.Classes), "class") + ", " + plural(len(p.proof.Pairs), "pair")
+		}
+		found = fmt.Sprintf("Proven: %s (%s).", p.proof.Status.Proves(len(p.proof.Classes) > 0), of)
 	}
 	return []fact{{"Found", found}, {"Next", "See what each Envoy has loaded. Press tab for Envoy."}, {"Cost", "None: it only reads."}, {"Stop", "Nothing is changed by looking."}}
 }
