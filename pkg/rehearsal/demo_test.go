@@ -2,11 +2,13 @@ package rehearsal_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 )
 
@@ -92,5 +94,43 @@ func TestPacedClockFallsBehind(t *testing.T) {
 			}
 		}
 		cancel()
+	})
+}
+
+// Whoever reads a proxy, or does what was due, is not overtaken: a slow machine makes
+// a demonstration longer, and lets no certificate end.
+func TestPacedClockFollowsWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		clock := rehearsal.NewPaced(time.Now(), 600)
+		go clock.Run(ctx, wall{})
+		d, err := rehearsal.Demo(ctx, clock, "hot")
+		if err != nil {
+			t.Fatal(err)
+		}
+		minute := func() time.Duration {
+			began := time.Now()
+			<-clock.After(time.Minute)
+			return time.Since(began)
+		}
+		if idle := minute(); idle > time.Second {
+			t.Errorf("a minute takes %s where nobody is at work", idle)
+		}
+		ref := d.Mesh.Workload("web", "frontend")[0]
+		namespace, name, _ := strings.Cut(ref, "/")
+		conn, err := d.Mesh.DialPod(ctx, proxy.Pod{Namespace: namespace, Name: name}, 15000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read := minute(); read < time.Minute-time.Second {
+			t.Errorf("a minute takes %s while somebody reads", read)
+		}
+		conn.Close()
+		conn.Close()
+		if idle := minute(); idle > time.Second {
+			t.Errorf("a minute takes %s when it is read", idle)
+		}
+		cancel()
+		synctest.Wait()
 	})
 }

@@ -47,14 +47,22 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 	if m.frozen[p.ref()] {
 		return nil, fmt.Errorf("port-forward to %s: connection refused", pod)
 	}
-	here, there := net.Pipe()
+	here, there := m.pipe()
 	server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(once(there)) }()
 	return here, nil
 }
 
+// pipe is a connection to a pod. Whoever holds its near end is at work.
+func (m *Mesh) pipe() (here, there net.Conn) {
+	here, there = net.Pipe()
+	m.reads.Add(1)
+	var once sync.Once
+	return &watched{Conn: here, end: func() { once.Do(func() { m.reads.Add(-1) }) }}, there
+}
+
 func (m *Mesh) serveIstiod(i *istiod) net.Conn {
-	here, there := net.Pipe()
+	here, there := m.pipe()
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
 	security.RegisterIstioCertificateServiceServer(server, i)
@@ -168,6 +176,7 @@ func (l *single) Accept() (net.Conn, error) {
 func (l *single) Close() error   { l.end(); return nil }
 func (l *single) Addr() net.Addr { return address{} }
 
+// watched says when it is closed.
 type watched struct {
 	net.Conn
 	end func()

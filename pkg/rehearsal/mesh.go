@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -49,6 +50,8 @@ type Mesh struct {
 	// unjudged: something has changed since pairs were judged last.
 	unjudged bool
 	schedule *schedule
+	// reads are the connections to pods that are open.
+	reads atomic.Int64
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
@@ -141,6 +144,9 @@ func (m *Mesh) hold(objects []runtime.Object) error {
 
 // live has the mesh's proxies meet, and its time pass.
 func (m *Mesh) live() {
+	if paced, ok := m.clock.(*Paced); ok {
+		paced.Follow(func(now time.Time) bool { return m.reads.Load() > 0 || m.schedule.behind(now) })
+	}
 	m.shake()
 	m.traffic.settle(m.clock.Now())
 	go m.schedule.run(m.ctx, m.idle)

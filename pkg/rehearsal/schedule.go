@@ -15,6 +15,8 @@ type schedule struct {
 	due   events
 	asked int
 	more  chan struct{}
+	// working: what was due is being done.
+	working bool
 }
 
 type event struct {
@@ -42,6 +44,7 @@ func (s *schedule) after(d time.Duration, f func()) {
 func (s *schedule) next(now time.Time) (do func(), wait time.Duration, forever bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.working = true
 	if len(s.due) == 0 {
 		return nil, 0, true
 	}
@@ -49,6 +52,19 @@ func (s *schedule) next(now time.Time) (do func(), wait time.Duration, forever b
 		return nil, wait, false
 	}
 	return heap.Pop(&s.due).(event).do, 0, false
+}
+
+// behind says that something which was due by now is not done yet.
+func (s *schedule) behind(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.working || len(s.due) > 0 && !s.due[0].at.After(now)
+}
+
+func (s *schedule) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.working = false
 }
 
 // run does what is due until ctx ends; idle is called whenever nothing more is due
@@ -65,6 +81,7 @@ func (s *schedule) run(ctx context.Context, idle func()) {
 		if !forever {
 			timer = s.clock.After(wait)
 		}
+		s.rest()
 		select {
 		case <-ctx.Done():
 		case <-s.more:

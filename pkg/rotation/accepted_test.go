@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,10 +14,17 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
-// spoiler changes what is seen.
+// spoiler changes what is seen of b/app-1.
 type spoiler struct {
 	*bench
+	mu    sync.Mutex // a timer may change it while somebody looks
 	spoil func(*mesh.Proxy)
+}
+
+func (o *spoiler) become(spoil func(*mesh.Proxy)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spoil = spoil
 }
 
 func (o *spoiler) Observe(ctx context.Context, what rotation.Observation) (*mesh.Snapshot, error) {
@@ -24,6 +32,8 @@ func (o *spoiler) Observe(ctx context.Context, what rotation.Observation) (*mesh
 	if err != nil {
 		return nil, err
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for i := range s.Proxies {
 		if s.Proxies[i].Ref() == "b/app-1" && what.Proxies {
 			o.spoil(&s.Proxies[i])
@@ -53,7 +63,7 @@ func TestAcceptedIsOneFact(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, nil)
-				o := &spoiler{b, unread}
+				o := &spoiler{bench: b, spoil: unread}
 				orders := make(chan rotation.Command, 1)
 				b.engine.Observer, b.engine.Accept, b.engine.Timeout, b.engine.Commands = o, map[string]string{"b/app-1": "it is seen elsewhere"}, 5*time.Minute, orders
 				said, ordered := 0, false
@@ -67,7 +77,7 @@ func TestAcceptedIsOneFact(t *testing.T) {
 							t.Errorf("it opens silently: %s", e.Message)
 						}
 						if e.Phase == rotation.TrustNew {
-							o.spoil = row.later
+							o.become(row.later)
 						}
 					case e.Kind == rotation.EventGate && strings.Contains(e.Message, "b/app-1") && row.again && !ordered:
 						ordered = true
@@ -100,7 +110,7 @@ func TestAcceptedIsOneFact(t *testing.T) {
 func TestAcceptedForOneWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
-		b.engine.Observer, b.engine.Timeout, b.engine.Until = &spoiler{b, unread}, 5*time.Minute, rotation.TrustNew
+		b.engine.Observer, b.engine.Timeout, b.engine.Until = &spoiler{bench: b, spoil: unread}, 5*time.Minute, rotation.TrustNew
 		b.engine.Accept = map[string]string{"b/app-1": "it is seen elsewhere"}
 		if err := b.run(); err != nil {
 			t.Fatal(err)

@@ -28,12 +28,13 @@ func small(s *rehearsal.Spec) { s.Replicas, s.Namespaces = 1, []string{"b"} }
 
 func waitedAt(b *bench, at map[time.Duration]func()) *waited {
 	w := &waited{orders: make(chan rotation.Command, 1), at: at}
-	w.spoiler = spoiler{b, func(*mesh.Proxy) {}}
+	w.bench, w.spoil = b, func(*mesh.Proxy) {}
 	b.engine.Observer, b.engine.Commands, b.engine.Timeout = w, w.orders, 20*time.Minute
 	b.engine.Emit = func(e rotation.Event) {
 		b.events = append(b.events, e)
 		if e.Kind == rotation.EventWrite && e.Phase == rotation.TrustNew && w.since.IsZero() {
-			w.since, w.spoil = time.Now(), unread
+			w.since = time.Now()
+			w.become(unread)
 			for after, f := range w.at {
 				time.AfterFunc(after, f)
 			}
@@ -163,7 +164,7 @@ func TestSoakEndsInTime(t *testing.T) {
 				w := waitedAt(b, nil)
 				b.engine.Soak, b.engine.Until = soak, rotation.TrustNew
 				const followed = 12*time.Minute + 7*time.Second
-				w.at = map[time.Duration]func(){followed: func() { w.spoil = func(*mesh.Proxy) {} }}
+				w.at = map[time.Duration]func(){followed: func() { w.become(func(*mesh.Proxy) {}) }}
 				if err := b.run(); err != nil {
 					t.Fatal(err)
 				}
