@@ -8,9 +8,11 @@ import (
 
 	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/meshca/kubectl-meshca/pkg/tui"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"sigs.k8s.io/yaml"
 )
 
 // passphraseWord seals to a passphrase instead of an age recipient.
@@ -151,4 +153,31 @@ func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) 
 		}
 	}
 	return nil
+}
+
+// write seals old and new CA, and a root's key that was made here.
+func (s *sealing) write(plan *rotation.Plan, old map[string][]byte, ca newCA) error {
+	entries := map[string]string{}
+	for name, value := range old {
+		entries["old/"+name] = string(value)
+	}
+	files, err := ca.authority.Files()
+	if err != nil {
+		return err
+	}
+	for _, f := range files.All() {
+		entries["new/"+f.Name] = string(f.Data)
+	}
+	if ca.root != nil {
+		rootKey, err := ca.root.KeyPEM()
+		if err != nil {
+			return err
+		}
+		entries["new/root-key.pem"] = string(rootKey)
+	}
+	text, err := yaml.Marshal(map[string]any{"rotation": plan.ID, "secret": plan.Namespace + "/" + plan.Secret, "files": entries})
+	if err != nil {
+		return err
+	}
+	return pki.WriteSealed(s.file, text, s.recipients, s.trial)
 }

@@ -1,0 +1,60 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// refusal is the error of a plan that will not be run.
+func refusal(plan *rotation.Plan) error {
+	if len(plan.Refusals) == 0 {
+		return nil
+	}
+	first := plan.Refusals[0]
+	more := ""
+	if n := len(plan.Refusals) - 1; n > 0 {
+		more = fmt.Sprintf(" (and %d more reasons)", n)
+	}
+	err := fmt.Errorf("refused: %s: %s%s", first.Object, first.Why, more)
+	if first.ID == "unreadable" {
+		return failed(err, first.Hint) // a permission or a connection is missing: nothing was found out
+	}
+	return found(err, first.Hint)
+}
+
+// outcome gives an engine's end its exit code and hint.
+func outcome(err error) error {
+	var gate *rotation.GateError
+	var held *rotation.HeldError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &gate) && gate.TimedOut:
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run 'kubectl meshca rotate' again: it goes on from here"}
+	case errors.As(err, &gate):
+		return found(fmt.Errorf("refused, nothing was changed: %w", err), "mend what is named first; 'kubectl meshca verify' shows all of it")
+	case errors.Is(err, rotation.ErrAway):
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run 'kubectl meshca rotate' again when the API server answers: it goes on from here"}
+	case errors.As(err, &held):
+		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over '%s'", held.State.Holder.Identity()))
+	case errors.Is(err, rotation.ErrHeld):
+		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
+	case errors.Is(err, rotation.ErrStaged):
+		return found(err, "finish it, then 'kubectl meshca retire'")
+	case errors.Is(err, rotation.ErrForeign):
+		return found(err, "find out who wrote it: this rotation goes on only from what it knows")
+	case errors.Is(err, rotation.ErrNothing):
+		return found(err, "")
+	case errors.Is(err, restart.ErrStuck):
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; see why the workload does not come up, and run the same command again"}
+	case errors.Is(err, rotation.ErrRefused):
+		return found(err, "")
+	case apierrors.IsConflict(err):
+		return found(err, "somebody wrote it at the same moment: run the same command again, it looks and plans anew")
+	}
+	return explain(err)
+}

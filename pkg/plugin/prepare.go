@@ -1,0 +1,86 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// material reads the new CA, where the flags name one.
+func (o *rotateOptions) material() (newCA, error) {
+	if !o.given() {
+		return newCA{}, nil
+	}
+	return o.load(time.Now())
+}
+
+// prepared is a plan and what it was made from.
+type prepared struct {
+	plan     *rotation.Plan
+	staged   *rotation.Staged
+	snapshot *mesh.Snapshot
+	ca       *pki.Authority // what it rotates to
+}
+
+// prepare looks at the mesh and plans; where an earlier run was stopped, it plans
+// what that one did.
+func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newCA) (prepared, error) {
+	s, err := observer.whole(ctx)
+	if err != nil {
+		return prepared{}, err
+	}
+	p := prepared{snapshot: s}
+	config := o.config(ca.authority)
+	if len(s.ControlPlanes) > 0 {
+		namespace := s.ControlPlanes[0].Namespace
+		if p.staged, err = rotation.FindStaged(ctx, observer.collector.Kube, namespace); err != nil {
+			return p, explain(err)
+		}
+	}
+	switch {
+	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
+		config.New, config.Cross, config.Strategy, config.Resumed = p.staged.New, p.staged.Cross, p.staged.Strategy, true
+		if p.staged.Reason != "" {
+			config.Reason = p.staged.Reason
+		}
+		rotation.Rewind(s, p.staged)
+	case p.staged != nil:
+		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
+			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
+	case o.back:
+		return p, nil
+	case ca.authority == nil && o.keepsKey() && len(s.ControlPlanes) > 0:
+		if config.New, err = o.renewed(ctx, observer.collector.Kube, s, time.Now()); err != nil {
+			return p, err
+		}
+	case ca.authority == nil && len(s.ControlPlanes) > 0:
+		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file; a root that only expires needs none with --strategy same-key")
+	case ca.authority != nil:
+		if config.Cross, err = o.crossCert(s, ca.authority, time.Now()); err != nil {
+			return p, err
+		}
+		if config.Cross == nil {
+			if config.Cross, err = rotation.CrossSigned(ctx, observer.collector.Kube, s, ca.authority.Roots.Certs[0], time.Now()); err != nil {
+				return p, explain(err)
+			}
+		}
+	}
+	p.ca = config.New
+	p.plan = rotation.NewPlan(s, config)
+	return p, nil
+}
+
+// config is what the flags ask of a plan.
+func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
+	c := rotation.Config{New: ca, Strategy: rotation.Strategy(o.strategy), TrustFileWait: o.trustFileWait, VMCertificateLife: o.vmLife, CSRProof: !o.noCSRProof, SingleCluster: o.singleCluster,
+		Reason: rotation.Reason(o.reason), Back: o.back, ByOwner: o.byOwner}
+	if o.untested {
+		c.Override = append(c.Override, rotation.Ambient, rotation.Citadel)
+	}
+	return c
+}
