@@ -232,6 +232,11 @@ func (g *gatherer) citadels(ctx context.Context) error {
 			Updated: d.Status.UpdatedReplicas, Settled: settled(d), Desired: desired(d), CA: CASource{Kind: CACitadel, Namespace: d.Namespace},
 			Flags: citadelFlags(container.Args), citadel: true, selfSigned: slices.Contains(container.Args, "--self-signed-ca=true") || slices.Contains(container.Args, "--self-signed-ca"),
 		}
+		if plane.selfSigned && RenewsRoot(plane.Version) {
+			env := environment{container: &container}
+			plane.RootRenewal = env.rootRenewal()
+			g.unknownSettings(plane, env.unknown)
+		}
 		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 		if err != nil {
 			return fmt.Errorf("deployment %s/%s: %w", d.Namespace, d.Name, err)
