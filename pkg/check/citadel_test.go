@@ -44,6 +44,15 @@ func TestP2_CitadelInGoodOrder(t *testing.T) {
 			w.citadel()
 			w.s.Components[0].Sidecar, w.s.MTLS = false, mesh.MTLS{}
 		},
+		// A minute after the root, of which nothing issued is left: its Secret says when.
+		"Galley as old as a fresh mesh": func(w *world) {
+			w.citadel()
+			root := w.root.Cert.X509.NotBefore
+			w.plane().CA.Created = root.Add(-time.Second)
+			w.s.TakenAt = clock().Add(60 * day)
+			w.s.WorkloadSecrets[0].Chain = []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(50*day), 90*day)}
+			w.s.Components[1].Started = root.Add(time.Minute)
+		},
 	} {
 		w := newWorld(t)
 		prepare(w)

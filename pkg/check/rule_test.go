@@ -155,6 +155,11 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.citadel()
 			w.s.Components[0].Sidecar, w.s.Components[0].Started = false, clock().Add(-20*day)
 		}, "citadel-components", "pilot-stale", isError, "delete pod pilot-1"},
+		{"T3 Galley of the hour before a root that was changed in place", func(w *world) {
+			w.citadel()
+			w.s.WorkloadSecrets[0].Chain = []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(50*day), 90*day)}
+			w.s.Components[1].Started = w.root.Cert.X509.NotBefore.Add(time.Minute)
+		}, "citadel-components", "galley-stale", isWarning, "delete pod galley-1"},
 		{"T3 Galley of before the root", func(w *world) { w.citadel(); w.s.Components[1].Started = clock().Add(-20 * day) }, "citadel-components", "galley-stale", isWarning, "delete pod galley-1"},
 		{"T4 injector's caBundle", func(w *world) { w.citadel(); w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert) }, "citadel-injector", "injector-stale", isError, "no sidecar"},
 		{"T4 injector's certificate", func(w *world) {

@@ -153,3 +153,23 @@ func TestCitadelRootRenewal(t *testing.T) {
 		}
 	}
 }
+
+// TestP2_StartOfTheProcess: a Pilot that ended until its Secret was there has read it at
+// the start of its container, not of its pod.
+func TestP2_StartOfTheProcess(t *testing.T) {
+	_, _, objects := oldMesh(t)
+	pod := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, o := range objects {
+		if p, ok := o.(*corev1.Pod); ok && p.Labels["istio"] == "pilot" {
+			started := metav1.NewTime(pod)
+			p.Status.StartTime = &started
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "discovery", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(pod.Add(time.Minute))}}}}
+		}
+	}
+	c, _ := collector(nil, objects...)
+	for _, component := range collect(t, c).Components {
+		if component.Role == "pilot" && !component.Started.Equal(pod.Add(time.Minute)) {
+			t.Errorf("it has read its files at %s", component.Started)
+		}
+	}
+}

@@ -149,11 +149,14 @@ func (c *citadel) injector() *admissionv1.MutatingWebhookConfiguration {
 			Service: &admissionv1.ServiceReference{Namespace: istioNamespace, Name: "istio-sidecar-injector"}, CABundle: c.mesh.spec.CA.Roots.Raw}}}}
 }
 
-// component has run for an hour, and keeps what it has read at its start.
+// component has run for an hour, or since there is a root to be read, and keeps what it
+// has read at its start: Pilot starts with nothing less (istio 1.4.10
+// pilot/pkg/bootstrap/server.go, initSecureGrpcServer).
 func (c *citadel) component(role string) *corev1.Pod {
 	pod := c.pod("istio-"+role, map[string]string{"istio": role}, corev1.Container{Name: role, Image: "istio/" + role + ":" + c.mesh.spec.Release})
-	started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour))
-	pod.Status.StartTime = &started
+	if started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour)); !started.Time.Before(c.mesh.spec.CA.Cert.X509.NotBefore.Add(pki.Backdating)) {
+		pod.Status.StartTime = &started
+	}
 	return pod
 }
 
