@@ -16,6 +16,7 @@ func citadelRules() []Rule {
 		{ID: "citadel-secrets", Category: Trust, About: "every workload Secret of a Citadel holds the current root", Needs: noPlane, Reads: istiods("secrets"), Run: citadelSecrets},
 		{ID: "citadel-components", Category: Trust, About: "Pilot and Galley of a Citadel mesh follow a new root", Needs: noPlane, Reads: istiods(), Run: citadelComponents},
 		{ID: "citadel-injector", Category: Trust, About: "the injector of a Citadel mesh is called by the current root", Needs: noPlane, Reads: istiods("mutatingwebhookconfigurations"), Run: citadelInjector},
+		{ID: "citadel-root-renewal", Category: Expiry, About: "it is known when a Citadel certifies its root anew by itself", Facts: true, Needs: "its root was not read", Reads: istiods("secrets"), Run: citadelRoot},
 		{ID: "citadel-ttl", Category: Expiry, About: "a Citadel grants the lives that it is told to give", Needs: noPlane, Reads: istiods(), Run: perPlane(func(plane mesh.ControlPlane) (all []Finding) {
 			wanted, most := time.Duration(plane.Flags.DefaultWorkloadTTL), time.Duration(plane.Flags.MaxWorkloadTTL)
 			if plane.CA.Kind == mesh.CACitadel && wanted > most {
@@ -137,6 +138,9 @@ func citadelComponents(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 // deletes the CA's Secret and creates it. One that is changed in place, as by a
 // renewal here, tells by what Citadel issued then: the first certificate that is
 // younger than the root, or the root itself, which is dated back by an hour at most.
+// That hour is none where the Secret was made in it: a fresh mesh, whose first
+// certificates may have been renewed since. (Citadel and OpenSSL date nothing back:
+// istio 1.4.10 security/pkg/pki/util/generate_cert.go:267, 296.)
 func newestSecret(s *mesh.Snapshot) (at time.Time) {
 	for _, plane := range s.ControlPlanes {
 		if plane.CA.Kind != mesh.CACitadel {
@@ -148,14 +152,19 @@ func newestSecret(s *mesh.Snapshot) (at time.Time) {
 		if len(plane.CA.Root.Certs) == 0 || plane.CA.Root.Certs[0].X509 == nil {
 			continue
 		}
-		changed := plane.CA.Root.Certs[0].X509.NotBefore.Add(pki.Backdating)
+		from := plane.CA.Root.Certs[0].X509.NotBefore
+		within := func(t time.Time) bool { return !t.Before(from) && t.Before(from.Add(pki.Backdating)) }
+		changed, issued := from.Add(pki.Backdating), false
 		for _, w := range s.WorkloadSecrets {
 			if len(w.Chain) == 0 || w.Chain[0].X509 == nil {
 				continue
 			}
-			if from := w.Chain[0].X509.NotBefore; !from.Before(changed.Add(-pki.Backdating)) && from.Before(changed) {
-				changed = from
+			if first := w.Chain[0].X509.NotBefore; within(first) && first.Before(changed) {
+				changed, issued = first, true
 			}
+		}
+		if made := plane.CA.Created; !issued && within(made.Add(clocksApart)) {
+			changed = made
 		}
 		if changed.After(at) {
 			at = changed
@@ -163,6 +172,10 @@ func newestSecret(s *mesh.Snapshot) (at time.Time) {
 	}
 	return at
 }
+
+// clocksApart is how much the API server's clock, which dates the Secret, may be behind
+// Citadel's, which dates the root.
+const clocksApart = time.Minute
 
 // citadelInjector: before 1.0.8 and 1.1.8 the injector keeps the certificate of its
 // start, and the API server refuses it once the root has changed.

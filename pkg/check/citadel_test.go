@@ -1,8 +1,10 @@
 package check_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -25,6 +27,14 @@ func (w *world) citadel() {
 	}
 }
 
+// citadelRenews makes the world a mesh of Istio 1.4 whose Citadel looks at its root
+// every so often, some time after that was made.
+func (w *world) citadelRenews(every, age time.Duration) {
+	w.citadel()
+	w.plane().Version, w.plane().RootRenewal = "1.4.10", &mesh.RootRenewal{Every: mesh.Duration(every), Percent: 20}
+	w.s.TakenAt = clock().Add(age)
+}
+
 // TestP2_CitadelInGoodOrder: the rules on Citadel meshes find nothing where nothing
 // is wrong, nor on meshes of istiod.
 func TestP2_CitadelInGoodOrder(t *testing.T) {
@@ -34,6 +44,15 @@ func TestP2_CitadelInGoodOrder(t *testing.T) {
 			w.citadel()
 			w.s.Components[0].Sidecar, w.s.MTLS = false, mesh.MTLS{}
 		},
+		// A minute after the root, of which nothing issued is left: its Secret says when.
+		"Galley as old as a fresh mesh": func(w *world) {
+			w.citadel()
+			root := w.root.Cert.X509.NotBefore
+			w.plane().CA.Created = root.Add(-time.Second)
+			w.s.TakenAt = clock().Add(60 * day)
+			w.s.WorkloadSecrets[0].Chain = []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(50*day), 90*day)}
+			w.s.Components[1].Started = root.Add(time.Minute)
+		},
 	} {
 		w := newWorld(t)
 		prepare(w)
@@ -42,6 +61,41 @@ func TestP2_CitadelInGoodOrder(t *testing.T) {
 				t.Errorf("%s: %s: %s", name, f.ID, f.Message)
 			}
 		}
+	}
+}
+
+// TestS9_CitadelRenewsItsRoot: years before it does, that is a fact and no fault; on a
+// mesh whose Citadel has nothing that would, nothing is said.
+func TestS9_CitadelRenewsItsRoot(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*world)
+		id      string
+	}{
+		"in years":              {func(w *world) { w.citadelRenews(time.Hour, 0) }, "citadel-renews-root"},
+		"never, as it is told":  {func(w *world) { w.citadelRenews(0, 0) }, "citadel-root-renewal-off"},
+		"never, by its release": {(*world).citadel, ""},
+	} {
+		w := newWorld(t)
+		test.prepare(w)
+		report := w.run()
+		if !slices.Contains(report.Passed, "citadel-root-renewal") {
+			t.Errorf("%s: a fact is held for a fault", name)
+		}
+		said := ""
+		for _, f := range report.Findings {
+			if f.ID == "citadel-renews-root" || f.ID == "citadel-root-renewal-off" || f.ID == "citadel-root-overdue" {
+				said = f.ID
+			}
+		}
+		if said != test.id {
+			t.Errorf("%s: it says %q, not %q", name, said, test.id)
+		}
+	}
+	w := newWorld(t)
+	w.citadelRenews(time.Hour, 0)
+	w.plane().CA.Root = pki.Bundle{}
+	if report := w.run(); slices.Contains(report.Passed, "citadel-root-renewal") {
+		t.Error("without its root nothing is known, and it passes")
 	}
 }
 

@@ -134,6 +134,14 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.s.Gaps = append(w.s.Gaps, mesh.Gap{Part: "policies on mutual TLS: meshpolicies", Resource: "meshpolicies", Error: "forbidden"})
 		}, "mtls-use", "mtls-unknown", isWarning, "not read: policies"},
 		{"T6 citadel's lives", func(w *world) { w.citadel(); w.plane().Flags.DefaultWorkloadTTL = mesh.Duration(91 * day) }, "citadel-ttl", "citadel-ttl", isError, "2184h"},
+		{"citadel renews its root itself soon", func(w *world) { w.citadelRenews(time.Hour, 2861*day) }, "citadel-root-renewal", "citadel-renews-root", isWarning, "from 2034-11-22T11:48:00Z on"},
+		{"citadel renews its root itself now", func(w *world) { w.citadelRenews(time.Hour, 2920*day) }, "citadel-root-renewal", "citadel-renews-root", isWarning, "at its next look, until 2034-11-22T13:48:00Z (every 1h0m0s"},
+		{"citadel should have renewed its root", func(w *world) { w.citadelRenews(time.Hour, 2920*day+3*time.Hour) }, "citadel-root-renewal", "citadel-root-overdue", isWarning, "by 2034-11-22T13:48:00Z"},
+		{"citadel has only just started", func(w *world) {
+			w.citadelRenews(time.Hour, 3000*day)
+			w.plane().Replicas[0].Started = w.s.TakenAt.Add(-time.Hour)
+		}, "citadel-root-renewal", "citadel-renews-root", isWarning, "until 2035-02-10T13:00:00Z"},
+		{"citadel is told not to renew its root, which ends", func(w *world) { w.citadelRenews(0, 2861*day) }, "citadel-root-renewal", "citadel-root-renewal-off", isWarning, "CHECK_INTERVAL"},
 		{"S9 workload secret of another root", func(w *world) { w.citadel(); w.s.WorkloadSecrets[0].Roots = []*pki.Certificate{w.other.Cert} }, "citadel-secrets", "citadel-secret-stale", isError, "root B"},
 		{"S9 workload secret of another CA", func(w *world) {
 			w.citadel()
@@ -147,6 +155,11 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.citadel()
 			w.s.Components[0].Sidecar, w.s.Components[0].Started = false, clock().Add(-20*day)
 		}, "citadel-components", "pilot-stale", isError, "delete pod pilot-1"},
+		{"T3 Galley of the hour before a root that was changed in place", func(w *world) {
+			w.citadel()
+			w.s.WorkloadSecrets[0].Chain = []*pki.Certificate{w.leaf(w.root, "spiffe://cluster.local/ns/a/sa/default", clock().Add(50*day), 90*day)}
+			w.s.Components[1].Started = w.root.Cert.X509.NotBefore.Add(time.Minute)
+		}, "citadel-components", "galley-stale", isWarning, "delete pod galley-1"},
 		{"T3 Galley of before the root", func(w *world) { w.citadel(); w.s.Components[1].Started = clock().Add(-20 * day) }, "citadel-components", "galley-stale", isWarning, "delete pod galley-1"},
 		{"T4 injector's caBundle", func(w *world) { w.citadel(); w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert) }, "citadel-injector", "injector-stale", isError, "no sidecar"},
 		{"T4 injector's certificate", func(w *world) {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -55,9 +56,10 @@ type Component struct {
 	// Role is pilot, galley or sidecar-injector, the value of its label istio.
 	Role string `json:"role"`
 	// Sidecar is true where an Envoy stands in front of it.
-	Sidecar bool      `json:"sidecar"`
-	Ready   bool      `json:"ready"`
-	Version string    `json:"version,omitempty"`
+	Sidecar bool   `json:"sidecar"`
+	Ready   bool   `json:"ready"`
+	Version string `json:"version,omitempty"`
+	// Started is when its process was, so that it has read its files.
 	Started time.Time `json:"started,omitzero"`
 }
 
@@ -160,22 +162,23 @@ func (g *gatherer) components(ctx context.Context, namespace string) {
 		if ended(pod) || pod.Labels["app"] == "istiod" {
 			continue
 		}
-		c := Component{Namespace: namespace, Pod: pod.Name, Role: pod.Labels["istio"]}
+		c, own := Component{Namespace: namespace, Pod: pod.Name, Role: pod.Labels["istio"]}, ""
 		for _, container := range pod.Spec.Containers {
 			if container.Name == "istio-proxy" {
 				c.Sidecar = true
-			} else if c.Version == "" {
-				c.Version = versionOfImage(container.Image)
+				continue
 			}
+			own = cmp.Or(own, container.Name)
+			c.Version = cmp.Or(c.Version, versionOfImage(container.Image))
 		}
 		for _, condition := range pod.Status.Conditions {
 			if condition.Type == corev1.PodReady {
 				c.Ready = condition.Status == corev1.ConditionTrue
 			}
 		}
-		if pod.Status.StartTime != nil {
-			c.Started = pod.Status.StartTime.Time
-		}
+		// A secured Pilot ends while its Secret is not there yet, and reads it at the start
+		// that follows (istio 1.4.10 pilot/pkg/bootstrap/server.go:1142, 1224).
+		c.Started = startOf(pod, own)
 		g.s.Components = append(g.s.Components, c)
 	}
 	slices.SortFunc(g.s.Components, func(a, b Component) int { return strings.Compare(a.Pod, b.Pod) })

@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,5 +112,64 @@ func TestP2_Components(t *testing.T) {
 	}
 	if got := strings.Join(said, "; "); got != "galley 1.1.7 sidecar true ready true; pilot 1.1.7 sidecar false ready true" {
 		t.Error(got)
+	}
+}
+
+// TestCitadelRootRenewal reads when a Citadel renews its root by itself: releases that
+// have it, what the environment says, and of a plugged CA nothing.
+func TestCitadelRootRenewal(t *testing.T) {
+	const every, percent = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL", "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
+	usual := &mesh.RootRenewal{Every: mesh.Duration(time.Hour), Percent: 20}
+	for name, test := range map[string]struct {
+		release string
+		env     []corev1.EnvVar
+		plugged bool
+		want    *mesh.RootRenewal
+		gap     bool
+	}{
+		"1.2.8": {release: "1.2.8"}, "1.3.4": {release: "1.3.4"}, "unknown": {release: "latest"},
+		"1.2.9": {release: "1.2.9", want: usual}, "1.3.5": {release: "1.3.5", want: usual}, "1.4.0": {release: "1.4.0", want: usual},
+		"plugged":          {release: "1.4.0", plugged: true},
+		"told":             {release: "1.4.10", env: []corev1.EnvVar{{Name: every, Value: "10m"}, {Name: percent, Value: "50"}}, want: &mesh.RootRenewal{Every: mesh.Duration(10 * time.Minute), Percent: 50}},
+		"told never":       {release: "1.4.10", env: []corev1.EnvVar{{Name: every, Value: "0"}}, want: &mesh.RootRenewal{Percent: 20}},
+		"told nonsense":    {release: "1.4.10", env: []corev1.EnvVar{{Name: every, Value: "soon"}, {Name: percent, Value: "half"}}, want: usual},
+		"told from beside": {release: "1.4.10", env: []corev1.EnvVar{{Name: every, ValueFrom: &corev1.EnvVarSource{}}}, want: usual, gap: true},
+	} {
+		_, _, objects := oldMesh(t)
+		container := &objects[0].(*appsv1.Deployment).Spec.Template.Spec.Containers[0]
+		container.Image, container.Env = "hub/citadel:"+test.release, test.env
+		if test.plugged {
+			container.Args = []string{"--self-signed-ca=false"}
+		}
+		c, _ := collector(nil, objects...)
+		s := collect(t, c)
+		got := s.ControlPlanes[0].RootRenewal
+		if (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+		gap := slices.ContainsFunc(s.Gaps, func(g mesh.Gap) bool { return strings.HasPrefix(g.Part, "settings of ") })
+		if gap != test.gap {
+			t.Errorf("%s: a setting whose value is not known is a gap: %t", name, gap)
+		}
+	}
+}
+
+// TestP2_StartOfTheProcess: a Pilot that ended until its Secret was there has read it at
+// the start of its container, not of its pod.
+func TestP2_StartOfTheProcess(t *testing.T) {
+	_, _, objects := oldMesh(t)
+	pod := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, o := range objects {
+		if p, ok := o.(*corev1.Pod); ok && p.Labels["istio"] == "pilot" {
+			started := metav1.NewTime(pod)
+			p.Status.StartTime = &started
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "discovery", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(pod.Add(time.Minute))}}}}
+		}
+	}
+	c, _ := collector(nil, objects...)
+	for _, component := range collect(t, c).Components {
+		if component.Role == "pilot" && !component.Started.Equal(pod.Add(time.Minute)) {
+			t.Errorf("it has read its files at %s", component.Started)
+		}
 	}
 }

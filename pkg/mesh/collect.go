@@ -211,23 +211,30 @@ func (g *gatherer) cluster(ctx context.Context) error {
 	return nil
 }
 
-// reach says of every proxy how a new root gets to it. A proxy that does not say
-// its release itself is of the same release as another of the same image.
+// reach says of every proxy how a new root gets to it.
 func (g *gatherer) reach() {
+	alike := Alike(g.s.Proxies)
+	for i := range g.s.Proxies {
+		p := &g.s.Proxies[i]
+		p.Reach, p.ReachWhy = ReachOf(alike(*p), g.s.ControlPlanes)
+	}
+}
+
+// Alike has a proxy that does not say its release itself say that of another of the same
+// image, where one does.
+func Alike(all []Proxy) func(Proxy) Proxy {
 	siblings := map[string]proxy.Info{}
-	for _, p := range g.s.Proxies {
+	for _, p := range all {
 		if p.Loaded != nil && p.Loaded.Info != (proxy.Info{}) && p.Image != "" {
 			siblings[p.Image] = p.Loaded.Info
 		}
 	}
-	for i := range g.s.Proxies {
-		p := &g.s.Proxies[i]
-		like := *p
+	return func(p Proxy) Proxy {
 		if release, _ := p.ReleaseOf(); release == "" {
 			if info, ok := siblings[p.Image]; ok {
-				like.Loaded = &proxy.Loaded{Info: info}
+				p.Loaded = &proxy.Loaded{Info: info}
 			}
 		}
-		p.Reach, p.ReachWhy = ReachOf(like, g.s.ControlPlanes)
+		return p
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -175,20 +176,30 @@ func (g *gatherer) orphans(pods []corev1.Pod) {
 	}
 }
 
-func istiodOf(pod *corev1.Pod) Istiod {
-	r := Istiod{Pod: pod.Name, UID: string(pod.UID), IP: pod.Status.PodIP, Node: pod.Spec.NodeName, Terminating: pod.DeletionTimestamp != nil}
+// startOf is when a container's process was started, so that it has read its files; the
+// pod's own start, which may be long before, where its status does not say.
+func startOf(pod *corev1.Pod, container string) (at time.Time) {
 	if pod.Status.StartTime != nil {
-		r.Started = pod.Status.StartTime.Time
+		at = pod.Status.StartTime.Time
 	}
-	if c := istiodContainer(pod.Spec.Containers); c != nil {
-		r.Image, r.Version = c.Image, versionOfImage(c.Image)
-		for _, status := range pod.Status.ContainerStatuses {
-			// What counts is when the process has read its files.
-			if status.Name == c.Name && status.State.Running != nil && !status.State.Running.StartedAt.IsZero() {
-				r.Started = status.State.Running.StartedAt.Time
-			}
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == container && status.State.Running != nil && !status.State.Running.StartedAt.IsZero() {
+			at = status.State.Running.StartedAt.Time
 		}
 	}
+	return at
+}
+
+func istiodOf(pod *corev1.Pod) Istiod {
+	r := Istiod{Pod: pod.Name, UID: string(pod.UID), IP: pod.Status.PodIP, Node: pod.Spec.NodeName, Terminating: pod.DeletionTimestamp != nil}
+	name := ""
+	if len(pod.Spec.Containers) > 0 {
+		name = pod.Spec.Containers[0].Name // Citadel's, which is none of istiod's
+	}
+	if c := istiodContainer(pod.Spec.Containers); c != nil {
+		r.Image, r.Version, name = c.Image, versionOfImage(c.Image), c.Name
+	}
+	r.Started = startOf(pod, name)
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			r.Ready = c.Status == corev1.ConditionTrue
@@ -231,6 +242,11 @@ func (g *gatherer) citadels(ctx context.Context) error {
 			Namespace: d.Namespace, Name: d.Name, Image: container.Image, Version: versionOfImage(container.Image),
 			Updated: d.Status.UpdatedReplicas, Settled: settled(d), Desired: desired(d), CA: CASource{Kind: CACitadel, Namespace: d.Namespace},
 			Flags: citadelFlags(container.Args), citadel: true, selfSigned: slices.Contains(container.Args, "--self-signed-ca=true") || slices.Contains(container.Args, "--self-signed-ca"),
+		}
+		if plane.selfSigned && RenewsRoot(plane.Version) {
+			env := environment{container: &container}
+			plane.RootRenewal = env.rootRenewal()
+			g.unknownSettings(plane, env.unknown)
 		}
 		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 		if err != nil {

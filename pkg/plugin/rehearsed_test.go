@@ -99,7 +99,7 @@ func TestRehearsedScripts(t *testing.T) {
 	})
 }
 
-// rehearse [cold|managed|self-signed|ended|citadel] starts a mesh, whose CA cert-manager
+// rehearse [cold|managed|self-signed|ended|citadel|vm] starts a mesh, whose CA cert-manager
 // may write, and makes a CA to rotate to. One whose CA has ended has workloads that can
 // be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
@@ -121,6 +121,8 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	case "self-signed":
 		spec.CA, spec.Source, spec.TTL = root, mesh.CASelfSigned, 10*time.Second
+	case "vm":
+		spec.VMs = []string{"vm"}
 	case "ended":
 		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}
 	}
@@ -152,7 +154,7 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		th.newRoot = newRoot
 	}
-	if th.dyn = th.mesh.Dynamic; kind != "managed" {
+	if th.dyn = th.mesh.Dynamic; kind != "managed" && kind != "vm" {
 		th.dyn = noOthers()
 	}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {

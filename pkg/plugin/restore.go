@@ -37,6 +37,7 @@ type restoreOptions struct {
 	secret  string
 	confirm string
 	force   string
+	accept  []string
 	dryRun  string
 	output  string
 }
@@ -50,7 +51,10 @@ func newRestoreCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Co
 			"what differs by fingerprints, and writes one secret back in place. It is refused while a\n" +
 			"rotation runs, for a secret of another type, and where proxies would refuse each other:\n" +
 			"where the mesh does not trust that root now, one write is a swap that fails requests,\n" +
-			"and only --force with the secret's name does it. A rotation is the way without.\n\n" +
+			"and only --force with the secret's name does it. A rotation is the way without. What a\n" +
+			"virtual machine holds cannot be read: --accept names each that was looked at, with the\n" +
+			"reason, which an Event keeps. How long its certificates live does not tell what it trusts\n" +
+			"now, for it may have been off.\n\n" +
 			"Exit codes: 0 written, or nothing differs, 2 refused or not confirmed, 1 it could not be\n" +
 			"done, 64 bad usage.",
 		Example: restoreExample,
@@ -65,6 +69,7 @@ func newRestoreCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Co
 	flags.StringVar(&o.secret, "secret", "", "namespace/name of the secret to write back (default: the only one that differs)")
 	flags.StringVar(&o.confirm, "confirm", "", "namespace/name of the secret, instead of typing it")
 	flags.StringVar(&o.force, "force", "", "namespace/name of the secret: write it even where proxies will refuse each other")
+	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: a virtual machine that was looked at where this cannot look")
 	dryRunFlag(cmd, &o.dryRun, "none; client: show what differs; server: send it to the API server, which keeps nothing")
 	outputFlag(cmd, &o.output)
 	return cmd
@@ -82,7 +87,8 @@ func (o *restoreOptions) validate() error {
 			return usage(fmt.Errorf("%s %q", flag.name, flag.value), "write namespace/name")
 		}
 	}
-	return nil
+	_, err := acceptances(o.accept)
+	return err
 }
 
 func (o *restoreOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
@@ -197,12 +203,21 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 	} else if journal != nil && journal.Phase != rotation.Done {
 		fmt.Fprintf(streams.ErrOut, "warning: rotation %s is unfinished (phase %s): it goes on only from what it has written\n", plain(journal.ID), plain(string(journal.Phase)))
 	}
-	if len(item.Risks) > 0 && o.dryRun == "none" {
+	accept, err := acceptances(o.accept)
+	if err != nil {
+		return err
+	}
+	risks, passed := rotation.AcceptRisks(item.Risks, accept)
+	if o.dryRun == "none" && len(risks) > 0 {
 		if o.force != ref {
-			return found(fmt.Errorf("refused: secret %s: %s would be refused by others or refuse them: %s", ref, count(len(item.Risks), "part"), rotation.SwapSummary(item.Risks)),
-				"rotate to that CA with 'kubectl meshca rotate', which fails no request; or --force "+ref)
+			return refuseSwap(ref, risks)
 		}
-		fmt.Fprintf(streams.ErrOut, "warning: requests will fail: %s\n", plain(rotation.SwapSummary(item.Risks)))
+		fmt.Fprintf(streams.ErrOut, "warning: requests will fail: %s\n", plain(rotation.SwapSummary(risks)))
+	}
+	var unseen []string
+	for _, risk := range passed {
+		unseen = append(unseen, risk.Kind+" "+risk.Object+" ("+accept[risk.Object]+")")
+		fmt.Fprintf(streams.ErrOut, "accepted unseen: %s: %s\n", plain(risk.String()), plain(accept[risk.Object]))
 	}
 	if o.dryRun == "none" {
 		if err := o.confirmed(streams, item); err != nil {
@@ -224,9 +239,21 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 		item.Result = "the API server would take it"
 		return nil
 	}
-	(&rotation.Audit{Kube: kube, Holder: holder(), Warn: newEventPrinter(streams, "").event}).Restored(time.Now(), item.copy)
+	(&rotation.Audit{Kube: kube, Holder: holder(), Warn: newEventPrinter(streams, "").event}).Restored(time.Now(), item.copy, unseen...)
 	r.Next = "istiod loads a changed root by itself only with ISTIO_MULTIROOT_MESH, else at its next start: 'kubectl meshca verify' proves who has followed"
 	return nil
+}
+
+// refuseSwap refuses a write after which parts would refuse each other. Where those are
+// virtual machines alone, somebody may know what cannot be seen from here.
+func refuseSwap(ref string, risks []rotation.Blocker) error {
+	const rotate = "rotate to that CA with 'kubectl meshca rotate', which fails no request"
+	if first, others := risks[0], slices.ContainsFunc(risks, func(b rotation.Blocker) bool { return b.Kind != "vm" }); !others {
+		return found(fmt.Errorf("refused: secret %s: %s may be cut off: %s", ref, count(len(risks), "virtual machine"), rotation.SwapSummary(risks)),
+			"look on each (its root-cert.pem and cert-chain.pem), then --accept '"+first.Object+"=REASON' for it; or "+rotate)
+	}
+	return found(fmt.Errorf("refused: secret %s: %s would be refused by others or refuse them: %s", ref, count(len(risks), "part"), rotation.SwapSummary(risks)),
+		rotate+"; or --force "+ref)
 }
 
 func (o *restoreOptions) confirmed(streams genericiooptions.IOStreams, item *restoreItem) error {

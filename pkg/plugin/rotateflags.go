@@ -103,9 +103,12 @@ func (o *rotateOptions) validate() error {
 	return err
 }
 
-func (o *rotateOptions) accepted() (map[string]string, error) {
+func (o *rotateOptions) accepted() (map[string]string, error) { return acceptances(o.accept) }
+
+// acceptances are what --accept says: objects that may stay unknown, with the reason.
+func acceptances(texts []string) (map[string]string, error) {
 	all := map[string]string{}
-	for _, text := range o.accept {
+	for _, text := range texts {
 		object, reason, ok := strings.Cut(text, "=")
 		if !ok || object == "" || strings.TrimSpace(reason) == "" {
 			return nil, usage(fmt.Errorf("--accept %q", text), "write namespace/name=reason: the reason goes into the journal")

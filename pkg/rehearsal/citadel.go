@@ -88,7 +88,7 @@ const (
 // NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
 func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
 	m := bare(ctx, clock, Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads})
-	m.citadel = &citadel{mesh: m, rotates: rotatesItself(spec.Release) && !spec.Unrotated, resync: cmp.Or(spec.Resync, citadelResync), written: map[string]*issued{}}
+	m.citadel = &citadel{mesh: m, rotates: mesh.RenewsRoot(spec.Release) && !spec.Unrotated, resync: cmp.Or(spec.Resync, citadelResync), written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {
@@ -125,7 +125,11 @@ func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, erro
 func citadelLabels() map[string]string { return map[string]string{"istio": "citadel"} }
 
 func (c *citadel) container() corev1.Container {
-	return corev1.Container{Name: "citadel", Image: "istio/citadel:" + c.mesh.spec.Release, Args: []string{"--self-signed-ca=true", "--workload-cert-ttl=" + c.mesh.spec.TTL.String()}}
+	container := corev1.Container{Name: "citadel", Image: "istio/citadel:" + c.mesh.spec.Release, Args: []string{"--self-signed-ca=true", "--workload-cert-ttl=" + c.mesh.spec.TTL.String()}}
+	if !c.rotates {
+		container.Env = []corev1.EnvVar{{Name: "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL", Value: "0"}}
+	}
+	return container
 }
 
 func (c *citadel) object() *appsv1.Deployment {
@@ -145,11 +149,14 @@ func (c *citadel) injector() *admissionv1.MutatingWebhookConfiguration {
 			Service: &admissionv1.ServiceReference{Namespace: istioNamespace, Name: "istio-sidecar-injector"}, CABundle: c.mesh.spec.CA.Roots.Raw}}}}
 }
 
-// component has run for an hour, and keeps what it has read at its start.
+// component has run for an hour, or since there is a root to be read, and keeps what it
+// has read at its start: Pilot starts with nothing less (istio 1.4.10
+// pilot/pkg/bootstrap/server.go, initSecureGrpcServer).
 func (c *citadel) component(role string) *corev1.Pod {
 	pod := c.pod("istio-"+role, map[string]string{"istio": role}, corev1.Container{Name: role, Image: "istio/" + role + ":" + c.mesh.spec.Release})
-	started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour))
-	pod.Status.StartTime = &started
+	if started := metav1.NewTime(pod.Status.StartTime.Add(-time.Hour)); !started.Time.Before(c.mesh.spec.CA.Cert.X509.NotBefore.Add(pki.Backdating)) {
+		pod.Status.StartTime = &started
+	}
 	return pod
 }
 
@@ -216,11 +223,6 @@ func (c *citadel) tick(process int) {
 	c.mesh.after(c.resync, func() { c.tick(process) })
 }
 
-// rotatesItself: the self-signed root's rotator came with these.
-func rotatesItself(release string) bool {
-	return !mesh.Before(release, "1.3.5") || !mesh.Before(release, "1.2.9") && mesh.Before(release, "1.3.0")
-}
-
 // rotate takes what istio-ca-secret holds, or renews it.
 func (c *citadel) rotate(process int) {
 	if process != c.number || !c.rotates {
@@ -262,7 +264,7 @@ func (c *citadel) renew() error {
 func (c *citadel) look(namespace, account string) error {
 	m, now := c.mesh, c.mesh.clock.Now()
 	there := c.written[namespace+"/"+account]
-	if there != nil && rotatesItself(m.spec.Release) && !bytes.Equal(there.raw, c.signer.Roots.Raw) {
+	if there != nil && mesh.RenewsRoot(m.spec.Release) && !bytes.Equal(there.raw, c.signer.Roots.Raw) {
 		secret, err := m.secret(selfSignedSecret)
 		if err != nil {
 			return err

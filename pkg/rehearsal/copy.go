@@ -183,17 +183,18 @@ func requestLike(c *pki.Certificate, now time.Time) pki.Request {
 // workloadsOf gathers proxies that differ in nothing but their names.
 func workloadsOf(s *mesh.Snapshot) []Workload {
 	index := map[string]int{}
+	alike := mesh.Alike(s.Proxies)
 	var all []Workload
 	for _, p := range s.Proxies {
-		release, _ := p.ReleaseOf()
-		w := Workload{Namespace: p.Namespace, Name: p.Workload.Name, Kind: p.Kind, Controller: p.Workload.Kind, Revision: p.Revision, Release: release, TTL: time.Duration(p.SecretTTL), Cold: !p.XDSAgent}
+		release, _ := alike(p).ReleaseOf()
+		w := Workload{Namespace: p.Namespace, Name: p.Workload.Name, Kind: p.Kind, Controller: p.Workload.Kind, Revision: p.Revision, Release: release, TTL: time.Duration(p.SecretTTL), Cold: !p.XDSAgent, Untagged: p.Version == "" && p.Reach == mesh.ReachUnknown}
 		if w.Controller == "" {
 			w.Controller, w.Name = BarePod, p.Name
 		}
 		if p.FileMounted {
 			w.Env = map[string]string{"FILE_MOUNTED_CERTS": "true"}
 		}
-		key := fmt.Sprint(w.Namespace, "/", w.Name, w.Kind, w.Controller, w.Revision, w.Release, w.TTL, w.Cold, w.Env)
+		key := fmt.Sprint(w.Namespace, "/", w.Name, w.Kind, w.Controller, w.Revision, w.Release, w.TTL, w.Cold, w.Untagged, w.Env)
 		at, ok := index[key]
 		if !ok {
 			at = len(all)

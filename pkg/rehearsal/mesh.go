@@ -129,7 +129,7 @@ func (m *Mesh) hold(objects []runtime.Object) error {
 	for _, n := range m.meshed() {
 		objects = append(objects, namespace(n, "enabled"))
 	}
-	for _, w := range m.spec.Workloads {
+	for _, w := range controlled(m.spec.Workloads) {
 		if o := m.controller(w); o != nil {
 			objects = append(objects, o)
 		}
@@ -140,6 +140,23 @@ func (m *Mesh) hold(objects []runtime.Object) error {
 		}
 	}
 	return nil
+}
+
+// controlled are the workloads by their controller: its pods may differ, for one has not
+// followed, or does not answer.
+func controlled(workloads []Workload) (all []Workload) {
+	index := map[[3]string]int{}
+	for _, w := range workloads {
+		key := [3]string{w.Namespace, w.Name, w.Controller}
+		at, ok := index[key]
+		if !ok {
+			index[key] = len(all)
+			all = append(all, w)
+			continue
+		}
+		all[at].Proxies += w.Proxies
+	}
+	return all
 }
 
 // live has the mesh's proxies meet, and its time pass.

@@ -44,7 +44,11 @@ func (p *sidecar) pod() *corev1.Pod {
 	}
 	pod.Spec.NodeName = nodeName
 	pod.Spec.ServiceAccountName = p.account()
-	pod.Spec.Containers = []corev1.Container{{Name: "istio-proxy", Image: "istio/proxyv2:" + p.release(), Args: []string{"proxy", role}, Env: []corev1.EnvVar{
+	image := "istio/proxyv2:" + p.release()
+	if w.Untagged {
+		image = "istio/proxyv2"
+	}
+	pod.Spec.Containers = []corev1.Container{{Name: "istio-proxy", Image: image, Args: []string{"proxy", role}, Env: []corev1.EnvVar{
 		{Name: "PROXY_CONFIG_XDS_AGENT", Value: fmt.Sprint(p.mesh.spec.XDSAgent && !w.Cold)}, {Name: "SECRET_TTL", Value: p.ttl().String()},
 	}}}
 	for _, name := range slices.Sorted(maps.Keys(w.Env)) {

@@ -32,6 +32,10 @@ type sidecar struct {
 	// file is its copy of the trust ConfigMap; client are the roots by which it
 	// judges istiod when it asks for a certificate.
 	file, client []*pki.Certificate
+	// line is the replica that its requests go to over an open connection, and opened
+	// when that was made.
+	line   *istiod
+	opened time.Time
 	// sends is what a peer gets to see: an agent gives Envoy the whole answer, roots
 	// and all (istio 1.30.3 security/pkg/nodeagent/cache/secretcache.go:841).
 	sends []*pki.Certificate
@@ -191,9 +195,10 @@ func (p *sidecar) request() {
 		return
 	}
 	p.generation++
-	i := m.connected(p, 1)
-	if i == nil || !p.accepts(i) || p.byCertificate() && !i.admits(p) || !p.issue(i) {
+	i := p.dial()
+	if i == nil || !p.issue(i) {
 		p.failures++
+		p.line = nil // it connects anew after a failure
 		if p.ztunnel() && !keepsLeaf(p.release()) {
 			p.chain = nil // Unavailable, though the leaf would still be good
 			p.holds()
@@ -210,6 +215,30 @@ func (p *sidecar) request() {
 			m.unjudged = true // it has expired
 		}
 	})
+}
+
+// connectionAge is how long istiod leaves a connection open
+// (keepaliveMaxServerConnectionAge, istio 1.30.3
+// manifests/charts/istio-control/istio-discovery/values.yaml:87).
+const connectionAge = 30 * time.Minute
+
+// dial is the replica that answers its request; nil where none does, or where they do
+// not trust each other. An agent has one connection for all its requests, on which a
+// serving certificate is judged once: what istiod serves since does not matter while it
+// is open (istio 1.30.3 security/pkg/nodeagent/caclient/providers/citadel/client.go:56,
+// 93). Whoever shows a certificate is taken to connect for each request: so is a ztunnel.
+func (p *sidecar) dial() *istiod {
+	m := p.mesh
+	reuses := !p.byCertificate() && !p.ztunnel()
+	if reuses && p.line != nil && !m.away && m.clock.Now().Sub(p.opened) < connectionAge && slices.Contains(m.replicas(m.planeOf(p)), p.line) {
+		return p.line
+	}
+	i := m.connected(p, 1)
+	if i == nil || !p.accepts(i) || p.byCertificate() && !i.admits(p) {
+		return nil
+	}
+	p.line, p.opened = i, m.clock.Now()
+	return i
 }
 
 // renewal is when it asks for the next: an agent at half of the life and its jitter

@@ -83,6 +83,9 @@ type Workload struct {
 	// Release and TTL are the mesh's where empty.
 	Release string
 	TTL     time.Duration
+	// Untagged is an image that names no release: nobody can tell it who is not told by
+	// the proxy.
+	Untagged bool
 	// Native has the agent run as an init container that stays.
 	Native bool
 	// Cold proxies run without PROXY_CONFIG_XDS_AGENT in a mesh that has it.

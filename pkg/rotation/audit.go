@@ -48,14 +48,17 @@ func (a *Audit) Then(next func(Event)) func(Event) {
 	}
 }
 
-// Restored notes that a CA Secret was written back from a sealed copy. It is for an
-// Audit of its own.
-func (a *Audit) Restored(at time.Time, s SecretCopy) {
+// Restored notes that a CA Secret was written back from a sealed copy, and whom the
+// operator let stay unknown, each with the reason. It is for an Audit of its own.
+func (a *Audit) Restored(at time.Time, s SecretCopy, accepted ...string) {
 	a.plan = &Plan{ID: "restore", Namespace: s.Namespace, Secret: s.Name}
 	what := "what no istiod signs with"
 	if source, ok := s.Source(); ok && len(source.Cert.Certs) > 0 {
 		cert := source.Cert.Certs[0]
 		what = fmt.Sprintf("signer %s (%s)", cert.Fingerprint().Short(), cert.Subject())
+	}
+	if len(accepted) > 0 {
+		what += "; accepted unseen: " + strings.Join(accepted, ", ")
 	}
 	a.write(at, corev1.EventTypeWarning, "CARestored", fmt.Sprintf("%s wrote the secret back from a sealed copy: %s", ParseHolder(a.Holder), what))
 }

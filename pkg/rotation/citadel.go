@@ -31,14 +31,16 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 	p.Layout, p.citadel = mesh.CASelfSigned, true
 	if !p.reissue {
 		p.refuse("citadel-key", object, "this mesh is of the time of Citadel (Istio 1.0 to 1.4), whose proxies trust one root at a time: a root of another key would have them refuse each other",
-			"renew the root with its own key: 'kubectl meshca rotate --strategy same-key', or upgrade first")
+			"renew the root with its own key: 'kubectl meshca rotate --strategy same-key', or upgrade to istiod first. "+byHand(s))
 	}
 	if ca.Secret != "istio-ca-secret" {
-		p.refuse("citadel-plugged", object, "its CA is plugged in by "+ca.Secret+": that of a Citadel is not written here", "renew it in the PKI that it comes from, and restart Citadel")
+		p.refuse("citadel-plugged", object, "its CA is plugged in by "+ca.Secret+": that of a Citadel is not written here",
+			"for another intermediate under the same root replace ca-cert.pem, ca-key.pem and cert-chain.pem, leave root-cert.pem byte for byte, and restart Citadel, which reads its files at its start alone: no outage, certificates of before go on for half their life. For another root: "+byHand(s))
 	}
 	if who, release := beforeProven(s); who != "" {
 		p.refuse(Citadel, who, fmt.Sprintf("this mesh is of the time of Citadel, and it runs %s: the renewal is proven on a real 1.4; on releases before it in memory alone, by the rules of their source", release), "try it on a mesh that may fail first; --untested goes on at your own risk")
 	}
+	p.warnRootRenewal(s)
 	if s.MTLS.ControlPlaneAuthPolicy == mesh.MutualTLS {
 		for _, c := range s.Components {
 			if c.Role == "pilot" && !c.Sidecar {
@@ -51,6 +53,42 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 		if release, _ := proxy.ReleaseOf(); proxy.Reach != mesh.ReachRestart && olderThanDocumented(release) {
 			p.warn("citadel-sidecar", "proxy "+proxy.Ref(), "it runs "+release+": Istio's own procedure asks for 1.0.8, 1.1.8 or later first", "upgrade its sidecar, or watch that it follows: its gate says so")
 		}
+	}
+}
+
+// byHand is what a root of another key takes on a Citadel mesh, and what fails
+// meanwhile: every Secret is rewritten within citadelSpan, pod by pod as kubelet brings
+// it, and whoever has followed and whoever has not trust different roots.
+func byHand(s *mesh.Snapshot) string {
+	return fmt.Sprintf("By hand, in a window in which calls may fail: back up the Secret, write the new CA, restart Citadel, which writes its %d workload Secrets anew; "+
+		"calls between workloads that have and have not followed fail until the last has, in %s or so, and longer for sidecars 1.1.3 to 1.1.7, whose pods you restart; "+
+		"then restart Galley, Pilot and the injector, and 'kubectl meshca verify' says who is left", len(s.WorkloadSecrets), citadelSpan(s))
+}
+
+// citadelSpan is how long the whole mesh takes to follow.
+func citadelSpan(s *mesh.Snapshot) time.Duration {
+	return citadelWait + (time.Duration(len(s.WorkloadSecrets)) * citadelWrite).Truncate(time.Second)
+}
+
+// warnRootRenewal says where Citadel's own renewal of the root competes with this one,
+// or undoes its way back: the Secret has two writers from that moment on.
+func (p *Plan) warnRootRenewal(s *mesh.Snapshot) {
+	for _, plane := range s.ControlPlanes {
+		rule, roots := plane.RootRenewal, plane.CA.Root.Certs
+		if plane.CA.Kind != mesh.CACitadel || rule == nil || rule.Off() || len(roots) == 0 || roots[0].X509 == nil {
+			continue
+		}
+		from := rule.From(roots[0])
+		if s.TakenAt.Before(from.Add(-citadelSpan(s))) {
+			continue
+		}
+		object, own := "citadel "+plane.Namespace+"/"+plane.Name, fmt.Sprintf("from %s on it certifies its root anew by itself, at its next look (every %s)", stamp(from), time.Duration(rule.Every))
+		if p.config.Back {
+			p.warn("citadel-renews-root", object, own+": what this way back leads to is replaced by a third certificate of the same key then, and nobody looks on", "set CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL=0 on its Deployment first, or stay")
+			continue
+		}
+		p.warn("citadel-renews-root", object, own+": where that comes before this rotation's write, this writes nothing and says that another has written; a way back lasts until its next look",
+			"run it at once; where Citadel was first, 'kubectl meshca verify' and 'check' say who has not followed, and this plan is done")
 	}
 }
 

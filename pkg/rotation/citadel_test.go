@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -73,4 +74,36 @@ func TestS9_CitadelGate(t *testing.T) {
 	if status := two.Judge(good(), nil); !slices.ContainsFunc(status.Blockers, func(b rotation.Blocker) bool { return b.Unknown && strings.Contains(b.Why, "only the first root") }) {
 		t.Errorf("two roots are proven by files: %v", status.Blockers)
 	}
+}
+
+// TestCitadelByHand: what a Citadel's CA cannot be changed to here is refused with all
+// that an operator has to do, and with the outage that it costs.
+func TestCitadelByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		for id, row := range map[string]struct {
+			secret string
+			says   []string
+		}{
+			"citadel-key":     {"istio-ca-secret", []string{"--strategy same-key", "upgrade to istiod", "restart Citadel", "Galley, Pilot and the injector", "in 5m40s or so", "kubectl meshca verify"}},
+			"citadel-plugged": {"cacerts", []string{"ca-cert.pem, ca-key.pem and cert-chain.pem", "leave root-cert.pem byte for byte", "no outage", "For another root", "in 5m40s or so"}},
+		} {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ControlPlanes[0].CA.Kind, s.ControlPlanes[0].CA.Secret = mesh.CACitadel, row.secret
+			s.WorkloadSecrets = make([]mesh.WorkloadSecret, 167)
+			p := rotation.NewPlan(s, b.config)
+			i := slices.IndexFunc(p.Refusals, func(r rotation.Refusal) bool { return r.ID == id })
+			if i < 0 {
+				t.Fatalf("%s is not among %v", id, p.Refusals)
+			}
+			for _, text := range row.says {
+				if !strings.Contains(p.Refusals[i].Hint, text) {
+					t.Errorf("%s does not say %q: %s", id, text, p.Refusals[i].Hint)
+				}
+			}
+		}
+	})
 }

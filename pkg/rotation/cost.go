@@ -55,7 +55,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		cost.VirtualMachines = p.vmLife
 	}
 	if p.citadel {
-		cost.LongestWait, cost.Lagging = citadelWait+(time.Duration(len(s.WorkloadSecrets))*citadelWrite).Truncate(time.Second), nil
+		cost.LongestWait, cost.Lagging = citadelSpan(s), nil
 	}
 	return cost
 }

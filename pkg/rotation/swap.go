@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -93,7 +95,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		}
 	}
 	for _, vm := range s.VMs {
-		risks = append(risks, Blocker{Kind: "vm", Object: vm.Namespace + "/" + vm.Name, Why: "what a virtual machine trusts and presents cannot be read from here", Unknown: true})
+		risks = append(risks, Blocker{Kind: "vm", Object: vm.Namespace + "/" + vm.Name, Why: "what a virtual machine trusts and presents cannot be read from here: " + needed(source.Root.Certs, chain[1:], s.TakenAt), Unknown: true})
 	}
 	for _, g := range s.Gaps {
 		if g.Resource == "workloadentries" || g.Resource == "pods" || g.Resource == "configmaps" || g.Resource == "namespaces" {
@@ -113,4 +115,34 @@ func SwapSummary(risks []Blocker) string {
 		text += fmt.Sprintf(" (and %d more)", more)
 	}
 	return text
+}
+
+// needed says what somebody who cannot be read must hold, so that one write of a CA
+// with these roots, whose signer has this chain, cuts nobody off.
+func needed(roots, chain []*pki.Certificate, at time.Time) string {
+	name := func(c *pki.Certificate) string { return c.Subject() + " (" + c.Fingerprint().Short() + ")" }
+	var below []string
+	for _, c := range roots {
+		below = append(below, name(c))
+	}
+	trusts := "the roots that this CA chains to"
+	if root := rootOf(roots, chain, at); root != nil {
+		trusts = name(root)
+	}
+	return "it stays in touch where it trusts " + trusts + ", and its certificate is below " + strings.Join(below, " or ")
+}
+
+// AcceptRisks are those of the risks that stand, and those that the operator has let
+// pass by name. That is possible for virtual machines alone: nothing else has somebody
+// who can look where this cannot. A proxy that is not read can be restarted, and what
+// was seen to fail will fail.
+func AcceptRisks(risks []Blocker, accept map[string]string) (stand, passed []Blocker) {
+	for _, risk := range risks {
+		if _, ok := accept[risk.Object]; ok && risk.Kind == "vm" && risk.Unknown {
+			passed = append(passed, risk)
+		} else {
+			stand = append(stand, risk)
+		}
+	}
+	return stand, passed
 }

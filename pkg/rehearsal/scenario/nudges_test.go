@@ -87,3 +87,37 @@ func TestListedIsNotProven(t *testing.T) {
 		}
 	})
 }
+
+// D1: an agent's requests share a connection, on which istiod's certificate was judged
+// when it was made. While that is open a new signer is followed at once, though the pod's
+// trust file is still that of before; once it has been closed for its age it is not.
+func TestOpenConnection(t *testing.T) {
+	for name, row := range map[string]struct {
+		pause time.Duration // between new trust and the new signer
+		lags  bool
+	}{"open": {0, false}, "closed for its age": {40 * time.Minute, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(_ *bench, s *rehearsal.Spec) { s.FileLag, s.TTL = 2*time.Hour, 24*time.Hour })
+				b.trial.Config.TrustFileWait, b.trial.Timeout = 0, 5*time.Hour
+				nudges, paused := 0, false
+				b.trial.Emit = func(e rotation.Event) {
+					switch {
+					case e.Kind == rotation.EventPassed && e.Phase == rotation.TrustNew && !paused:
+						paused = true
+						time.Sleep(row.pause)
+					case e.Kind == rotation.EventNudge && e.Phase == rotation.SignNew:
+						nudges++
+					}
+				}
+				if out := b.trial.Run(b.ctx); out.Err != nil || !paused {
+					t.Fatalf("it ends with %v", out.Err)
+				}
+				if lags := nudges > 0; lags != row.lags {
+					t.Errorf("proxies lag behind the new signer: %t, %d nudges", lags, nudges)
+				}
+			})
+		})
+	}
+}

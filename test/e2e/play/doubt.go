@@ -12,7 +12,7 @@ var doubtRows = []row{
 		g.stale("c")
 		return g.saysNo("c", "istio-ca-root-cert")
 	}},
-	{name: "verify-unreadable-proxy", about: "a proxy that does not answer", mesh: hot, unrehearsed: "a proxy that does not answer tells no release here, and its copy is planned otherwise", changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
+	{name: "verify-unreadable-proxy", about: "a proxy that does not answer", mesh: hot, changes: true, needs: []string{"verify", "rotate"}, limit: 5 * time.Minute, play: func(g *game) string {
 		p, _ := g.idle("b")
 		defer g.freeze(p, "envoy")()
 		return g.saysNo(p.String())
