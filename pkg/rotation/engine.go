@@ -293,7 +293,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		r.enter(Step{Phase: Prepare, Name: beginning})
 		expect := r.plan.baseline
 		if staged != nil {
-			expect.Roots = nil // a way back that was killed at its last write may have left both roots loaded
+			if expect.Besides = r.vouching; r.plan.citadel { // a way back that was killed at its last write may have left both roots loaded
+				expect.Roots = nil
+			}
 		}
 		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: expect}); err != nil {
 			return at, err

@@ -15,8 +15,9 @@ import (
 // Expectation is what must be true of a mesh for a gate to open. Its zero parts
 // ask for nothing.
 type Expectation struct {
-	// Roots is the bundle that istiods hand out and publish.
-	Roots []*pki.Certificate
+	// Roots is the bundle that istiods hand out and publish; of Besides it may hold
+	// some too, or all.
+	Roots, Besides []*pki.Certificate
 	// Signer is the certificate whose key signs leaves, Behind what every answer
 	// must carry after the leaf: the signer itself and its chain.
 	Signer *pki.Certificate
@@ -231,10 +232,20 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 			return "it does not send the chain of this phase with its leaves yet", false, at
 		}
 	}
-	if r.Signed != nil && j.e.Roots != nil && !pki.NewSet(r.Signed.Roots...).Equal(j.roots) {
-		return fmt.Sprintf("it hands out other roots (%s)", difference(r.Signed.Roots, j.e.Roots)), false, at
+	if r.Signed != nil && j.e.Roots != nil && !j.asked(r.Signed.Roots) {
+		return fmt.Sprintf("it hands out other roots (%s)", j.off(r.Signed.Roots)), false, at
 	}
 	return "", false, at
+}
+
+// asked says that a bundle is the one that is asked for.
+func (j *judgement) asked(bundle []*pki.Certificate) bool {
+	return pki.NewSet(bundle...).Contains(j.roots) && j.roots.Contains(pki.NewSet(without(bundle, j.e.Besides)...))
+}
+
+// off says in what a bundle is not.
+func (j *judgement) off(bundle []*pki.Certificate) string {
+	return difference(without(bundle, without(j.e.Besides, j.e.Roots)), j.e.Roots)
 }
 
 func orUnread(reason string) string {
@@ -269,28 +280,28 @@ func (j *judgement) published() {
 	}
 	for _, w := range j.s.Webhooks {
 		object := w.Config + "/" + w.Name
-		ok := w.Error == "" && w.CABundle.Set().Equal(j.roots)
+		ok := w.Error == "" && j.asked(w.CABundle.Certs)
 		j.status.Webhooks.add(ok)
 		switch {
 		case w.Error != "":
 			j.unknown("webhook", object, w.Error)
 		case !ok:
-			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", difference(w.CABundle.Certs, j.e.Roots)))
+			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", j.off(w.CABundle.Certs)))
 		}
 	}
 }
 
 func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor) {
 	object := prefix + anchor.Name
-	ok := anchor.Error == "" && anchor.Bundle.Set().Equal(j.roots)
+	ok := anchor.Error == "" && j.asked(anchor.Bundle.Certs)
 	j.status.ConfigMaps.add(ok)
 	switch {
 	case anchor.Error != "":
 		j.unknown("configmap", object, anchor.Error)
 	case !ok && anchor.Immutable:
-		j.block("configmap", object, fmt.Sprintf("it is immutable and holds other roots (%s): delete it, istiod writes it anew", difference(anchor.Bundle.Certs, j.e.Roots)))
+		j.block("configmap", object, fmt.Sprintf("it is immutable and holds other roots (%s): delete it, istiod writes it anew", j.off(anchor.Bundle.Certs)))
 	case !ok:
-		j.block("configmap", object, fmt.Sprintf("it holds other roots (%s)", difference(anchor.Bundle.Certs, j.e.Roots)))
+		j.block("configmap", object, fmt.Sprintf("it holds other roots (%s)", j.off(anchor.Bundle.Certs)))
 	}
 }
 

@@ -19,10 +19,10 @@ var (
 
 // A CA that has ended: every new connection fails already. What is counted is what fails after the command has said that it is over.
 var recoverRows = []row{
-	{name: "recover-hot", about: "S2, G19: the CA has ended: refused but by its own strategy; a new CA, istiods restarted, the rest by push", mesh: ending, changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
+	{name: "recover-hot", about: "S2, G19: the CA has ended: refused but by its own strategy; a new CA, istiods restarted, the rest by push", mesh: ending, unrehearsed: "its CA ends, and nobody meets anybody in a copy of that", changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
 		return g.recover()
 	}},
-	{name: "recover-cold", about: "S2, G19: the same where no push reaches a proxy: its workloads follow in waves, after istiods and their webhooks", mesh: endingCold, long: true, changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
+	{name: "recover-cold", about: "S2, G19: the same where no push reaches a proxy: its workloads follow in waves, after istiods and their webhooks", mesh: endingCold, unrehearsed: "its CA ends, and nobody meets anybody in a copy of that", long: true, changes: true, needs: []string{"rotate"}, limit: 12 * time.Minute, play: func(g *game) string {
 		var allow []string
 		for _, ns := range namespaces {
 			allow = append(allow, "--allow-restart", ns+"/server", "--allow-restart", ns+"/client")
