@@ -40,7 +40,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	if p.Strategy == "" {
 		for _, o := range p.Options {
 			if p.config.Strategy == "" || p.config.Strategy == o.Strategy {
-				p.refuse("no-"+string(o.Strategy), "strategy "+string(o.Strategy), o.Why, remedy(o.Strategy))
+				p.refuse("no-"+string(o.Strategy), "strategy "+string(o.Strategy), o.Why, remedy(s, o.Strategy))
 			}
 		}
 		return
@@ -72,9 +72,12 @@ func (p *Plan) recast(g ground, s *mesh.Snapshot) {
 	}
 }
 
-func remedy(s Strategy) string {
-	switch s {
+func remedy(s *mesh.Snapshot, strategy Strategy) string {
+	switch strategy {
 	case HotBundle:
+		if pushesNone(s) {
+			return "upgrade istiods and proxies to 1.20.1 or later, for no setting of theirs will do, or choose another strategy"
+		}
 		return "set ISTIO_MULTIROOT_MESH=true on istiod and PROXY_CONFIG_XDS_AGENT=true in the proxies' metadata (one restart of each), or choose another strategy"
 	case CrossSign:
 		return "give the old root's key with --old-root-key FILE, or a cross certificate made offline ('kubectl meshca ca cross-sign') with --cross-cert FILE"
@@ -151,6 +154,12 @@ func how(hot bool, s *mesh.Snapshot) string {
 		return fmt.Sprintf("by renewal (%d of %d proxies)", n, len(s.Proxies))
 	}
 	return "by push, in seconds"
+}
+
+// pushesNone: an istiod or an agent is of a release that no flag makes hot.
+func pushesNone(s *mesh.Snapshot) bool {
+	return slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return mesh.Before(plane.Version, "1.20.0") }) ||
+		slices.ContainsFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Kind != mesh.Ztunnel && stale(p) })
 }
 
 // hotEverywhere: a bundle change reaches every proxy by push, and re-issues its

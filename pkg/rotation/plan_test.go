@@ -2,6 +2,7 @@ package rotation_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -79,6 +80,31 @@ func TestRefusals(t *testing.T) {
 			}
 			if r := p.Refusals[i]; r.Hint == "" || r.Why == "" || r.Object == "" {
 				t.Errorf("%s: no object, reason or remedy: %+v", row.id, r)
+			}
+		}
+	})
+}
+
+// Where flags are on and the release is what stands in the way, flags are no remedy
+// (istio 1.19.10 pilot/pkg/bootstrap/istio_ca.go, handleEvent).
+func TestRemedyOfOldRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		for release, flags := range map[string]bool{"1.19.10": false, "1.26.8": true} {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps, s.ControlPlanes[0].Version = nil, release
+			s.Proxies[0].Reach, s.Proxies[0].ReachWhy = mesh.ReachRenewal, "in a test"
+			config := b.config
+			config.Strategy = rotation.HotBundle
+			p := rotation.NewPlan(s, config)
+			i := slices.IndexFunc(p.Refusals, func(r rotation.Refusal) bool { return r.ID == "no-hot-bundle" })
+			if i < 0 {
+				t.Errorf("%s: not refused: %+v", release, p.Refusals)
+			} else if hint := p.Refusals[i].Hint; strings.Contains(hint, "ISTIO_MULTIROOT_MESH") != flags || strings.Contains(hint, "upgrade") == flags {
+				t.Errorf("%s: the remedy is %q", release, hint)
 			}
 		}
 	})

@@ -38,6 +38,10 @@ case "$*" in full | all | *older*) "$here/mesh/older/build.sh" "$older" ;; esac
 for c in istio_ca pilot-agent; do
   [ -z "${MESHCA_CITADEL:-}" ] || [ -x "$MESHCA_CITADEL/$c" ] || { echo "run.sh: no $c in MESHCA_CITADEL ($MESHCA_CITADEL)" >&2; exit 1; }
 done
+# Nor has it releases before 1.30: mesh/given.sh makes this folder from a checkout.
+for c in pilot-discovery pilot-agent charts envoy_bootstrap.json release; do
+  [ -z "${MESHCA_ISTIO:-}" ] || [ -e "$MESHCA_ISTIO/$c" ] || { echo "run.sh: no $c in MESHCA_ISTIO ($MESHCA_ISTIO)" >&2; exit 1; }
+done
 MESHCA_BIN=$(realpath -m "${MESHCA_BIN:-$here/../../bin/kubectl-meshca}"); export MESHCA_BIN
 [ -x "$MESHCA_BIN" ] || { echo "run.sh: no $MESHCA_BIN: run make build first" >&2; exit 1; }
 
@@ -61,6 +65,7 @@ mkdir -p "$STATE/bin" "$STATE/img"; cp -s "$cache"/bin/* "$STATE/bin/"; ln -s "$
 [ ! -e "$older/complete" ] || ln -s "$older" "$STATE/older"
 [ ! -e "$issued/complete" ] || { ln -s "$issued/certmanager" "$STATE/bin/certmanager"; ln -s "$issued/crds" "$STATE/crds"; }
 [ -z "${MESHCA_CITADEL:-}" ] || ln -s "$(realpath "$MESHCA_CITADEL")" "$STATE/citadel"
+[ -z "${MESHCA_ISTIO:-}" ] || ln -s "$(realpath "$MESHCA_ISTIO")" "$STATE/given"
 (cd "$here/play" && CGO_ENABLED=0 go build -trimpath -o "$STATE/bin/play" .)
 mkdir -p /opt/cni /etc/cni /var/lib/cni /var/log/pods /var/log/containers
 cgroup_make "$group"

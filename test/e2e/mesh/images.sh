@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the images from $STATE/bin and imports them: pause, coredns, app, pilot, proxyv2 (pilot-agent + Envoy from the PyPI wheel + Debian's iptables),
-# and of the last two another release's under the tag "older", where $STATE/older has it.
+# and of the last two other releases' under the tags "older" and "given", where $STATE/older and $STATE/given have them.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd); I=$STATE/img; mkdir -p "$I"; B=$STATE/bin
 src=$(cd "$here/gomod/istio" && go list -m -f '{{.Dir}}' istio.io/istio)
@@ -20,4 +20,4 @@ istio() { # TAG BINARIES BOOTSTRAP
     "$3:var/lib/istio/envoy/envoy_bootstrap_tmpl.json" /bin/dash:bin/sh "${args[@]}"
 }
 istio 1 "$B" "$src/tools/packaging/common/envoy_bootstrap.json"
-[ ! -e "$STATE/older" ] || istio older "$STATE/older" "$STATE/older/envoy_bootstrap.json"
+for other in older given; do [ ! -e "$STATE/$other" ] || istio $other "$STATE/$other" "$STATE/$other/envoy_bootstrap.json"; done

@@ -11,9 +11,7 @@ var controlRows = []row{
 		b := g.ca("B")
 		root := b + "/root-cert.pem"
 		t := startTally()
-		g.script("setca.sh", b)
-		g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istiod")
-		g.kubectl("-n", "istio-system", "rollout", "status", "deploy/istiod", "--timeout=120s")
+		g.inOneStep(b)
 		during, after := 0, -1
 		if has(g.ctx, "envoy") {
 			during = g.meshca("envoy", "--root", root).code
@@ -31,6 +29,13 @@ var controlRows = []row{
 		s := t.end()
 		return g.broken(s)
 	}},
+}
+
+// inOneStep replaces the root with nothing in between.
+func (g *game) inOneStep(dir string) {
+	g.script("setca.sh", dir)
+	g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istiod")
+	g.kubectl("-n", "istio-system", "rollout", "status", "deploy/istiod", "--timeout=120s")
 }
 
 // settled waits until requests have failed and none has for ten seconds: the harm is done and over.

@@ -15,9 +15,9 @@ type mesh struct {
 	name, about string
 	helm        []string
 	selfSigned  bool
-	issued      bool // cert-manager writes cacerts
-	older       bool // istiod by the older release's own chart
-	citadel     bool // Istio 1.4 or before, from what MESHCA_CITADEL names
+	issued      bool   // cert-manager writes cacerts
+	istio       string // the folder of another release that istiod is installed from, by its own chart: older, or given by MESHCA_ISTIO
+	citadel     bool   // Istio 1.4 or before, from what MESHCA_CITADEL names
 	empty       bool
 	revision    string        // a second control plane of this revision, for namespace c
 	life        time.Duration // of its CA, where that is to end
@@ -38,7 +38,7 @@ var (
 	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
 	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, citadel, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, given, givenDefault, citadel, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -53,6 +53,11 @@ func (f *field) missing(m *mesh) string {
 	if m.citadel {
 		if _, err := os.Stat(filepath.Join(f.state, "citadel")); err != nil {
 			return "no Citadel: MESHCA_CITADEL names none"
+		}
+	}
+	if m.istio == givenIstio {
+		if _, err := os.Stat(filepath.Join(f.state, givenIstio)); err != nil {
+			return "no other release: MESHCA_ISTIO names none"
 		}
 	}
 	return ""
@@ -78,8 +83,8 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		if m.selfSigned {
 			c.Env = append(os.Environ(), "SELFSIGNED=1")
 		}
-		if m.older {
-			c.Env = append(os.Environ(), "CHARTS="+filepath.Join(f.state, "older", "charts"))
+		if m.istio != "" {
+			c.Env = append(os.Environ(), "CHARTS="+filepath.Join(f.state, m.istio, "charts"))
 		}
 		if m.issued {
 			c.Env = append(os.Environ(), "ISSUED=1")

@@ -9,9 +9,9 @@ import (
 
 // The release before: istiod and agents of it, or agents of it alone, as in the middle of an upgrade.
 var (
-	older = &mesh{name: "older", about: "istiod 1.30 and its proxies, both flags, 2 istiods", older: true,
+	older = &mesh{name: "older", about: "istiod 1.30 and its proxies, both flags, 2 istiods", istio: "older",
 		helm: append([]string{"--set", "global.tag=older"}, hot.helm...)}
-	olderDefault = &mesh{name: "older-default-flags", about: "istiod 1.30 and its proxies, Istio's default flags, 2 istiods, leaves of 2 minutes", older: true,
+	olderDefault = &mesh{name: "older-default-flags", about: "istiod 1.30 and its proxies, Istio's default flags, 2 istiods, leaves of 2 minutes", istio: "older",
 		helm: append([]string{"--set", "global.tag=older"}, renewing.helm...)}
 	olderProxies = &mesh{name: "older-proxies", about: "proxies of 1.30 under istiod 1.31, both flags, 2 istiods",
 		helm: append([]string{"--set", "global.tag=older", "--set", "image=e2e/pilot:1"}, hot.helm...)}

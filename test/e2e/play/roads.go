@@ -80,13 +80,17 @@ func (g *game) went(dir string, o outcome, s traffic, before string) string {
 
 // offPush takes a namespace's workloads off the push: one that is restarted serves on meanwhile.
 func (g *game) offPush(ns string) {
+	g.rolls(ns, `,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}`, `{"sleep":{"seconds":10}}`, `{"sleep":{"seconds":4}}`)
+}
+
+// rolls has a namespace's workloads serve on while they are restarted, with more of a proxy's configuration, and what holds their apps back at their end.
+func (g *game) rolls(ns, more, server, client string) {
 	// As must be with any workload that is ever rolled: what a rollout itself fails is no CA's. A server outlives its Envoy, which serves
 	// until every client knows that it goes; a client ends before its Envoy does.
 	for _, d := range []struct {
-		name  string
-		lasts int
-	}{{"server", 10}, {"client", 4}} {
-		g.kubectl("-n", ns, "patch", "deploy", d.name, "-p", fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"8s\",\"holdApplicationUntilProxyStarts\":true,\"proxyMetadata\":{\"PROXY_CONFIG_XDS_AGENT\":\"false\"}}"}},"spec":{"terminationGracePeriodSeconds":15,"containers":[{"name":"app","lifecycle":{"preStop":{"sleep":{"seconds":%d}}}}]}}}}`, d.lasts))
+		name, hold string
+	}{{"server", server}, {"client", client}} {
+		g.kubectl("-n", ns, "patch", "deploy", d.name, "-p", fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"proxy.istio.io/config":"{\"terminationDrainDuration\":\"8s\",\"holdApplicationUntilProxyStarts\":true%s}"}},"spec":{"terminationGracePeriodSeconds":15,"containers":[{"name":"app","lifecycle":{"preStop":%s}}]}}}}`, more, d.hold))
 		g.kubectl("-n", ns, "rollout", "status", "deploy/"+d.name, "--timeout=120s")
 	}
 	g.require(quiet(g.ctx) == nil, "harness: the clients' requests do not settle")
