@@ -77,7 +77,7 @@ func TestMutantsFit(t *testing.T) {
 		names[m.Name] = true
 		switch line := seen[m.Name]; {
 		case line == "": // the next make mutants plays it
-			t.Logf("docs/mutants.md does not say yet what notices %q: make mutants ONLY='^%s$'", m.Name, m.Name)
+			t.Errorf("docs/mutants.md does not say yet what notices %q: make mutants ONLY='^%s$'", m.Name, m.Name)
 		case !strings.HasPrefix(line, m.head()):
 			t.Errorf("docs/mutants.md is of another breakage than %q: make mutants ONLY='^%s$'", m.Name, m.Name)
 		}
