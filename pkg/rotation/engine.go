@@ -292,10 +292,13 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		// Nothing has been changed, and a mesh that is not whole is none to begin with.
 		r.enter(Step{Phase: Prepare, Name: beginning})
 		expect := r.plan.baseline
-		if staged != nil {
-			if expect.Besides = r.vouching; r.plan.citadel { // a way back that was killed at its last write may have left both roots loaded
-				expect.Roots = nil
-			}
+		// A way back that was killed at its last write may have left both roots loaded; a
+		// Citadel's, where each workload has one root, either.
+		switch {
+		case staged != nil && r.plan.citadel:
+			expect.Roots = nil
+		case staged != nil:
+			expect.Besides = r.vouching
 		}
 		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: expect}); err != nil {
 			return at, err

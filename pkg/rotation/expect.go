@@ -118,7 +118,7 @@ func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
 
 func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki.Memo) Status {
 	j := judgement{e: e, s: s, memo: memo, status: Status{At: s.TakenAt, Listed: !e.asksProxies()},
-		roots: pki.NewSet(e.Roots...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
+		roots: pki.NewSet(e.Roots...), spare: pki.NewSet(slices.Concat(e.Roots, e.Besides)...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()
 	j.published()
@@ -138,9 +138,10 @@ type judgement struct {
 	e      Expectation
 	s      *mesh.Snapshot
 	status Status
-	// The expectation's lists as sets, made once and not for every proxy.
-	roots, trusted, allowed pki.Set
-	memo                    *pki.Memo // of what is known of CAs, and of signatures
+	// The expectation's lists as sets, made once and not for every proxy; spare are its
+	// roots and what may be there besides.
+	roots, spare, trusted, allowed pki.Set
+	memo                           *pki.Memo // of what is known of CAs, and of signatures
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -240,7 +241,8 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 
 // asked says that a bundle is the one that is asked for.
 func (j *judgement) asked(bundle []*pki.Certificate) bool {
-	return pki.NewSet(bundle...).Contains(j.roots) && j.roots.Contains(pki.NewSet(without(bundle, j.e.Besides)...))
+	have := pki.NewSet(bundle...)
+	return have.Contains(j.roots) && j.spare.Contains(have)
 }
 
 // off says in what a bundle is not.
