@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -213,6 +214,17 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 	return r.leased(ctx, func(ctx context.Context) error { return r.steps(ctx, staged) })
 }
 
+// stops says that what is left is behind the phase to stop after, in which a run that
+// was asked for an earlier one than it stands in begins.
+func (r *run) stops(left []Step) bool {
+	return r.Until != "" && r.Until != Done && len(left) > 0 && !slices.ContainsFunc(left, func(s Step) bool { return s.Phase == r.Until })
+}
+
+func (r *run) stopped(ctx context.Context) error {
+	r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", r.Until))
+	return r.save(ctx)
+}
+
 func (r *run) steps(ctx context.Context, staged *Staged) error {
 	steps := r.plan.Steps
 	if r.Back {
@@ -221,6 +233,9 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 	at, err := r.begin(ctx, steps, staged)
 	if err != nil {
 		return err
+	}
+	if r.stops(steps[at.step:]) {
+		return r.stopped(ctx)
 	}
 	for i := at.step; i < len(steps); i++ {
 		step := steps[i]
@@ -240,10 +255,8 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		if err := r.record(ctx, step); err != nil {
 			return err
 		}
-		last := i == len(steps)-1 || steps[i+1].Phase != step.Phase
-		if last && r.Until == step.Phase && i < len(steps)-1 {
-			r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", step.Phase))
-			return r.save(ctx)
+		if r.stops(steps[i+1:]) {
+			return r.stopped(ctx)
 		}
 		if step.FileWait {
 			if err := r.wait(ctx); err != nil {
