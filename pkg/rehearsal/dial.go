@@ -57,8 +57,7 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 func (m *Mesh) pipe() (here, there net.Conn) {
 	here, there = net.Pipe()
 	m.reads.Add(1)
-	var once sync.Once
-	return &watched{Conn: here, end: func() { once.Do(func() { m.reads.Add(-1) }) }}, there
+	return &watched{Conn: here, end: func() { m.reads.Add(-1) }}, there
 }
 
 func (m *Mesh) serveIstiod(i *istiod) net.Conn {
@@ -176,13 +175,14 @@ func (l *single) Accept() (net.Conn, error) {
 func (l *single) Close() error   { l.end(); return nil }
 func (l *single) Addr() net.Addr { return address{} }
 
-// watched says when it is closed.
+// watched says, once, that it is closed.
 type watched struct {
 	net.Conn
-	end func()
+	once sync.Once
+	end  func()
 }
 
-func (w *watched) Close() error { w.end(); return w.Conn.Close() }
+func (w *watched) Close() error { w.once.Do(w.end); return w.Conn.Close() }
 
 type address struct{}
 
