@@ -65,6 +65,12 @@ type Blocker struct {
 
 func (b Blocker) String() string { return b.Kind + " " + b.Object + ": " + b.Why }
 
+// accepted says that an operator lets it pass: what is unknown, by name.
+func (b Blocker) accepted(accept map[string]string) bool {
+	_, named := accept[b.Object]
+	return named && b.Unknown
+}
+
 // Progress is one namespace's part of a gate.
 type Progress struct {
 	Namespace  string `json:"namespace"`
@@ -125,7 +131,7 @@ func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki
 	j.secrets()
 	j.proxies()
 	j.status.Blockers = slices.DeleteFunc(j.status.Blockers, func(b Blocker) bool {
-		if _, ok := accept[b.Object]; ok && b.Unknown {
+		if b.accepted(accept) {
 			j.status.Accepted = append(j.status.Accepted, b)
 			return true
 		}

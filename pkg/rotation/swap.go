@@ -138,7 +138,7 @@ func needed(roots, chain []*pki.Certificate, at time.Time) string {
 // was seen to fail will fail.
 func AcceptRisks(risks []Blocker, accept map[string]string) (stand, passed []Blocker) {
 	for _, risk := range risks {
-		if _, ok := accept[risk.Object]; ok && risk.Kind == "vm" && risk.Unknown {
+		if risk.Kind == "vm" && risk.accepted(accept) {
 			passed = append(passed, risk)
 		} else {
 			stand = append(stand, risk)
