@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Releases from which a pushed bundle makes an agent ask for a new leaf (istio
-// 1.20.0 security/pkg/nodeagent/cache/secretcache.go:745), and from which it reads
-// its roots for that request again (1.20.1, pull request 47959).
-const (
-	pushingIstiod = "1.20.0"
-	pushedAgent   = "1.20.1"
-)
+// TakesRoots reports whether an istiod loads a changed root while it runs and pushes it,
+// given ISTIO_MULTIROOT_MESH (istio 1.20.0 pilot/pkg/bootstrap/istio_ca.go:329). One whose
+// release is not known does, until its gate says otherwise.
+func TakesRoots(istiod string) bool { return !Before(istiod, "1.20.0") }
+
+// RereadsRoots reports whether an agent asks for a new leaf on a pushed bundle (1.20.0
+// security/pkg/nodeagent/cache/secretcache.go:745), and reads its roots for that request
+// again (1.20.1, pull request 47959). One whose release is not known does, likewise.
+func RereadsRoots(agent string) bool { return !Before(agent, "1.20.1") }
 
 // ReachOf says how a new root gets to a proxy, by value and not by the name of a
 // flag (istio-facts C, D1, D2, G). What is not known is ReachUnknown, save for an
@@ -56,7 +58,7 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 		return ReachRenewal, "PROXY_CONFIG_XDS_AGENT is off: with its next certificate, " + renewal(p)
 	case !plane.Flags.MultiRoot:
 		return ReachRenewal, "ISTIO_MULTIROOT_MESH is off: with its next certificate, " + renewal(p)
-	case Before(plane.Version, pushingIstiod):
+	case !TakesRoots(plane.Version):
 		return ReachRenewal, fmt.Sprintf("istiod %s does not push a changed bundle: with its next certificate, %s", plane.Version, renewal(p))
 	}
 	release, atLeast := p.ReleaseOf()
@@ -66,9 +68,9 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 		return ReachPush, "both flags are on; it has not started yet"
 	case !known:
 		return ReachUnknown, "both flags are on, and its release is not known"
-	case Before(release, pushedAgent) && atLeast:
+	case !RereadsRoots(release) && atLeast:
 		return ReachUnknown, fmt.Sprintf("both flags are on, and its release is only known to be %s or later", release)
-	case Before(release, pushedAgent):
+	case !RereadsRoots(release):
 		return ReachRenewal, fmt.Sprintf("agent %s does not renew on a pushed bundle: with its next certificate, %s", release, renewal(p))
 	case plane.Version == "":
 		return ReachPush, "both flags are on; the release of its istiod is not known, its own answers prove it"

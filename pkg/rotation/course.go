@@ -272,5 +272,5 @@ func stale(p mesh.Proxy) bool {
 	if p.Kind == mesh.Ztunnel {
 		return mesh.Before(release, "1.28.6") || !mesh.Before(release, "1.29.0") && mesh.Before(release, "1.29.2")
 	}
-	return mesh.Before(release, "1.20.1")
+	return !mesh.RereadsRoots(release)
 }

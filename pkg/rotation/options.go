@@ -158,7 +158,7 @@ func how(hot bool, s *mesh.Snapshot) string {
 
 // pushesNone: an istiod or an agent is of a release that no flag makes hot.
 func pushesNone(s *mesh.Snapshot) bool {
-	return slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return mesh.Before(plane.Version, "1.20.0") }) ||
+	return slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return !mesh.TakesRoots(plane.Version) }) ||
 		slices.ContainsFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Kind != mesh.Ztunnel && stale(p) })
 }
 
@@ -171,7 +171,7 @@ func hotEverywhere(s *mesh.Snapshot) (bool, string) {
 		if !plane.Flags.MultiRoot {
 			return false, name + " runs without ISTIO_MULTIROOT_MESH: it refuses a changed root until it restarts"
 		}
-		if mesh.Before(plane.Version, "1.20.0") {
+		if !mesh.TakesRoots(plane.Version) {
 			return false, fmt.Sprintf("%s is %s: a changed root is loaded in place from 1.20.0 on", name, plane.Version)
 		}
 	}

@@ -79,8 +79,8 @@ func (p *Plan) revisions(s *mesh.Snapshot) {
 	}
 }
 
-// inPlace says what a control plane loads without a restart: another bundle (istio
-// 1.20.0 pilot/pkg/bootstrap/istio_ca.go:329, and ISTIO_MULTIROOT_MESH), another signer.
+// inPlace says what a control plane loads without a restart: another bundle, another
+// signer.
 func inPlace(plane mesh.ControlPlane) (roots, signer bool) {
-	return plane.Flags.MultiRoot && !mesh.Before(plane.Version, "1.20.0"), plane.Flags.AutoReload
+	return plane.Flags.MultiRoot && mesh.TakesRoots(plane.Version), plane.Flags.AutoReload
 }
