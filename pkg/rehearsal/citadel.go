@@ -58,8 +58,9 @@ type citadel struct {
 	mesh   *Mesh
 	signer *pki.Authority
 	number int // of its process
-	// rotates: it renews its root itself.
-	rotates bool
+	// rereads: it takes istio-ca-secret again where a Secret has another root; rotates:
+	// it renews its root itself.
+	rereads, rotates bool
 	resync  time.Duration
 	// written are the certificates of each account, as its Secret holds them.
 	written map[string]*issued
@@ -88,7 +89,8 @@ const (
 // NewCitadel starts a mesh of Citadel's time that lives until ctx ends.
 func NewCitadel(ctx context.Context, clock Clock, spec CitadelSpec) (*Mesh, error) {
 	m := bare(ctx, clock, Spec{CA: spec.CA, Source: mesh.CASelfSigned, Release: spec.Release, TTL: spec.TTL, Lag: spec.Lag, Workloads: spec.Workloads})
-	m.citadel = &citadel{mesh: m, rotates: mesh.RenewsRoot(spec.Release) && !spec.Unrotated, resync: cmp.Or(spec.Resync, citadelResync), written: map[string]*issued{}}
+	rereads := mesh.RenewsRoot(spec.Release)
+	m.citadel = &citadel{mesh: m, rereads: rereads, rotates: rereads && !spec.Unrotated, resync: cmp.Or(spec.Resync, citadelResync), written: map[string]*issued{}}
 	m.serve()
 	secret, err := m.caSecret()
 	if err != nil {
@@ -264,7 +266,7 @@ func (c *citadel) renew() error {
 func (c *citadel) look(namespace, account string) error {
 	m, now := c.mesh, c.mesh.clock.Now()
 	there := c.written[namespace+"/"+account]
-	if there != nil && mesh.RenewsRoot(m.spec.Release) && !bytes.Equal(there.raw, c.signer.Roots.Raw) {
+	if there != nil && c.rereads && !bytes.Equal(there.raw, c.signer.Roots.Raw) {
 		secret, err := m.secret(selfSignedSecret)
 		if err != nil {
 			return err

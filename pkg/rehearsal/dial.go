@@ -62,7 +62,7 @@ func (m *Mesh) pipe() (here, there net.Conn) {
 
 func (m *Mesh) serveIstiod(i *istiod) net.Conn {
 	here, there := m.pipe()
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}, CurvePreferences: []tls.CurveID{tls.X25519}}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
 	security.RegisterIstioCertificateServiceServer(server, i)
 	listener := once(there)

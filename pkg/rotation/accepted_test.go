@@ -61,6 +61,7 @@ func TestAcceptedIsOneFact(t *testing.T) {
 		"another, and accepted anew": {later: without, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, nil)
 				o := &spoiler{bench: b, spoil: unread}

@@ -72,6 +72,7 @@ func TestAwayAnywhere(t *testing.T) {
 	for i, skip := 0, 0; skip < total; i, skip = i+1, skip+step {
 		reason := reasons[i%len(reasons)]
 		t.Run(fmt.Sprintf("%d/%s", skip, reason), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, nil)
 				b.engine.Baseline, b.engine.Timeout = 5*time.Second, 10*time.Minute
@@ -97,6 +98,7 @@ func TestAwayUntilTheTimeout(t *testing.T) {
 		{"get", "configmaps", 0}, {"create", "configmaps", 0}, {"patch", "configmaps", 2}, {"list", "pods", 8}, {"list", "deployments", 8},
 	} {
 		t.Run(fmt.Sprintf("%s %s after %d", row.verb, row.resource, row.skip), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, nil)
 				b.engine.Baseline, b.engine.Timeout = 5*time.Second, 5*time.Minute

@@ -106,6 +106,7 @@ func TestBackFromEveryPhase(t *testing.T) {
 		}
 		for n := range len(row.strategy.Phases()) - 2 {
 			t.Run(fmt.Sprintf("%s/%s", row.name, row.strategy.Phases()[n+1]), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					b := road(t, i)
 					b.engine.Until = b.phases()[n]
@@ -145,6 +146,7 @@ func TestBackKilled(t *testing.T) {
 			}
 			for _, turn := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d/%v", row.name, stop, turn), func(t *testing.T) {
+					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						b := road(t, i)
 						if err := b.run(); err != nil {

@@ -19,6 +19,7 @@ func TestBackFromAdoption(t *testing.T) {
 			continue
 		}
 		t.Run(string(phase), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				self, _ := ca(t, "S")
 				b := newBench(t, func(s *rehearsal.Spec) { brief(s); s.Source, s.CA = mesh.CASelfSigned, self })

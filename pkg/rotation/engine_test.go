@@ -93,6 +93,7 @@ func (b *bench) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 	if err != nil {
 		return nil, err
 	}
+	b.prober.Strongest = true
 	b.prober.Probe(ctx, s, append(o.Vouching, b.oldRoot.Cert))
 	if b.counters != nil && o.Counters {
 		changed := slices.ContainsFunc(b.events, func(e rotation.Event) bool { return e.Kind == rotation.EventWrite && e.Phase == rotation.TrustNew })
@@ -121,6 +122,7 @@ func (b *bench) run() error {
 		b.t.Fatal(err)
 	}
 	s.Gaps = nil // there is no dynamic client here, and no virtual machine
+	b.prober.Strongest = false
 	b.prober.Probe(b.ctx, s, []*pki.Certificate{b.oldRoot.Cert})
 	staged, err := rotation.FindStaged(b.ctx, b.mesh.Kube, "istio-system")
 	if err != nil {
