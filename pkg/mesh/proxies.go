@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -59,7 +60,7 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 		return Proxy{}, false
 	}
 	p := podOf(pod, container)
-	p.Kind, p.Native, p.AdminPort = kindOf(pod, container), native, adminPort(pod, container)
+	p.Kind, p.Native = kindOf(pod, container), native
 	settingsOf(pod, container).apply(&p)
 	if p.Version = versionOfImage(container.Image); p.Version != "" {
 		p.VersionFrom = "image tag"
@@ -69,12 +70,13 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 
 // podOf is what every kind of proxy has in common.
 func podOf(pod *corev1.Pod, container *corev1.Container) Proxy {
+	config := configOf(pod, container)
 	p := Proxy{
 		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, IP: pod.Status.PodIP,
 		Workload: workloadOf(pod), Labels: pod.Labels, ServiceAccount: pod.Spec.ServiceAccountName,
 		Revision: revisionOf(pod), Image: container.Image, Phase: string(pod.Status.Phase),
 		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
-		AdminPort: defaultAdminPort, StatusPort: statusPort(pod, container), Reach: ReachUnknown,
+		AdminPort: adminPort(config, container), StatusPort: statusPort(pod, config), Reach: ReachUnknown,
 		Starting: !running(pod, container.Name),
 	}
 	if pod.Status.StartTime != nil {
@@ -97,32 +99,39 @@ func revisionOf(pod *corev1.Pod) string {
 	return pod.Labels["istio.io/rev"]
 }
 
-// statusPort is the agent's own, by the annotation or the injected config.
-func statusPort(pod *corev1.Pod, container *corev1.Container) int {
-	port := defaultStatusPort
-	for _, text := range proxyConfigs(pod, container) {
-		var config struct {
-			StatusPort int `json:"statusPort"`
-		}
-		if yaml.Unmarshal([]byte(text), &config) == nil && config.StatusPort > 0 {
-			port = config.StatusPort
-		}
-	}
-	if n, err := strconv.Atoi(pod.Annotations["status.sidecar.istio.io/port"]); err == nil && n > 0 {
-		port = n
-	}
-	return port
+// proxyConfig is what a pod's own ProxyConfigs say of ports, zero where they do not.
+type proxyConfig struct {
+	StatusPort     int `json:"statusPort"`
+	ProxyAdminPort int `json:"proxyAdminPort"`
 }
 
-// proxyConfigs are the pod's own ProxyConfigs, the later of which counts: what
-// injection wrote, and the annotation.
-func proxyConfigs(pod *corev1.Pod, container *corev1.Container) (all []string) {
+// configOf reads the pod's own ProxyConfigs, the later of which counts: what injection
+// wrote, and the annotation. Most pods have none, and a mesh has thousands of pods.
+func configOf(pod *corev1.Pod, container *corev1.Container) (all proxyConfig) {
+	texts := make([]string, 0, 2)
 	for _, env := range container.Env {
 		if env.Name == "PROXY_CONFIG" {
-			all = append(all, env.Value)
+			texts = append(texts, env.Value)
 		}
 	}
-	return append(all, pod.Annotations["proxy.istio.io/config"])
+	for _, text := range append(texts, pod.Annotations["proxy.istio.io/config"]) {
+		if text = strings.TrimSpace(text); text == "" || text == "{}" {
+			continue
+		}
+		var one proxyConfig
+		_ = yaml.Unmarshal([]byte(text), &one) // what can be read of it counts
+		all.StatusPort = cmp.Or(max(one.StatusPort, 0), all.StatusPort)
+		all.ProxyAdminPort = cmp.Or(max(one.ProxyAdminPort, 0), all.ProxyAdminPort)
+	}
+	return all
+}
+
+// statusPort is the agent's own, by the annotation or its config.
+func statusPort(pod *corev1.Pod, config proxyConfig) int {
+	if n, err := strconv.Atoi(pod.Annotations["status.sidecar.istio.io/port"]); err == nil && n > 0 {
+		return n
+	}
+	return cmp.Or(config.StatusPort, defaultStatusPort)
 }
 
 // agentContainer finds the container that runs pilot-agent with Envoy. Injection
@@ -187,16 +196,8 @@ func kindOf(pod *corev1.Pod, container *corev1.Container) ProxyKind {
 
 // adminPort is the proxy's own, by the annotation that overrides the mesh's
 // proxy config and by the config that injection wrote into the pod.
-func adminPort(pod *corev1.Pod, container *corev1.Container) int {
-	port := defaultAdminPort
-	for _, text := range proxyConfigs(pod, container) {
-		var config struct {
-			ProxyAdminPort int `json:"proxyAdminPort"`
-		}
-		if yaml.Unmarshal([]byte(text), &config) == nil && config.ProxyAdminPort > 0 {
-			port = config.ProxyAdminPort
-		}
-	}
+func adminPort(config proxyConfig, container *corev1.Container) int {
+	port := cmp.Or(config.ProxyAdminPort, defaultAdminPort)
 	for i, arg := range container.Args { // up to Istio 1.6
 		value, found := strings.CutPrefix(arg, "--proxyAdminPort=")
 		if !found && arg == "--proxyAdminPort" && i+1 < len(container.Args) {

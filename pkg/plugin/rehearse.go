@@ -123,6 +123,7 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer rehearsal.Lean()()
 	clock := rehearsal.NewVirtual(s.TakenAt)
 	copied, err := rehearsal.CopyOf(ctx, clock, s)
 	if err == nil {

@@ -62,12 +62,13 @@ func (m *Mesh) bundleFile() []*pki.Certificate {
 
 // pushes is the bundle that subscribers get: the CA's roots, and those of the mesh
 // config, which go nowhere else (istio-facts B5).
-func (i *istiod) pushes() []byte {
-	all := append([]byte{}, i.roots...)
+func (i *istiod) pushes() string {
+	var all strings.Builder
+	all.Write(i.roots)
 	for _, c := range i.mesh.spec.MeshCA {
-		all = append(all, c.PEM()...)
+		all.Write(c.PEM())
 	}
-	return all
+	return all.String()
 }
 
 // meshConfig is istiod's, as far as roots and the trust domain stand in it.

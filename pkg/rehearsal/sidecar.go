@@ -25,7 +25,7 @@ type sidecar struct {
 	chain           []*pki.Certificate
 	key             crypto.Signer      // of the leaf
 	answered        []*pki.Certificate // the roots of the last answer to a request
-	pushed          []byte             // the bundle that came by PCDS
+	pushed          string             // the bundle that came by PCDS
 	updated         time.Time
 	generation      int
 	failures        int // requests in a row
@@ -55,7 +55,7 @@ func (p *sidecar) roots() []*pki.Certificate { return p.trusted }
 // holds takes what an answer or a push has brought.
 func (p *sidecar) holds() {
 	all := slices.Clone(p.answered)
-	if bundle, err := pki.ParseBundle(p.pushed); err == nil {
+	if bundle, err := p.mesh.parsed(p.pushed); err == nil {
 		all = append(all, bundle.Certs...)
 	}
 	p.trusted = sorted(all)
@@ -169,12 +169,16 @@ func (m *Mesh) connected(p *sidecar, further int) *istiod {
 // reconnect has every agent take the bundle of the replica that its stream is
 // connected to, and ask for a new certificate where that changes it.
 func (m *Mesh) reconnect() {
+	pushes := map[*istiod]string{}
+	for _, i := range m.istiods {
+		pushes[i] = i.pushes()
+	}
 	for _, p := range m.proxies {
 		i := m.connected(p, 0)
-		if i == nil || p.hung || !p.subscribes(i) || string(p.pushed) == string(i.pushes()) {
+		if i == nil || p.hung || !p.subscribes(i) || p.pushed == pushes[i] {
 			continue
 		}
-		p.pushed = i.pushes()
+		p.pushed = pushes[i]
 		p.holds()
 		if renewsOnPush(i.plane.Release, p.release()) {
 			generation := p.generation

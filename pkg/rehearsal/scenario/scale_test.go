@@ -18,6 +18,7 @@ import (
 // A hot mesh from its start to the proof of its end, and the most memory that the
 // process has had by then, where the system says.
 func BenchmarkRotate(b *testing.B) {
+	defer rehearsal.Lean()() // as the command does
 	for _, proxies := range []int{1000, 10000} {
 		b.Run(fmt.Sprint(proxies), func(b *testing.B) {
 			for b.Loop() {
