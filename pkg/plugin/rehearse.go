@@ -104,19 +104,18 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 	config := o.config(ca)
 	printer := newEventPrinter(streams, o.output)
 	printer.json = o.output != "table" && o.output != "wide"
+	var plan *rotation.Plan
 	if ca != nil {
 		var err error
 		if config.Cross, err = o.crossCert(s, ca, s.TakenAt); err != nil {
 			return err
 		}
+		plan = rotation.NewPlan(s, config)
 		// Where the old root's key is in the cluster, which a snapshot has not got, the
 		// strategy is chosen by the copy.
-		if plan := rotation.NewPlan(s, config); !vouches(s) {
+		if !vouches(s) {
 			if len(plan.Refusals) > 0 || plan.AlreadyDone {
-				if err := printer.plan(plan); err != nil {
-					return failed(fmt.Errorf("writing the plan: %w", err), "")
-				}
-				return refusal(plan)
+				return refusedRehearsal(printer, plan)
 			}
 			config.Strategy = plan.Strategy
 		}
@@ -126,6 +125,12 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 	defer rehearsal.Lean()()
 	clock := rehearsal.NewVirtual(s.TakenAt)
 	copied, err := rehearsal.CopyOf(ctx, clock, s)
+	if errors.Is(err, rehearsal.ErrUnrooted) {
+		if plan != nil && len(plan.Refusals) > 0 {
+			return refusedRehearsal(printer, plan)
+		}
+		return found(fmt.Errorf("nothing is rehearsed: %w", err), "'kubectl meshca plan --strategy recover' says what still works and in which order it goes on")
+	}
 	if err == nil {
 		err = o.standIns(ctx, &config, copied, s)
 	}
@@ -165,10 +170,7 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 		return cause
 	}
 	if out.Plan != nil && len(out.Plan.Refusals) > 0 {
-		if err := printer.plan(out.Plan); err != nil {
-			return failed(fmt.Errorf("writing the plan: %w", err), "")
-		}
-		return refusal(out.Plan)
+		return refusedRehearsal(printer, out.Plan)
 	}
 	r.end(out, copied.Mesh, clock.Now())
 	if o.output != events {
@@ -180,6 +182,14 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 		return found(errors.New("it would not go through: "+r.Why), "mend what is named, or choose another strategy ('kubectl meshca plan' lists them)")
 	}
 	return nil
+}
+
+// refusedRehearsal shows a plan that there is nothing to rehearse of, and ends as it does.
+func refusedRehearsal(printer *eventPrinter, plan *rotation.Plan) error {
+	if err := printer.plan(plan); err != nil {
+		return failed(fmt.Errorf("writing the plan: %w", err), "")
+	}
+	return refusal(plan)
 }
 
 // vouches reports whether the old root's own key is in the mesh's CA Secret, so that

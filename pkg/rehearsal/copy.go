@@ -35,6 +35,10 @@ func (c *Copy) Like(ca *pki.Authority, now time.Time) (*pki.Authority, error) {
 	return like, nil
 }
 
+// ErrUnrooted is a CA that chains to none of its roots, as one that has ended: proxies
+// refuse each other there already, and a copy would begin whole.
+var ErrUnrooted = errors.New("the CA's certificate chains to none of its roots")
+
 // lags are what a hurried kubelet, and one in its own time, take at a real mesh.
 const (
 	copyLag     = time.Second
@@ -57,7 +61,7 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 	}
 	own := ownRoot(first.CA, clock.Now())
 	if own == nil {
-		return nil, errors.New("the CA's certificate chains to none of its roots")
+		return nil, ErrUnrooted
 	}
 	root, signer, extra, err := likeness(first.CA, own, clock.Now())
 	if err != nil {

@@ -38,13 +38,9 @@ var backRows = []row{
 
 // thereAndBack rotates until each of these phases, "" for the end, and back from there. Workloads off the push alone may be restarted.
 func (g *game) thereAndBack(b string, untils []string, more ...string) string {
-	old, waves := g.roots(), strings.Contains(strings.Join(more, " "), "--allow-restart")
-	watched := g.pods
-	on := []string{"--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "8m"}
-	if waves {
-		watched = func() string { return podsIn(g, "a") + podsIn(g, "b") }
-		on = append(on, "--allow-restart", "c/server", "--allow-restart", "c/client")
-	}
+	old := g.roots()
+	watched, restarts := g.spared(more)
+	on := append([]string{"--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "8m"}, restarts...)
 	before, t := watched(), startTally()
 	var took []string
 	timed := func(args ...string) {
@@ -64,11 +60,7 @@ func (g *game) thereAndBack(b string, untils []string, more ...string) string {
 		if until == "" {
 			g.require(g.settledOn(read(b, "root-cert.pem")), "at the end: the ConfigMaps do not hold the new root alone")
 		}
-		back := append([]string{"rollback"}, on...)
-		if waves { // only a leaked key is worth a restart that a renewal would spare, at the end of either way
-			back = append(back, "--to-compromised")
-		}
-		timed(back...)
+		timed(append(way(true, restarts), on...)...)
 		g.require(g.settledOn(old), "back from", until+": the ConfigMaps do not hold the old root alone")
 	}
 	s := t.end()
