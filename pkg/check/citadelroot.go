@@ -40,13 +40,7 @@ func rootRenewal(plane mesh.ControlPlane, root *pki.Certificate, at time.Time, p
 		}
 		return f
 	}
-	due := from // the last moment at which it has looked
-	for _, r := range plane.Replicas {
-		if r.Started.After(due) {
-			due = r.Started
-		}
-	}
-	due = due.Add(rule.Within())
+	due := dueBy(plane, root)
 	every := time.Duration(rule.Every)
 	switch {
 	case at.After(due):

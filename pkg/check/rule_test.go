@@ -141,6 +141,12 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.citadelRenews(time.Hour, 3000*day)
 			w.plane().Replicas[0].Started = w.s.TakenAt.Add(-time.Hour)
 		}, "citadel-root-renewal", "citadel-renews-root", isWarning, "until 2035-02-10T13:00:00Z"},
+		{"istiod renews its root under another key id", func(w *world) {
+			p, root := w.plane(), newAuthority(t, "own", 3650*day)
+			p.CA.Kind, p.CA.Cert = mesh.CASelfSigned, pki.NewBundle(root.Cert)
+			p.RootRenewal = &mesh.RootRenewal{Every: mesh.Duration(time.Hour), Percent: 20, KeyID: mesh.KeyIDBySHA256}
+			w.s.TakenAt = p.RootRenewal.From(root.Cert).Add(-20 * day)
+		}, "root-renewal", "istiod-renews-root-key-id", isError, "another subject key identifier"},
 		{"citadel is told not to renew its root, which ends", func(w *world) { w.citadelRenews(0, 2861*day) }, "citadel-root-renewal", "citadel-root-renewal-off", isWarning, "CHECK_INTERVAL"},
 		{"S9 workload secret of another root", func(w *world) { w.citadel(); w.s.WorkloadSecrets[0].Roots = []*pki.Certificate{w.other.Cert} }, "citadel-secrets", "citadel-secret-stale", isError, "root B"},
 		{"S9 workload secret of another CA", func(w *world) {

@@ -72,6 +72,11 @@ func (g *gatherer) caSources(ctx context.Context) {
 			read[plane.Namespace] = secrets
 		}
 		plane.CA = decideCA(plane, secrets)
+		if plane.CA.Kind == CASelfSigned && plane.container != nil {
+			env := environment{container: plane.container}
+			plane.RootRenewal = env.istiodRenewal(plane.Version)
+			g.unknownSettings(*plane, env.unknown)
+		}
 	}
 	g.leftover(read)
 }

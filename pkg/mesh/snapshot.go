@@ -83,8 +83,8 @@ type ControlPlane struct {
 	Image   string `json:"image,omitempty"`
 	// Flags are the settings that decide how a new root spreads, by value.
 	Flags Flags `json:"flags"`
-	// RootRenewal is a Citadel's own of its root; nil where its release has none, or its
-	// CA is plugged in.
+	// RootRenewal is its own of its root, where it signs itself; nil where its release has
+	// none, or its CA is another.
 	RootRenewal *RootRenewal `json:"rootRenewal,omitempty"`
 	// Desired and Updated are the Deployment's replicas; Generation is settled
 	// when the controller has observed the last one.

@@ -195,15 +195,24 @@ func keyID(public crypto.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a public key: %w", err)
 	}
+	bits, err := keyBits(der)
+	if err != nil {
+		return nil, fmt.Errorf("reading a public key: %w", err)
+	}
+	sum := sha1.Sum(bits)
+	return sum[:], nil
+}
+
+// keyBits are the bits of the key in a SubjectPublicKeyInfo.
+func keyBits(der []byte) ([]byte, error) {
 	var info struct {
 		Algorithm pkix.AlgorithmIdentifier
 		Key       asn1.BitString
 	}
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return nil, fmt.Errorf("reading a public key: %w", err)
+		return nil, err
 	}
-	sum := sha1.Sum(info.Key.RightAlign())
-	return sum[:], nil
+	return info.Key.RightAlign(), nil
 }
 
 func serialNumber() (*big.Int, error) {

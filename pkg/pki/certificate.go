@@ -103,3 +103,13 @@ func (c *Certificate) SPIFFE() string {
 	}
 	return ""
 }
+
+// KeyBits are those of the subject's public key that a key identifier is made of
+// (RFC 5280 4.2.1.2, method 1), nil where Go could not parse the certificate.
+func (c *Certificate) KeyBits() []byte {
+	if c.X509 == nil {
+		return nil
+	}
+	bits, _ := keyBits(c.X509.RawSubjectPublicKeyInfo) // of a certificate that was parsed it can be read
+	return bits
+}

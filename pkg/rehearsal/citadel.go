@@ -61,7 +61,7 @@ type citadel struct {
 	// rereads: it takes istio-ca-secret again where a Secret has another root; rotates:
 	// it renews its root itself.
 	rereads, rotates bool
-	resync  time.Duration
+	resync           time.Duration
 	// written are the certificates of each account, as its Secret holds them.
 	written map[string]*issued
 }

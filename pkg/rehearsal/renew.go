@@ -5,8 +5,6 @@ import (
 	"crypto/sha1" //nolint:gosec // G505: it names keys, as Go's x509 does
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"fmt"
 	"math/big"
 	"time"
@@ -51,7 +49,7 @@ func (i *istiod) renew() {
 func Reissue(root *pki.Authority, release string, now time.Time) (*pki.Certificate, error) {
 	old := root.Cert.X509
 	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: old.Subject, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(renewedFor),
-		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: keyIDBy(release, old)}
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign, SubjectKeyId: keyIDBy(release, root.Cert)}
 	template.AuthorityKeyId = template.SubjectKeyId
 	der, err := x509.CreateCertificate(rand.Reader, template, template, root.Key.Public(), root.Key)
 	if err != nil {
@@ -61,24 +59,12 @@ func Reissue(root *pki.Authority, release string, now time.Time) (*pki.Certifica
 }
 
 // keyIDBy is what the Go that a release is built with calls the key of c.
-func keyIDBy(release string, c *x509.Certificate) []byte {
-	public := publicBits(c)
+func keyIDBy(release string, c *pki.Certificate) []byte {
+	public := c.KeyBits()
 	if fixed(release, "1.28.8", "1.29.0") {
 		sum := sha256.Sum256(public)
 		return sum[:20]
 	}
 	sum := sha1.Sum(public) //nolint:gosec // G401: see above
 	return sum[:]
-}
-
-// publicBits is the key in the form that its identifier is made of (RFC 5280 4.2.1.2).
-func publicBits(c *x509.Certificate) []byte {
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(c.RawSubjectPublicKeyInfo, &info); err != nil {
-		return nil // of a certificate that was parsed: it cannot
-	}
-	return info.Key.RightAlign()
 }

@@ -16,14 +16,20 @@ func (b *bench) looks(r row) {
 	s, err := b.trial.Look(b.ctx)
 	b.must(err)
 	report := check.Run(s, check.DefaultPolicy())
+	b.finds(r, &report)
+	plan := rotation.NewPlan(s, b.trial.Config)
+	if r.refused != "" && !slices.ContainsFunc(plan.Refusals, func(f rotation.Refusal) bool { return f.ID == r.refused && f.Hint != "" }) {
+		b.t.Errorf("it is not refused by %s: %v", r.refused, plan.Refusals)
+	}
+}
+
+// finds requires the findings of a row.
+func (b *bench) finds(r row, report *check.Report) {
+	b.t.Helper()
 	for _, id := range r.finds {
 		if !slices.ContainsFunc(report.Findings, func(f finding) bool { return f.ID == id }) {
 			b.t.Errorf("check does not find %s: %v", id, report.Findings)
 		}
-	}
-	plan := rotation.NewPlan(s, b.trial.Config)
-	if r.refused != "" && !slices.ContainsFunc(plan.Refusals, func(f rotation.Refusal) bool { return f.ID == r.refused && f.Hint != "" }) {
-		b.t.Errorf("it is not refused by %s: %v", r.refused, plan.Refusals)
 	}
 }
 

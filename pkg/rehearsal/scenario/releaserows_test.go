@@ -50,8 +50,8 @@ func releaseRows() []row {
 		{name: "by-hand-wrong-key", facts: []string{"A3"}, by: wrongKey, shows: signedBy(theOld)},
 
 		// C: the self-signed rotator.
-		{name: "by-hand-renewal-of-root-1.28.7", facts: []string{"C1", "C2", "G-1.28.8"}, spec: both(oldSelfSigned, release("1.28.7")), by: hours},
-		{name: "by-hand-renewal-of-root-1.28.8", facts: []string{"C1", "C2", "G-1.28.8"}, spec: both(oldSelfSigned, release("1.28.8")), by: hours, breaks: true},
+		{name: "by-hand-renewal-of-root-1.28.7", facts: []string{"C1", "C2", "G-1.28.8"}, spec: both(oldSelfSigned, release("1.28.7")), by: hours, finds: []string{"istiod-renews-root"}},
+		{name: "by-hand-renewal-of-root-1.28.8", facts: []string{"C1", "C2", "G-1.28.8"}, spec: both(oldSelfSigned, release("1.28.8")), by: hours, breaks: true, finds: []string{"istiod-renews-root-key-id"}},
 		{name: "by-hand-bundle-in-istio-ca-secret", facts: []string{"A6"}, spec: selfSigned, by: threePhasesSelfSigned},
 	}
 }
