@@ -21,6 +21,7 @@ type mesh struct {
 	empty       bool
 	revision    string        // a second control plane of this revision, for namespace c
 	life        time.Duration // of its CA, where that is to end
+	aged        bool          // its own root is one of an older release, near its end
 }
 
 var (
@@ -38,7 +39,7 @@ var (
 	revisions = &mesh{name: "two-revisions", about: "both flags, one istiod each of two revisions, namespace c of the second", revision: "next"}
 	none      = &mesh{name: "none", about: "a cluster without Istio", empty: true}
 
-	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, given, givenDefault, citadel, none}
+	meshes = []*mesh{hot, renewing, brief, cold, selfSigned, aging, revisions, issued, ending, endingCold, older, olderDefault, olderProxies, given, givenDefault, citadel, none}
 )
 
 // field is the one cluster, and what is on it.
@@ -92,6 +93,9 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		if m.life > 0 {
 			c.Env = append(os.Environ(), "CA_LIFE="+m.life.String())
 		}
+		if m.aged {
+			c.Env = append(os.Environ(), "OWN="+f.own())
+		}
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("mesh/%s: %w (log/mesh.log)", name, err)
 		}
@@ -103,6 +107,11 @@ func (f *field) set(ctx context.Context, m *mesh) error {
 		}
 	}
 	f.fresh = false
+	if m.aged {
+		if err := f.age(time.Now()); err != nil {
+			return err
+		}
+	}
 	if !m.empty {
 		script := "mesh.sh"
 		if m.citadel {
