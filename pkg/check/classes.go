@@ -44,16 +44,17 @@ func Classes(s *mesh.Snapshot) []Class {
 	var all []Class
 	index := map[[2]digest]int{}
 	best := map[digest][]*pki.Certificate{}
-	minors := map[string]int{} // by Envoy's release: few, and slow to parse
+	minors := map[[3]string]int{} // by what they say of their release: few, and slow to parse
 	var scratch []byte
 	for _, p := range s.Proxies {
 		if p.Loaded == nil {
 			continue
 		}
-		minor, ok := minors[p.Loaded.Info.Envoy]
+		release := [3]string{string(p.Kind), p.Loaded.Info.Envoy, p.Version}
+		minor, ok := minors[release]
 		if !ok {
-			minor = p.EnvoyMinor()
-			minors[p.Loaded.Info.Envoy] = minor
+			minor = pki.EnvoyRules(p.EnvoyMinor())
+			minors[release] = minor
 		}
 		for _, identity := range p.Loaded.Identities {
 			if identity.Leaf() == nil {
@@ -153,7 +154,7 @@ func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch 
 }
 
 func classOf(p mesh.Proxy, i proxy.Identity, n int, key [2]digest) Class {
-	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: p.EnvoyMinor(), Signer: "unknown", chain: key[0], trust: key[1]}
+	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: pki.EnvoyRules(p.EnvoyMinor()), Signer: "unknown", chain: key[0], trust: key[1]}
 	if leaf := i.Leaf().X509; leaf != nil {
 		c.Signer = leaf.Issuer.String()
 	}

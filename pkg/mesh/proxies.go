@@ -212,7 +212,9 @@ func adminPort(config proxyConfig, container *corev1.Container) int {
 
 // versionOfImage reads a release from an image reference's tag: "1.22.3" of
 // hub/proxyv2:1.22.3-distroless@sha256:.... It is "" for a digest alone and for
-// a tag that is no release: unknown, not old.
+// a tag that is no release: unknown, not old. Nor is one that counts otherwise than
+// Istio does, as a vendor's (2.5.0) or a company's own (2024.5.1): such a proxy or
+// istiod is asked.
 func versionOfImage(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	slash, colon := strings.LastIndex(image, "/"), strings.LastIndex(image, ":")
@@ -228,8 +230,8 @@ func versionOfImage(image string) string {
 	if len(parts) < 2 || len(parts) > 3 {
 		return ""
 	}
-	for _, part := range parts {
-		if _, err := strconv.ParseUint(part, 10, 16); err != nil {
+	for i, part := range parts {
+		if n, err := strconv.ParseUint(part, 10, 16); err != nil || i == 0 && n > 1 {
 			return ""
 		}
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"testing"
 
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -18,6 +19,9 @@ func TestVersionOfImage(t *testing.T) {
 		"hub/proxyv2:latest":                                            "",
 		"hub/proxyv2:1":                                                 "",
 		"hub/proxyv2:release-1.20":                                      "",
+		"hub/proxyv2-rhel8:2.5.0":                                       "", // a vendor's own count
+		"hub/proxyv2:2024.5.1":                                          "", // a company's
+		"hub/proxyv2:0.8.0":                                             "0.8.0",
 		"":                                                              "",
 	} {
 		if got := versionOfImage(image); got != want {
@@ -66,5 +70,25 @@ func TestProxyOf(t *testing.T) {
 				t.Errorf("%s, native %t, admin port %d", p.Kind, p.Native, p.AdminPort)
 			}
 		})
+	}
+}
+
+// An Envoy's release is what it says, else what its Istio came with.
+func TestEnvoyMinor(t *testing.T) {
+	loaded := func(envoy string) *proxy.Loaded { return &proxy.Loaded{Info: proxy.Info{Envoy: envoy}} }
+	for name, row := range map[string]struct {
+		p    Proxy
+		want int
+	}{
+		"by its own word":      {Proxy{Version: "1.22.3", Loaded: loaded("1.33.1")}, 33},
+		"by its Istio":         {Proxy{Version: "1.22.3", Loaded: loaded("")}, 30},
+		"unread":               {Proxy{Version: "1.19.0"}, 27},
+		"before its own Envoy": {Proxy{Version: "1.4.10"}, 0},
+		"nothing is known":     {Proxy{}, 0},
+		"a ztunnel":            {Proxy{Kind: Ztunnel, Version: "1.24.0"}, 0},
+	} {
+		if got := row.p.EnvoyMinor(); got != row.want {
+			t.Errorf("%s: %d", name, got)
+		}
 	}
 }

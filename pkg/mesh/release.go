@@ -51,9 +51,14 @@ func Before(release, than string) bool {
 	return okA && okB && a.Compare(b) < 0
 }
 
-// envoyAhead is how many minor releases Envoy is ahead of the Istio that ships
-// it: 8 from Istio 1.5 on. One more is allowed for builds of one's own.
-const envoyAhead = 9
+const (
+	// envoyWith is how many minor releases Envoy is ahead of the Istio that ships it,
+	// from withOwnEnvoy on.
+	envoyWith    = 8
+	withOwnEnvoy = 5
+	// envoyAhead allows one more for builds of one's own.
+	envoyAhead = envoyWith + 1
+)
 
 // ReleaseOf is a proxy's release by its image or by its own word. Where only its
 // Envoy says anything, it is the oldest Istio that can have come with that, and
@@ -74,14 +79,19 @@ func (p Proxy) ReleaseOf() (release string, atLeast bool) {
 	return "", false
 }
 
-// EnvoyMinor is N of the proxy's Envoy 1.N, 0 where it is not known.
+// EnvoyMinor is N of the proxy's Envoy 1.N: by its own word, else by the Istio that it
+// came with; 0 where neither is known, and for a ztunnel.
 func (p Proxy) EnvoyMinor() int {
-	if p.Loaded == nil {
+	if p.Kind == Ztunnel {
 		return 0
 	}
-	r, ok := ParseRelease(p.Loaded.Info.Envoy)
-	if !ok {
-		return 0
+	if p.Loaded != nil {
+		if r, ok := ParseRelease(p.Loaded.Info.Envoy); ok {
+			return r.Minor
+		}
 	}
-	return r.Minor
+	if r, ok := ParseRelease(p.Version); ok && r.Major == 1 && r.Minor >= withOwnEnvoy {
+		return r.Minor + envoyWith
+	}
+	return 0
 }

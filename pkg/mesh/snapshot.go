@@ -20,7 +20,8 @@ const (
 type Snapshot struct {
 	TakenAt time.Time `json:"takenAt"`
 	// ClockSkew is how far this machine's clock is ahead of the API server's
-	// (its Date header), rounded to seconds; every verdict about dates uses TakenAt.
+	// (its Date header), rounded to seconds; every verdict about certificates' dates uses
+	// TakenAt, what is compared with the cluster's own stamps ClusterTime.
 	ClockSkew     Duration       `json:"clockSkew,omitempty"`
 	Cluster       Cluster        `json:"cluster"`
 	TrustDomain   string         `json:"trustDomain"`
@@ -58,6 +59,10 @@ type Snapshot struct {
 	WorkloadSecrets []WorkloadSecret `json:"workloadSecrets,omitempty"`
 	Components      []Component      `json:"components,omitempty"`
 }
+
+// ClusterTime is TakenAt on the API server's clock: what its objects' own times are
+// compared with.
+func (s *Snapshot) ClusterTime() time.Time { return s.TakenAt.Add(-time.Duration(s.ClockSkew)) }
 
 // Cluster says where the Snapshot was taken.
 type Cluster struct {

@@ -36,6 +36,15 @@ type envoyPath struct {
 	long bool
 }
 
+// EnvoyRules is the minor release that stands for all Envoys which judge as this one
+// does: 0 for every one whose picks are known.
+func EnvoyRules(minor int) int {
+	if minor >= firstKnownMinor {
+		return 0
+	}
+	return minor
+}
+
 func envoyVerify(q Question) Answer {
 	trusted, chain := q.fieldsOf(distinct(q.Roots)), q.fieldsOf(q.Chain)
 	if answer, ok := readable(trusted, chain); !ok {

@@ -166,6 +166,8 @@ type run struct {
 	taken map[string][]Blocker
 	// hurried is what kubelets could not be asked yet.
 	hurried hurried
+	// skew is how far this machine's clock is ahead of the cluster's, by the last look.
+	skew time.Duration
 	// waved are the rounds of restarts of this run, by step.
 	waved map[string]*rounds
 }

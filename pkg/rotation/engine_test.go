@@ -54,6 +54,8 @@ type bench struct {
 	config   rotation.Config
 	engine   *rotation.Engine
 	prober   *mesh.Prober
+	// skew is how far the operator's clock is ahead.
+	skew time.Duration
 	// counters is what a/app-0 has counted of a/app-1, where traffic is watched;
 	// changed once something was written.
 	counters func(changed bool) proxy.Upstream
@@ -93,6 +95,7 @@ func (b *bench) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 	if err != nil {
 		return nil, err
 	}
+	s.TakenAt, s.ClockSkew = s.TakenAt.Add(b.skew), mesh.Duration(b.skew)
 	b.prober.Strongest = true
 	b.prober.Probe(ctx, s, append(o.Vouching, b.oldRoot.Cert))
 	if b.counters != nil && o.Counters {

@@ -57,6 +57,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if s != nil {
+			r.skew = time.Duration(s.ClockSkew)
+		}
 		var status Status
 		if err != nil {
 			// An API server that restarts is waited for like anything else.
@@ -203,7 +206,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	}
 	// From here on whoever starts has what this step hands out, and finds its roots in
 	// the trust file.
-	remember(&r.journal.state.Published, step, s.TakenAt.Truncate(time.Second))
+	remember(&r.journal.state.Published, step, s.ClusterTime().Truncate(time.Second))
 	if err := r.save(ctx); err != nil {
 		return status, err
 	}
@@ -235,7 +238,7 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 	if step.Waves != "" {
 		// Marks of a restart are in whole seconds: one of the second in which the step was
 		// published could not be told from one of before, and would be made twice.
-		same := r.Clock.Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
+		same := r.cluster().Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
 		if behind := step.behind(s, status); len(behind) > 0 && !same && r.round(step).due(r.Clock.Now()) {
 			return r.waves(ctx, step, behind)
 		}

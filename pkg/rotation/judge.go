@@ -70,8 +70,8 @@ func word(r pki.Result) string {
 	return string(r)
 }
 
-// oldestEnvoy is the oldest minor release among the proxies, 0 where one is not
-// known to be recent.
+// oldestEnvoy is the oldest minor release among those of the proxies that are known, 0
+// where none is.
 func oldestEnvoy(s *mesh.Snapshot) int {
 	oldest := 0
 	for _, p := range s.Proxies {

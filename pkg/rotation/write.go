@@ -235,7 +235,7 @@ func (r *run) restart(ctx context.Context, step Step) error {
 	}
 	// Before the act, so that whoever carries on knows from when on a start counts.
 	// Kubernetes counts starts in whole seconds.
-	remember(&r.journal.state.Restarted, step, s.TakenAt.Truncate(time.Second))
+	remember(&r.journal.state.Restarted, step, s.ClusterTime().Truncate(time.Second))
 	if err := r.save(ctx); err != nil {
 		return err
 	}
