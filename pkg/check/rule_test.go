@@ -306,6 +306,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"clock ahead", func(w *world) { w.s.ClockSkew = mesh.Duration(2 * time.Minute) }, "clock", "clock", isWarning, "2m0s ahead of"},
 		{"clock behind", func(w *world) { w.s.ClockSkew = mesh.Duration(-2 * time.Minute) }, "clock", "clock", isWarning, "2m0s behind"},
 
+		{"webhook of a revision that is gone", func(w *world) { w.s.Webhooks[0].Revision = "gone" }, "webhook-owners", "webhook-orphaned", isWarning, "of which there is no istiod"},
 		{"renewal", func(w *world) { first(w).Reach = mesh.ReachRenewal }, "reach", "reach-renewal", isInfo, ""},
 		{"restart", func(w *world) { first(w).Reach = mesh.ReachRestart }, "reach", "reach-restart", isWarning, ""},
 		{"elsewhere", func(w *world) { first(w).Reach = mesh.ReachElsewhere }, "reach", "reach-elsewhere", isWarning, ""},

@@ -38,6 +38,7 @@ func trustRules() []Rule {
 		{ID: "proxies-agree", Category: Trust, About: "every live proxy could be read, has the CA's roots and no others, and a certificate of them", Needs: "no proxy was seen, or no roots to hold it against", Reads: []string{"pods"},
 			Run: agree("proxy", func(s *mesh.Snapshot) { s.Webhooks = nil }, func(s rotation.Status) int { return s.Proxies.Of })},
 		{ID: "served-chains", Category: Trust, About: "the chain that every istiod serves verifies for agents", Needs: "no chain of an istiod was read, or no roots to hold it against", Reads: istiods(), Run: servedChains},
+		{ID: "webhook-owners", Category: Trust, About: "every webhook is of a revision that runs", Needs: "no webhook that calls an istiod was seen", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookOwners},
 		{ID: "webhook-chains", Category: Trust, About: "the API server accepts istiod behind every webhook", Needs: "no webhook with a service, or no chain of an istiod was read", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookChains},
 		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have one signer and hand out one set of roots", Needs: "fewer than two replicas of istiod could be compared", Reads: istiods(), Run: replicasAlike},
 		{ID: "handshakes", Category: Trust, About: "every class of live proxies accepts every other", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
@@ -183,6 +184,16 @@ func served(s *mesh.Snapshot, r mesh.Istiod, roots []*pki.Certificate, names []s
 		}
 	}
 	return answer
+}
+
+// webhookOwners names webhooks that no istiod writes into any more: they go on until the
+// root changes, and not after.
+func webhookOwners(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	for _, w := range rotation.Orphans(s) {
+		all = append(all, Finding{ID: "webhook-orphaned", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("it is of revision %s, of which there is no istiod: nobody writes its caBundle when the root changes", w.Revision),
+			Hint: "delete it, or point it at a revision that runs ('istioctl tag set')"})
+	}
+	return all, len(s.Webhooks)
 }
 
 // webhookChains asks what the API server would say to the istiods behind each

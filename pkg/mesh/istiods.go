@@ -18,15 +18,19 @@ import (
 // error that is no refusal is the collection's.
 func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 	selector := "app=istiod"
-	if g.Revision != "" {
-		selector += ",istio.io/rev=" + g.Revision
-	}
 	deployments, err := g.deployments(ctx, selector)
 	if err != nil {
 		return fmt.Errorf("listing deployments of istiod: %w", err)
 	}
+	if g.Revision != "" {
+		selector += ",istio.io/rev=" + g.Revision
+	}
 	for i := range deployments {
 		d := &deployments[i]
+		if g.Revision != "" && d.Labels["istio.io/rev"] != g.Revision {
+			g.s.LeftOut = append(g.s.LeftOut, d.Namespace+"/"+d.Name)
+			continue
+		}
 		plane, unknown := planeOf(d)
 		g.unknownSettings(plane, unknown)
 		g.s.ControlPlanes = append(g.s.ControlPlanes, plane)
@@ -160,7 +164,7 @@ func (g *gatherer) orphans(pods []corev1.Pod) {
 		key := pod.Namespace + "/" + owner.Kind + "/" + owner.Name
 		at, ok := index[key]
 		if !ok {
-			plane, unknown := planeOfPod(pod, owner.Name)
+			plane, unknown := planeOfPod(pod, owner.Name, owner.Kind)
 			g.unknownSettings(plane, unknown)
 			at = len(g.s.ControlPlanes)
 			index[key] = at

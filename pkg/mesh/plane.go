@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -20,14 +21,14 @@ const DefaultTrustConfigMap = "istio-ca-root-cert"
 func planeOf(d *appsv1.Deployment) (ControlPlane, []error) {
 	plane := ControlPlane{
 		Namespace: d.Namespace, Name: d.Name, Revision: d.Labels["istio.io/rev"], Desired: desired(d), Updated: d.Status.UpdatedReplicas,
-		Settled: settled(d), selector: d.Spec.Selector,
+		Settled: settled(d), Paused: d.Spec.Paused, selector: d.Spec.Selector,
 	}
 	return plane.read(d.Spec.Template.Spec)
 }
 
-// planeOfPod describes an istiod that no Deployment owns.
-func planeOfPod(pod *corev1.Pod, name string) (ControlPlane, []error) {
-	plane := ControlPlane{Namespace: pod.Namespace, Name: name, Revision: pod.Labels["istio.io/rev"], Settled: true}
+// planeOfPod describes an istiod that no Deployment owns, but a controller of this kind.
+func planeOfPod(pod *corev1.Pod, name, kind string) (ControlPlane, []error) {
+	plane := ControlPlane{Namespace: pod.Namespace, Name: name, Controller: cmp.Or(kind, "Pod"), Revision: pod.Labels["istio.io/rev"], Settled: true}
 	return plane.read(pod.Spec)
 }
 

@@ -26,6 +26,9 @@ type Snapshot struct {
 	Cluster       Cluster        `json:"cluster"`
 	TrustDomain   string         `json:"trustDomain"`
 	ControlPlanes []ControlPlane `json:"controlPlanes,omitempty"`
+	// LeftOut are the istiods, as namespace/name, that were not looked at because another
+	// revision was asked for.
+	LeftOut []string `json:"leftOut,omitempty"`
 	// Namespaces are those that the mesh's discovery selectors include.
 	Namespaces []Namespace `json:"namespaces,omitempty"`
 	// ClusterTrustBundle replaces the trust ConfigMaps where istiod writes one.
@@ -96,6 +99,11 @@ type ControlPlane struct {
 	Desired int32 `json:"desired"`
 	Updated int32 `json:"updated"`
 	Settled bool  `json:"settled"`
+	// Paused is a Deployment whose template may change without a rollout.
+	Paused bool `json:"paused,omitempty"`
+	// Controller is the kind of what owns its pods where that is no Deployment, "Pod"
+	// where nothing does.
+	Controller string `json:"controller,omitempty"`
 	// Replicas are the running pods.
 	Replicas []Istiod `json:"replicas,omitempty"`
 	CA       CASource `json:"ca"`

@@ -274,6 +274,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	case p.oldRoot != nil:
 		p.refuseBack(s)
 		p.weigh(s, ca)
+		p.refuseUnrollable(s)
 		p.judge(s, ca)
 	}
 	return p

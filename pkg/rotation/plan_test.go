@@ -15,6 +15,14 @@ import (
 
 // What this engine cannot do safely is refused, by name and with a remedy, and
 // whatever is spoiled here is refused for its own reason.
+// cool takes everybody off the push: istiods have to be restarted.
+func cool(s *mesh.Snapshot) {
+	s.ControlPlanes[0].Flags.MultiRoot = false
+	for i := range s.Proxies {
+		s.Proxies[i].Reach, s.Proxies[i].ReachWhy = mesh.ReachRenewal, "in a test"
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	rows := []struct {
 		id    string
@@ -55,6 +63,11 @@ func TestRefusals(t *testing.T) {
 			other.Name, other.CA.Secret = "istiod-canary", "cacerts-canary"
 			s.ControlPlanes = append(s.ControlPlanes, other)
 		}},
+		{"revision-left-out", func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod", "istio-system/istiod-canary"} }},
+		{"webhook-orphaned", func(s *mesh.Snapshot) { s.Webhooks[0].Revision = "gone" }},
+		{"istiod-paused", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Paused = true }},
+		{"istiod-unrollable", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Controller = "StatefulSet" }},
+		{"istiod-unrollable", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Controller = "Pod" }},
 	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -177,6 +190,30 @@ func TestDryRun(t *testing.T) {
 		step, more, err := rotation.DryRun(b.ctx, b.mesh.Kube, rotation.NewPlan(s, b.config), nil)
 		if err != nil || !more || step.Phase != rotation.TrustNew || !asked {
 			t.Errorf("phase %q, more %v, asked to keep nothing %v: %v", step.Phase, more, asked, err)
+		}
+	})
+}
+
+// What stands in the way of one strategy alone, or is of another mesh, refuses nothing.
+func TestNoRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		for name, spoil := range map[string]func(*mesh.Snapshot){
+			"an istiod of another namespace is left out":          func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod"} },
+			"a paused istiod that needs no restart":               func(s *mesh.Snapshot) { s.ControlPlanes[0].Paused = true },
+			"an istiod of another controller, and no restart":     func(s *mesh.Snapshot) { s.ControlPlanes[0].Controller = "StatefulSet" },
+			"a webhook without a revision":                        func(s *mesh.Snapshot) { s.Webhooks[0].Revision = "" },
+			"everybody off the push, and istiods that can follow": cool,
+		} {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps = nil
+			spoil(s)
+			if p := rotation.NewPlan(s, b.config); len(p.Refusals) > 0 {
+				t.Errorf("%s: %+v", name, p.Refusals)
+			}
 		}
 	})
 }

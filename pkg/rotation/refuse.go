@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
@@ -104,9 +105,66 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 			break
 		}
 	}
+	p.refuseLeftOut(s)
+	p.refuseOrphans(s)
 	for _, plane := range s.ControlPlanes {
 		if !plane.Settled && !p.config.Resumed && p.config.Strategy != Recover { // with an expired CA no istiod starts
 			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
+		}
+	}
+}
+
+// refuseLeftOut refuses to write a CA that an istiod signs with which is not looked at.
+func (p *Plan) refuseLeftOut(s *mesh.Snapshot) {
+	for _, name := range s.LeftOut {
+		if namespace, _, _ := strings.Cut(name, "/"); namespace == p.Namespace {
+			p.refuse("revision-left-out", "deployment "+name, "it may sign with the same CA, and --revision leaves it out: nothing would restart it, or prove that it has followed",
+				"leave --revision out: all control planes that share a CA rotate together")
+		}
+	}
+}
+
+// refuseOrphans refuses where a webhook would keep the old roots: an istiod writes the
+// caBundle of those webhooks alone that are labelled with its own revision (istio 1.30.3
+// pkg/webhooks/webhookpatch.go, patchMutatingWebhookConfig).
+func (p *Plan) refuseOrphans(s *mesh.Snapshot) {
+	for _, w := range Orphans(s) {
+		p.refuse("webhook-orphaned", "webhook "+w.Config+"/"+w.Name, fmt.Sprintf("it is of revision %s, of which there is no istiod: nobody writes new roots into it, and the API server would refuse the istiod behind it", w.Revision),
+			"delete it, or point it at a revision that runs ('istioctl tag set')")
+	}
+}
+
+// Orphans are the webhooks that a revision has left behind which had its roots in them.
+func Orphans(s *mesh.Snapshot) (all []mesh.Webhook) {
+	for _, w := range s.Webhooks {
+		owned := slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Revision == w.Revision })
+		if w.Revision != "" && w.Error == "" && !owned {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// refuseUnrollable refuses a plan that restarts istiods by their Deployments where one
+// would not follow.
+func (p *Plan) refuseUnrollable(s *mesh.Snapshot) {
+	steps := p.Steps
+	if p.config.Back {
+		steps = p.Back
+	}
+	if !slices.ContainsFunc(steps, func(step Step) bool { return step.Restart }) {
+		return
+	}
+	for _, plane := range s.ControlPlanes {
+		object := plane.Namespace + "/" + plane.Name
+		switch {
+		case plane.Namespace != p.Namespace:
+		case plane.Controller == "Pod":
+			p.refuse("istiod-unrollable", "pod "+object, "no controller replaces it, and this strategy restarts istiods", "run istiod by a Deployment, or choose a strategy that restarts none")
+		case plane.Controller != "":
+			p.refuse("istiod-unrollable", strings.ToLower(plane.Controller)+" "+object, "how a "+plane.Controller+" replaces its pods is not known, and this strategy restarts istiods", "run istiod by a Deployment, or choose a strategy that restarts none")
+		case plane.Paused:
+			p.refuse("istiod-paused", "deployment "+object, "it is paused (spec.paused), so that no restart begins", "kubectl rollout resume deployment/"+plain.Word(plane.Name)+" -n "+plain.Word(plane.Namespace))
 		}
 	}
 }
@@ -160,7 +218,7 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 // engine's own writes unsafe, or another's.
 func bindsBack(id string) bool {
 	switch id {
-	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "old-root-ended", "no-way-back":
+	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "revision-left-out", "istiod-paused", "istiod-unrollable", "old-root-ended", "no-way-back":
 		return true
 	}
 	return false

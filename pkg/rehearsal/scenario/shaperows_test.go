@@ -85,11 +85,11 @@ func gateRows() []row {
 			b.mesh.Away(false)
 		}, closed: rotation.Prepare, blocker: "proxy b/bare: unreadable: the proxy's config dump holds no mesh certificate"},
 		{name: "webhook-of-nobody", facts: []string{"B4"}, spoil: func(b *bench) {
-			hook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "left", Labels: map[string]string{"istio.io/rev": "gone"}}, Webhooks: []admissionv1.MutatingWebhook{{Name: "left.istio.io",
-				ClientConfig: admissionv1.WebhookClientConfig{CABundle: b.foreign.Cert.PEM(), Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}}}}
-			_, err := b.mesh.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(b.ctx, hook, metav1.CreateOptions{})
-			b.must(err)
+			b.hook(map[string]string{"istio": "istiod"}, b.foreign.Cert)
 		}, closed: rotation.Prepare, blocker: "left/left.istio.io"},
+		{name: "webhook-of-a-revision-that-is-gone", facts: []string{"B4"}, spoil: func(b *bench) {
+			b.hook(map[string]string{"istio.io/rev": "gone"}, b.oldRoot.Cert)
+		}, refused: "webhook-orphaned", finds: []string{"webhook-orphaned"}},
 		{name: "unread-from-the-start", facts: []string{"E3", "H4"}, spec: both(cold, beside(rehearsal.Workload{TTL: 3 * ttl})), spoil: func(b *bench) {
 			b.trial.Accept = map[string]string{}
 			for _, ref := range b.mesh.Workload("b", "other") {
@@ -139,4 +139,13 @@ func otherKey() []byte {
 		panic(err)
 	}
 	return text
+}
+
+// hook makes a webhook with these labels that calls istiod and that no istiod writes.
+func (b *bench) hook(labels map[string]string, root *pki.Certificate) {
+	b.t.Helper()
+	hook := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "left", Labels: labels}, Webhooks: []admissionv1.MutatingWebhook{{Name: "left.istio.io",
+		ClientConfig: admissionv1.WebhookClientConfig{CABundle: root.PEM(), Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}}}}}
+	_, err := b.mesh.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(b.ctx, hook, metav1.CreateOptions{})
+	b.must(err)
 }
