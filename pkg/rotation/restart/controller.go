@@ -48,6 +48,8 @@ type Controller struct {
 	progress string
 	// stalled says why its rollout will not end by itself.
 	stalled string
+	// holdsBack: its template was changed, and pods are left as they were.
+	holdsBack bool
 }
 
 // begun reports whether a rollout later than since is on its way, or done.
@@ -128,6 +130,9 @@ func ofStatefulSet(s *appsv1.StatefulSet) Controller {
 	switch {
 	case update.Type == appsv1.OnDeleteStatefulSetStrategyType:
 		c.way, c.why, c.unavailable, c.settled = singly, "its update strategy is OnDelete", 1, seen
+		// The present revision stays behind for ever under OnDelete (kubernetes
+		// pkg/controller/statefulset, completeRollingUpdate): the count tells.
+		c.holdsBack = int(s.Status.UpdatedReplicas) < c.replicas
 	case update.RollingUpdate != nil && update.RollingUpdate.Partition != nil && *update.RollingUpdate.Partition > 0:
 		// Its rollout would leave the pods below the partition as they are.
 		c.way, c.why, c.unavailable, c.settled = singly, fmt.Sprintf("its update strategy leaves %d pods out (partition)", *update.RollingUpdate.Partition), 1, seen
@@ -149,6 +154,7 @@ func ofDaemonSet(d *appsv1.DaemonSet) Controller {
 	seen := s.ObservedGeneration >= d.Generation && s.NumberAvailable == s.DesiredNumberScheduled
 	if d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
 		c.way, c.why, c.unavailable, c.settled = singly, "its update strategy is OnDelete", 1, seen
+		c.holdsBack = s.UpdatedNumberScheduled < s.DesiredNumberScheduled
 	} else {
 		var unavailable, surge *intstr.IntOrString
 		if r := d.Spec.UpdateStrategy.RollingUpdate; r != nil {

@@ -122,6 +122,8 @@ func judge(ref Ref, proxies []mesh.Proxy, i *Inventory, since time.Time, allowed
 	switch {
 	case c.way == recreate:
 		return say(Ask, c.why, remedy)
+	case c.holdsBack:
+		return say(Ask, c.why+", and its template was changed since: pods that are replaced come back with a change that was not rolled out", "roll the change out, or "+remedy)
 	case c.replicas == 1:
 		return say(Ask, "it has a single replica", remedy)
 	case t.class == ztunnels && t.Unavailable > 0:

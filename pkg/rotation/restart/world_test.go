@@ -30,6 +30,7 @@ type load struct {
 	replicas                     int
 	unavailable, surge           int
 	recreate, onDelete, broken   bool
+	heldBack                     int // pods of before a change that waits
 	needs                        bool
 
 	mark          string
@@ -54,6 +55,7 @@ func (l *load) object() runtime.Object {
 	if l.rolling {
 		updated = int32(l.updated)
 	}
+	updated -= int32(l.heldBack)
 	number := func(i int) *intstr.IntOrString { v := intstr.FromInt32(int32(i)); return &v }
 	switch l.kind {
 	case "Deployment":
