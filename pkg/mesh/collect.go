@@ -139,6 +139,7 @@ type gatherer struct {
 	selectors  []metav1.LabelSelector // meshConfig.discoverySelectors of all control planes
 	everywhere bool                   // one of the control planes has none, so that it serves every namespace
 	unlisted   bool                   // Deployments may not be listed
+	others     []ControlPlane         // istiods of other namespaces than the one that was asked for
 	partial    bool                   // not every namespace was listed
 	networks   []Remote               // meshNetworks
 	bare       []bare                 // pods without a proxy

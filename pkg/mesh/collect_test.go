@@ -428,8 +428,8 @@ func TestControlPlanes(t *testing.T) {
 	}
 
 	c.Revision = "canary"
-	if s := collect(t, c); len(s.ControlPlanes) != 1 || s.ControlPlanes[0].Name != "istiod-canary" {
-		t.Errorf("--revision: %+v", s.ControlPlanes)
+	if s := collect(t, c); len(s.ControlPlanes) != 1 || s.ControlPlanes[0].Name != "istiod-canary" || !slices.Equal(s.LeftOut, []string{"istio-system/istiod"}) {
+		t.Errorf("--revision: %+v without %v", s.ControlPlanes, s.LeftOut)
 	}
 	c.Revision, c.IstioNamespace = "", "mesh"
 	if s := collect(t, c); len(s.ControlPlanes) != 2 {

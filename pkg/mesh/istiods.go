@@ -38,6 +38,7 @@ func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 	if err := g.replicas(ctx, selector); err != nil {
 		return err
 	}
+	g.others = g.otherMeshes(ctx)
 	if old || len(g.s.ControlPlanes) == 0 {
 		return g.citadels(ctx)
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"slices"
 
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +36,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 	if err != nil {
 		g.gap("pods of all namespaces", "list", "pods", "", err)
 	}
+	all = slices.DeleteFunc(all, g.elsewhere)
 	g.read(ctx, all, parts)
 	g.s.Proxies, g.s.TrustMounts = all, mounts
 }

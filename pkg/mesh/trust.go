@@ -199,7 +199,8 @@ func (g *gatherer) discovered() {
 	}
 	g.s.Namespaces = slices.DeleteFunc(g.s.Namespaces, func(n Namespace) bool {
 		included := slices.ContainsFunc(selectors, func(s labels.Selector) bool { return s.Matches(labels.Set(n.labels)) })
-		return !included && !needed[n.Name] && n.Revision == "" && !n.Ambient
+		asked := n.Ambient || n.Revision != "" && !g.othersRevision(n.Revision)
+		return !included && !needed[n.Name] && !asked
 	})
 }
 

@@ -306,7 +306,7 @@ func (p *Plan) controlPlane(s *mesh.Snapshot) (mesh.ControlPlane, bool) {
 		if other.CA.Kind != first.CA.Kind || other.CA.Namespace != first.CA.Namespace || other.CA.Secret != first.CA.Secret {
 			p.refuse("several-cas", other.Namespace+"/"+other.Name,
 				fmt.Sprintf("it signs from %s, and %s/%s from %s: one rotation has one CA", source(other.CA), first.Namespace, first.Name, source(first.CA)),
-				"bring all revisions to one CA first, or name one with --istio-namespace")
+				"bring all revisions to one CA first; where they are meshes of their own, name one with --istio-namespace")
 		}
 	}
 	return first, true
