@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
@@ -57,8 +58,15 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case journal == nil:
 				fmt.Fprintln(streams.Out, "nothing is kept: there is no secret "+namespace+"/meshca-staged")
 				return nil
-			case journal.Phase != rotation.Done && journal.Phase != rotation.RolledBack:
+			case !journal.Over():
 				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
+			}
+			held, err := rotation.ReadLease(cmd.Context(), observer.collector.Kube, namespace, time.Now())
+			if err != nil {
+				return explain(err)
+			}
+			if held != nil && held.Alive {
+				return found(fmt.Errorf("a rotation is under way: its lease is held by %s", plain(held.String())), "wait until it has ended: 'kubectl meshca status --watch'")
 			}
 			if dryRun != "none" {
 				if dryRun == "server" {

@@ -133,7 +133,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err := printer.brief(plan); err != nil {
 		return failed(fmt.Errorf("writing the plan: %w", err), "")
 	}
-	seal, err := o.sealing(ctx, &input{stdin: streams.In}, streams)
+	seal, err := o.sealingOf(ctx, observer, prepared, streams)
 	if err != nil {
 		return err
 	}
@@ -161,6 +161,22 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		o.offer(ctx, observer, prepared.snapshot, streams)
 	}
 	return outcome(err)
+}
+
+// sealingOf is where the old CA is sealed to, nil where nothing is, or where this very
+// rotation has done so before.
+func (o *rotateOptions) sealingOf(ctx context.Context, observer *observer, p prepared, streams genericiooptions.IOStreams) (*sealing, error) {
+	if len(o.sealTo) > 0 && p.staged != nil && exists(o.sealedFile) {
+		journal, err := rotation.ReadStaged(ctx, observer.collector.Kube, p.plan.Namespace)
+		if err != nil {
+			return nil, explain(err)
+		}
+		if journal != nil && journal.Sealed == o.sealedFile {
+			fmt.Fprintf(streams.ErrOut, "note: %s was written when this rotation began, and stays as it is\n", plain(o.sealedFile))
+			return nil, nil
+		}
+	}
+	return o.sealing(ctx, &input{stdin: streams.In}, streams)
 }
 
 // engine makes a plan so, as the flags ask, and leaves an audit trail of it.

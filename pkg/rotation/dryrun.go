@@ -23,7 +23,7 @@ func DryRun(ctx context.Context, kube kubernetes.Interface, plan *Plan, staged *
 		return Step{}, false, nil
 	}
 	step := plan.Course()[next]
-	if err := plan.update(ctx, kube, secret, m.entries(step, step.Roots), metav1.DryRunAll); err != nil {
+	if err := plan.update(ctx, kube, secret, m.over(entriesOf(secret), m.entries(step, step.Roots)), metav1.DryRunAll); err != nil {
 		return step, true, err
 	}
 	return step, true, nil

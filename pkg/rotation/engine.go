@@ -210,7 +210,7 @@ func (r *run) all(ctx context.Context, staged *Staged) error {
 		if err := r.gate(ctx, Step{Phase: Done, Name: "proof", expect: r.plan.target}); err != nil {
 			return err
 		}
-		r.finish(EventDone, "the mesh signs with this CA and trusts its root alone: nothing was changed")
+		r.finish(EventDone, "the mesh signs with this CA and trusts "+r.plan.alone()+": nothing was changed")
 		return nil
 	}
 	return r.leased(ctx, func(ctx context.Context) error { return r.steps(ctx, staged) })
@@ -323,7 +323,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		return at, err
 	}
 	sealed := ""
-	if r.Seal != nil && staged == nil {
+	if r.Seal != nil {
 		if sealed, err = r.Seal(SecretCopy{Namespace: r.plan.Namespace, Name: r.plan.source, Data: r.material.old}); err != nil {
 			return at, fmt.Errorf("sealing the old CA: %w", err)
 		}
@@ -353,6 +353,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if sealed != "" {
 		r.journal.state.Sealed = sealed
 	}
+	r.journal.state.reopen(at, steps)
 	if !at.untouched {
 		message := fmt.Sprintf("going on with phase %s (%s)", steps[at.step].Phase, steps[at.step].Name)
 		if at.written {

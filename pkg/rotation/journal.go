@@ -143,6 +143,23 @@ func (s *Journal) forget() {
 	s.Restarted, s.Published, s.Proven, s.Accepted = nil, nil, nil, nil
 }
 
+// reopen takes back that a rotation has ended, before it writes again or proves once
+// more: what is kept of both CAs is the way back for as long as it has not.
+func (s *Journal) reopen(at place, steps []Step) {
+	if s.Phase != Done && s.Phase != RolledBack {
+		return
+	}
+	s.Phase, s.Step = Prepare, beginning
+	if !at.untouched {
+		s.Phase, s.Step = steps[at.step].Phase, steps[at.step].Name
+	}
+}
+
+// Over reports whether the rotation has ended the way that it went last.
+func (s Journal) Over() bool {
+	return s.Phase == Done && !s.Back || s.Phase == RolledBack && s.Back
+}
+
 // open reads the rotation's journal, or begins it.
 func (j *journal) open(ctx context.Context) error {
 	maps := j.kube.CoreV1().ConfigMaps(j.namespace)

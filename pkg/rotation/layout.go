@@ -53,7 +53,7 @@ func (m *material) entries(step Step, roots []byte) map[string][]byte {
 	if m.layout.Root == m.layout.Cert {
 		// A self-signed CA's one certificate is all: copies of it stand in other entries
 		// from some releases on (istio 1.20.0 security/pkg/pki/ca/ca.go:195).
-		for _, name := range []string{pki.RootFile, pki.ChainFile} {
+		for _, name := range m.copies() {
 			if len(m.old[name]) > 0 && bytes.Equal(m.old[name], m.old[m.layout.Cert]) {
 				data[name] = roots
 			}
@@ -69,6 +69,31 @@ func (m *material) entries(step Step, roots []byte) map[string][]byte {
 		return data
 	}
 	data[m.layout.Cert], data[m.layout.Chain] = m.new.CACert.Data, step.Chain
+	return data
+}
+
+// copies are the entries in which some releases repeat a self-signed CA's certificate.
+func (m *material) copies() []string {
+	if m.layout.Root == m.layout.Cert {
+		return []string{pki.RootFile, pki.ChainFile}
+	}
+	return nil
+}
+
+// over is what a Secret holds once a step's entries are written over its own: whatever
+// somebody else keeps there stays as it is now.
+func (m *material) over(there, step map[string][]byte) map[string][]byte {
+	if there == nil {
+		return step
+	}
+	data := maps.Clone(there)
+	for _, name := range append(m.layout.Entries(), m.copies()...) {
+		if raw, ok := step[name]; ok {
+			data[name] = raw
+		} else {
+			delete(data, name)
+		}
+	}
 	return data
 }
 

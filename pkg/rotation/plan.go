@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -271,6 +272,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	switch {
 	case p.AlreadyDone:
 		p.prove(ca)
+		p.warnBeside()
 	case p.oldRoot != nil:
 		p.refuseBack(s)
 		p.weigh(s, ca)
@@ -358,6 +360,38 @@ func (p *Plan) prove(ca mesh.CASource) {
 	p.target = Expectation{
 		CSRProof: p.config.CSRProof, Roots: ca.Root.Certs, Trusted: ca.Root.Certs, Only: true, Accepted: ca.Root.Certs, Signer: p.config.New.Cert, Leaves: true,
 	}
+}
+
+// alone is what is trusted where the mesh has this CA already: its root, and others that
+// nobody has asked to take away.
+func (p *Plan) alone() string {
+	if len(p.Kept) == 0 {
+		return "its root alone"
+	}
+	return fmt.Sprintf("its root, and %d others beside it (%s)", len(p.Kept), subjects(p.Kept))
+}
+
+// warnBeside names the roots that stand beside that of a CA which is there already: of
+// another mesh, or left by a rotation that nobody has ended.
+func (p *Plan) warnBeside() {
+	if len(p.Kept) == 0 {
+		return
+	}
+	why := fmt.Sprintf("the mesh signs with this CA already, and trusts %d other roots: %s", len(p.Kept), subjects(p.Kept))
+	const remedy = "one of another mesh stays; one that was left behind is taken out of the bundle by hand, once 'kubectl meshca verify' and 'certs' show nobody under it"
+	if p.Reason == Compromised {
+		p.refuse("roots-beside", p.object(), why+": if it is one of these that leaked, it is in power still", remedy)
+		return
+	}
+	p.warn("roots-beside", p.object(), why, remedy)
+}
+
+func subjects(all []Brief) string {
+	names := make([]string, len(all))
+	for i, b := range all {
+		names[i] = b.Subject
+	}
+	return strings.Join(names, "; ")
 }
 
 // Course is what is written from here on: the steps, or the way back where that was

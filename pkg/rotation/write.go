@@ -14,6 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// crlEntry is where istiod finds lists of revoked certificates (istio 1.30.3
+// security/pkg/pki/ca/ca.go, CACRLFile).
+const crlEntry = "ca-crl.pem"
+
 const (
 	// refreshedAt on a pod makes kubelet look at its volumes at once.
 	refreshedAt = "meshca.io/refreshed-at"
@@ -29,6 +33,9 @@ func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error
 		r.first, r.before = r.Clock.Now(), r.waited
 	}
 	if !written {
+		if err := r.unproven(ctx, steps[i:]); err != nil {
+			return err
+		}
 		if err := r.quarantine(ctx, steps, i); err != nil {
 			return err
 		}
@@ -41,6 +48,24 @@ func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error
 	}
 	r.refresh(ctx)
 	return nil
+}
+
+// unproven forgets what the journal says of steps that are to be written: where somebody
+// has put the CA of before back meanwhile, they were proven of another mesh.
+func (r *run) unproven(ctx context.Context, steps []Step) error {
+	forgotten := false
+	for _, step := range steps {
+		for _, of := range []map[string]time.Time{r.journal.state.Restarted, r.journal.state.Published, r.journal.state.Proven} {
+			if _, ok := of[step.key()]; ok {
+				delete(of, step.key())
+				forgotten = true
+			}
+		}
+	}
+	if !forgotten {
+		return nil
+	}
+	return r.save(ctx)
 }
 
 // push writes the same roots in another layout, and takes that back: istiods push
@@ -123,6 +148,10 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 				return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
 			}
 		}
+		if len(there[crlEntry]) > 0 && len(r.material.old[crlEntry]) == 0 {
+			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list for every certificate of a chain: take it out, and run this again", ErrForeign, r.plan.object(), crlEntry)
+		}
+		want = r.material.over(there, want)
 		// What istiod takes for its own is nobody's after this.
 		delete(want, r.unwanted())
 		sent = true
