@@ -48,6 +48,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 		if p.staged.Reason != "" {
 			config.Reason = p.staged.Reason
 		}
+		config.Ahead = rotation.Ahead(s, p.staged)
 		rotation.Rewind(s, p.staged)
 	case p.staged != nil:
 		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),

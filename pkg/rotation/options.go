@@ -19,14 +19,15 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		}
 		o := Option{Strategy: strategy}
 		var c course
-		if o.Possible, o.Why = p.possible(g, s, strategy); p.config.Back && p.config.Strategy == strategy {
+		begun := (p.config.Back || !p.ahead.IsZero()) && p.config.Strategy == strategy
+		if o.Possible, o.Why = p.possible(g, s, strategy); begun {
 			o.Possible, o.Why = true, "it is how this rotation began"
 		}
 		if o.Possible {
 			c = g.lay(strategy)
 			cost := p.cost(s, strategy, c)
 			o.Cost = &cost
-			if why := p.tooLate(s, cost); why != "" && !p.config.Back && strategy != Recover {
+			if why := p.tooLate(s, cost); why != "" && !p.config.Back && !p.config.Ahead && strategy != Recover {
 				o.Possible, o.Why = false, why
 			}
 		}

@@ -39,6 +39,8 @@ type Config struct {
 	// Resumed says that this rotation was begun before. A rollout of istiod may be its
 	// own then: the gates wait for its end, and it is no refusal.
 	Resumed bool
+	// Ahead says that of a rotation which was begun before: see the function.
+	Ahead bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
 	// ByOwner says that nothing is written here: whoever owns the Secret gets what each
@@ -102,6 +104,8 @@ type Plan struct {
 	reissue bool
 	// ended is when the first certificate of the old CA expired, where one has.
 	ended time.Time
+	// ahead is when it did under a rotation that rests on nothing of it any more.
+	ahead time.Time
 	// hurries: renewals would not end before the old root does, so that workloads are
 	// restarted (same-key).
 	hurries bool
@@ -277,7 +281,9 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		p.refuseBack(s)
 		p.weigh(s, ca)
 		p.refuseUnrollable(s)
-		p.judge(s, ca)
+		if p.ahead.IsZero() {
+			p.judge(s, ca)
+		}
 	}
 	return p
 }

@@ -28,9 +28,19 @@ func (p *Plan) whenEnded(roots, chain []*pki.Certificate, now time.Time) bool {
 		if ends.IsZero() || now.Before(ends) || rootOf([]*pki.Certificate{candidate}, chain, ends.Add(-time.Second)) == nil {
 			continue
 		}
+		object := "secret " + p.Namespace + "/" + p.Secret
+		switch {
+		case p.config.Back:
+			p.ended, p.oldRoot = ends, candidate // nothing vouches for a way back: refuseBack says so
+			return false
+		case p.config.Ahead && p.config.Strategy != Recover:
+			p.ahead, p.oldRoot = ends, candidate
+			p.warn("old-ca-ended", object, fmt.Sprintf("the old CA ended at %s, while this was under way: what is left rests on the new one alone", stamp(ends)), "go forward; there is no way back any more")
+			return false
+		}
 		p.ended = ends
 		if p.config.Strategy != Recover {
-			p.refuse("ca-ended", "secret "+p.Namespace+"/"+p.Secret, fmt.Sprintf("the mesh's CA ended at %s: connections fail already, and no order of steps is without loss", stamp(ends)),
+			p.refuse("ca-ended", object, fmt.Sprintf("the mesh's CA ended at %s: connections fail already, and no order of steps is without loss", stamp(ends)),
 				"'kubectl meshca plan --strategy recover' says what still works and what to do; run it with 'rotate' instead of 'plan'")
 			return true
 		}

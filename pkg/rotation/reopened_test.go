@@ -3,10 +3,13 @@ package rotation_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -223,4 +226,39 @@ func TestRootsBeside(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The old CA may end under a rotation: from where the new one signs and is trusted, the
+// way forward goes on, and the way back is refused by what it is.
+func TestOldCAEndsUnderWay(t *testing.T) {
+	for what, ends := range map[string]struct{ root, signer time.Duration }{"its root": {2 * time.Hour, 2 * time.Hour}, "its intermediate": {48 * time.Hour, 2 * time.Hour}} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				root, err := pki.NewRoot(pki.Request{Subject: name("root short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: -1, Lifetime: ends.root})
+				if err != nil {
+					t.Fatal(err)
+				}
+				signer, err := root.NewIntermediate(pki.Request{Subject: name("intermediate short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: 0, Lifetime: ends.signer})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := newBench(t, func(s *rehearsal.Spec) { s.CA, s.TTL = signer, time.Hour })
+				b.oldRoot, b.old, b.engine.Until = root, signer, rotation.SignNew
+				if err := b.run(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(3 * time.Hour)
+				b.engine.Back, b.config.Back, b.engine.Until = true, true, ""
+				if err := b.run(); !errors.Is(err, rotation.ErrRefused) || !strings.Contains(err.Error(), "going back would cut every proxy off") {
+					t.Errorf("back, it ends with %v", err)
+				}
+				b.engine.Back, b.config.Back = false, false
+				if err := b.run(); err != nil {
+					t.Fatal(err)
+				}
+				b.whole()
+				b.ended()
+			})
+		})
+	}
 }

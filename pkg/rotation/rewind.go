@@ -24,6 +24,17 @@ func Rewind(s *mesh.Snapshot, staged *Staged) {
 	}
 }
 
+// Ahead reports whether the CA Secret signs with the new CA and hands its root out; it is
+// for a Snapshot that was not rewound yet. From there the way forward rests on nothing of
+// the old CA, which may end meanwhile.
+func Ahead(s *mesh.Snapshot, staged *Staged) bool {
+	if len(s.ControlPlanes) == 0 {
+		return false
+	}
+	ca := s.ControlPlanes[0].CA
+	return len(ca.Cert.Certs) > 0 && ca.Cert.Certs[0].Equal(staged.New.Cert) && ca.Root.Set().Has(staged.New.Roots.Certs[0])
+}
+
 // secretOf is the name of the Secret that a kind of CA is made from.
 func secretOf(kind mesh.CAKind) string {
 	if kind == mesh.CASelfSigned {

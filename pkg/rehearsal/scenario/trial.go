@@ -122,6 +122,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 	config.Back = config.Back || t.Back
 	if staged != nil {
 		config.New, config.Cross, config.Strategy, config.Resumed = staged.New, staged.Cross, staged.Strategy, true
+		config.Ahead = rotation.Ahead(s, staged)
 		rotation.Rewind(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
