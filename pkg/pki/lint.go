@@ -39,6 +39,8 @@ func LintRules() []LintRule {
 		{"request", SeverityError, "a file holds a certificate request", "have it signed, and give the certificate that comes back: 'kubectl meshca ca csr' makes one"},
 		{"crl", SeverityError, "a file of certificates holds a CRL", "leave it out: istiod reads CRLs from ca-crl.pem alone, and Envoy then demands one for every certificate"},
 		{"cut-block", SeverityError, "a PEM block is cut, or two are glued together without a newline", "every block begins and ends on a line of its own: mend the file where its parts were put together"},
+		{"blank-line", SeverityError, "a certificate's block has a blank line in it: Envoy takes what stands before it for headers, and refuses the whole file; Go reads it", "leave blank lines out: sed '/^[[:space:]]*$/d' FILE"},
+		{"pem-headers", SeverityError, "a certificate's block has headers: Go passes over the certificate, Envoy may not", "leave them out, and the blank line behind them: sed '/^[[:space:]]*$/d; /^[A-Za-z-]*:/d' FILE"},
 		{"text-outside", SeverityWarning, "a file has text outside its PEM blocks", "leave the blocks alone: openssl x509 -in FILE; the bytes of a bundle travel to every proxy"},
 		{"key-in-certificates", SeverityError, "a private key stands among certificates", "take it out at once: istiod hands these files to every proxy and namespace"},
 		{"foreign-block", SeverityError, "a PEM block is not a certificate", "keep CERTIFICATE blocks alone: openssl x509 -in FILE rewrites a TRUSTED CERTIFICATE"},

@@ -137,6 +137,40 @@ func fileRows(t *testing.T) map[string]fileRow {
 	add("chain without the signer", "w:signer-not-in-chain", func(f *pki.Files) { f.Chain.Data = of(one.Cert) })
 	add("chain turned round", "w:chain-order", func(f *pki.Files) { f.Chain.Data = of(one.Cert, two.Cert) })
 	add("chain with a stranger", "w:chain-order", func(f *pki.Files) { f.Chain.Data = of(two.Cert, below(t, other, "stranger", 0).Cert, one.Cert) })
+	lines := func(raw []byte, change func(lines []string) []string) []byte {
+		return []byte(strings.Join(change(strings.Split(string(raw), "\n")), "\n"))
+	}
+	between := func(at int, more ...string) func([]string) []string {
+		return func(lines []string) []string { return slices.Insert(lines, (at+len(lines))%len(lines), more...) }
+	}
+	add("blank line in a block", "e:blank-line", func(f *pki.Files) { f.Root.Data = lines(f.Root.Data, between(3, "")) })
+	add("blanks alone in a line of a block", "e:blank-line", func(f *pki.Files) { f.Root.Data = lines(f.Root.Data, between(3, " \t")) })
+	add("blank line before the end", "e:blank-line", func(f *pki.Files) { f.CACert.Data = lines(f.CACert.Data, between(-2, "")) })
+	add("blank line in the last block of the chain", "e:blank-line", func(f *pki.Files) { f.Chain.Data = lines(f.Chain.Data, between(-3, "")) })
+	add("blank line at the beginning", "", func(f *pki.Files) { f.Root.Data = lines(f.Root.Data, between(1, "")) })
+	add("blank line at the beginning and in the block", "e:blank-line", func(f *pki.Files) { f.Root.Data = lines(f.Root.Data, between(1, "", "", "")) })
+	add("blank line at the beginning, lines of 32", "e:blank-line", func(f *pki.Files) {
+		f.Root.Data = lines(f.Root.Data, func(l []string) []string { return slices.Concat(l[:1], []string{"", l[1][:32], l[1][32:]}, l[2:]) })
+	})
+	add("blank line at the beginning, longer lines", "e:blank-line", func(f *pki.Files) {
+		f.Root.Data = lines(f.Root.Data, func(l []string) []string { return slices.Concat(l[:1], []string{"", l[1] + l[2]}, l[3:]) })
+	})
+	add("one long line", "", func(f *pki.Files) {
+		f.Root.Data = lines(f.Root.Data, func(l []string) []string {
+			return []string{l[0], strings.Join(l[1:len(l)-2], ""), l[len(l)-2], ""}
+		})
+	})
+	add("a line of 253, which is blank from there", "e:blank-line", func(f *pki.Files) {
+		f.Root.Data = lines(f.Root.Data, func(l []string) []string {
+			all := strings.Join(l[1:len(l)-2], "")
+			return []string{l[0], all[:253], all[253:], l[len(l)-2], ""}
+		})
+	})
+	add("blank lines between blocks", "", func(f *pki.Files) { f.Root.Data = join([]byte("\n\n"), of(root.Cert), []byte("\n \n"), of(other.Cert), []byte("\n")) })
+	add("headers", "e:pem-headers", func(f *pki.Files) { f.Root.Data = pemBlock("CERTIFICATE", root.Cert.DER, map[string]string{"Comment": "x"}) })
+	add("headers of the second", "e:pem-headers", func(f *pki.Files) {
+		f.Root.Data = join(of(root.Cert), pemBlock("CERTIFICATE", other.Cert.DER, map[string]string{"Comment": "x"}))
+	})
 	forms(t, add, root, one, two)
 	add("the root signs, no chain", "", func(f *pki.Files) { f.CACert.Data, f.Chain.Data = f.Root.Data, nil })
 	add("the root signs, and is the chain", "", func(f *pki.Files) { f.CACert.Data, f.Chain.Data = f.Root.Data, f.Root.Data })
@@ -277,6 +311,9 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	rows["unparsable chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = []*pki.Certificate{pki.NewCertificate([]byte("x"))} }), "e:unparsable"}
 	rows["root signs"] = authorityRow{r, "w:root-signs"}
 	rows["bundle with duplicates"] = authorityRow{with(one, func(a *pki.Authority) { a.Roots = pki.NewBundle(r.Cert, other.Cert, other.Cert) }), "w:duplicate-root"}
+	rows["bundle with headers"] = authorityRow{with(one, func(a *pki.Authority) {
+		a.Roots.Raw = pemBlock("CERTIFICATE", r.Cert.DER, map[string]string{"Comment": "x"})
+	}), "e:pem-headers"}
 	cross, err := other.CrossSign(r.Cert, clock)
 	if err != nil {
 		t.Fatal(err)

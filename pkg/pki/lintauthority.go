@@ -145,6 +145,9 @@ func (l *linter) root(c *Certificate, own bool, at time.Time) {
 
 // bundle looks at the root bundle as a whole, and at what is presented beside it.
 func (l *linter) bundle(b Bundle, chain []*Certificate) {
+	if fault := faultOfBlocks(b.Raw); fault != nil { // the bytes travel to every proxy
+		l.add(fault.id, "root bundle", fault.message)
+	}
 	certs := distinct(b.Certs)
 	if len(certs) < len(b.Certs) {
 		l.add("duplicate-root", "root bundle", "it holds a certificate more than once")

@@ -55,6 +55,9 @@ func (l *linter) content(file File, needed bool) []*Certificate {
 			seen[c.Fingerprint()] = c
 		}
 	}
+	if fault := faultOfBlocks(file.Data); fault != nil {
+		l.add(fault.id, file.Name, fault.message)
+	}
 	if !whole {
 		return nil
 	}

@@ -419,6 +419,7 @@ func TestCACrossSign(t *testing.T) {
 		"a key as roots":     {verify(b.path("new", "ca-key.pem"), plain), 1, `is a "EC PRIVATE KEY"`},
 		"no such chain":      {verify(newRoot, b.path("none")), 1, "no such file"},
 		"a folder":           {verify(b.dir, plain), 1, "is a directory"},
+		"a blank line":       {verify(b.write("blank.pem", bytes.Replace(b.read("new", "root-cert.pem"), []byte("\n-----END"), []byte("\n\n-----END"), 1)), plain, "--for", "all"), 1, "--roots " + b.path("blank.pem") + ": the block of its certificate 1 has a blank line"},
 		"chain begins wrong": {verify(newRoot, b.path("new", "ca-cert.pem")), 0, "accepted"},
 
 		"cross: a file is there":        {args("--out", b.path("cross.pem")), 1, "is there already"},

@@ -110,6 +110,14 @@ func (o *caVerifyOptions) run(streams genericiooptions.IOStreams) error {
 	if err != nil {
 		return err
 	}
+	for _, file := range []struct {
+		flag, name string
+		bundle     pki.Bundle
+	}{{"--roots", o.roots, roots}, {"--chain", o.chain, chain}} {
+		if err := file.bundle.ReadsAlike(); err != nil {
+			return failed(fmt.Errorf("reading %s %s: %w: Go and Envoy do not read the same", file.flag, file.name, err), "'kubectl meshca ca lint' names the fault of a CA's file and its remedy")
+		}
+	}
 	if leaf := chain.Certs[0].X509; leaf != nil && leaf.IsCA {
 		fmt.Fprintln(streams.ErrOut, "warning: "+plain("the first certificate of "+o.chain+" is a CA, "+chain.Certs[0].Subject()+": a chain begins with its leaf"))
 	}
