@@ -166,8 +166,12 @@ func fileRows(t *testing.T) map[string]fileRow {
 			return []string{l[0], all[:253], all[253:], l[len(l)-2], ""}
 		})
 	})
-	add("blank lines between blocks", "", func(f *pki.Files) { f.Root.Data = join([]byte("\n\n"), of(root.Cert), []byte("\n \n"), of(other.Cert), []byte("\n")) })
-	add("headers", "e:pem-headers", func(f *pki.Files) { f.Root.Data = pemBlock("CERTIFICATE", root.Cert.DER, map[string]string{"Comment": "x"}) })
+	add("blank lines between blocks", "", func(f *pki.Files) {
+		f.Root.Data = join([]byte("\n\n"), of(root.Cert), []byte("\n \n"), of(other.Cert), []byte("\n"))
+	})
+	add("headers", "e:pem-headers", func(f *pki.Files) {
+		f.Root.Data = pemBlock("CERTIFICATE", root.Cert.DER, map[string]string{"Comment": "x"})
+	})
 	add("headers of the second", "e:pem-headers", func(f *pki.Files) {
 		f.Root.Data = join(of(root.Cert), pemBlock("CERTIFICATE", other.Cert.DER, map[string]string{"Comment": "x"}))
 	})
@@ -245,6 +249,9 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	signer("AKI of another key", "e:envoy-refuses", func(c *pairs.Cert) { c.AKI = []byte{1} })
 	signer("unknown critical extension", "e:no-path", func(c *pairs.Cert) { c.Extra = []pkix.Extension{critical} })
 	signer("name constraints", "w:name-constraints", func(c *pairs.Cert) { c.Extra = []pkix.Extension{pairs.URIConstraint(6, true, "cluster.local")} })
+	signer("name constraints, AKI of another key", "w:name-constraints e:envoy-refuses", func(c *pairs.Cert) {
+		c.Extra, c.AKI = []pkix.Extension{pairs.URIConstraint(6, true, "cluster.local")}, []byte{1}
+	})
 	signer("negative serial", "e:negative-serial", func(c *pairs.Cert) { c.Serial = -1 })
 
 	root("root has path length 0", "e:path-length", func(c *pairs.Cert) { c.PathLen = 1 })
@@ -272,6 +279,11 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	beside("another root, no name", "w:no-subject", strange(&pairs.Cert{}))
 	beside("another root, unparsable", "e:unparsable", pki.NewCertificate([]byte("x")))
 	beside("an intermediate as a root", "w:root-not-self-signed", strange(&pairs.Cert{DN: "other", By: &pairs.Cert{DN: "above"}}))
+	limited := rootCert()
+	rows["another root with name constraints, AKI of another key"] = authorityRow{
+		ca(limited, &pairs.Cert{DN: "signer", By: limited, PathLen: 1, To: long, AKI: []byte{1}}, strange(&pairs.Cert{DN: "other", Extra: []pkix.Extension{pairs.URIConstraint(6, true, "else.where")}})),
+		"e:envoy-refuses",
+	}
 	beside("another root of that name", "w:same-name", strange(&pairs.Cert{DN: "ROOT"}))
 	beside("another root of that name without ids", "e:same-name-no-ids w:envoy-depends w:no-ski", strange(&pairs.Cert{DN: "root", NoSKI: true, NoAKI: true}))
 	beside("another root of the signer's name", "w:same-name", strange(&pairs.Cert{DN: "signer"}))
@@ -466,6 +478,9 @@ func TestLintedCAsAreAccepted(t *testing.T) {
 				c.AKI = []byte{1, 2}
 			case 6:
 				c.SHA1 = true
+			}
+			if rapid.IntRange(0, 4).Draw(t, label+" constraints") == 0 { // which the leaf is within
+				c.Extra = []pkix.Extension{pairs.URIConstraint(6, true, "cluster.local")}
 			}
 			return c
 		}

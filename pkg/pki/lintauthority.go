@@ -198,11 +198,9 @@ func (l *linter) paths(a *Authority, chain []*Certificate, at time.Time) {
 
 // envoy asks Envoy's rules what becomes of a leaf that the CA issues. A leaf's
 // issuer is looked for among the trusted first: the CA's own certificate counts
-// only where the bundle has none that could be taken for it.
+// only where the bundle has none that could be taken for it. What names the leaf may
+// have is for another rule.
 func (l *linter) envoy(a *Authority, chain []*Certificate, at time.Time) {
-	if slices.ContainsFunc(append(slices.Clone(chain), a.Roots.Certs...), func(c *Certificate) bool { return c.X509 != nil && constraints(c.X509) != "" }) {
-		return // they are about names that only a leaf has: another finding says so
-	}
 	issuers := slices.DeleteFunc(distinct(a.Roots.Certs), func(c *Certificate) bool {
 		same := len(c.X509.SubjectKeyId) == 0 || len(a.Cert.X509.SubjectKeyId) == 0 || slices.Equal(c.X509.SubjectKeyId, a.Cert.X509.SubjectKeyId)
 		return !same || !sameName(c.X509.RawSubject, a.Cert.X509.RawSubject) || !maySignCerts(c.X509) || contradicts(c.X509)
@@ -216,7 +214,7 @@ func (l *linter) envoy(a *Authority, chain []*Certificate, at time.Time) {
 			no = append(no, issuer.Subject()+" may be taken for the issuer of its leaves, and has another key")
 			continue
 		}
-		answer := Verify(Question{Judge: Envoy, Roots: a.Roots.Certs, Chain: append([]*Certificate{issuer}, chain[1:]...), At: at, Usage: AnyUsage})
+		answer := Verify(Question{Judge: Envoy, Roots: a.Roots.Certs, Chain: append([]*Certificate{issuer}, chain[1:]...), At: at, Usage: AnyUsage, nameless: true})
 		switch answer.Result {
 		case Accepted:
 			yes = append(yes, answer.Reason)

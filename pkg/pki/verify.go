@@ -58,6 +58,9 @@ type Question struct {
 	EnvoyMinor int
 
 	memo *Memo
+	// nameless: the first of Chain stands for leaves whose names are not known, so
+	// that name constraints have nothing to hold of.
+	nameless bool
 }
 
 // Answer is what the judge says, and why.

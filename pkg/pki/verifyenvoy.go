@@ -239,8 +239,10 @@ func (q Question) judgePath(p envoyPath) Answer {
 	if answer, ok := q.presentedMay(p.certs[:p.untrusted]); !ok {
 		return answer
 	}
-	if answer, ok := constraintsHold(p.certs, q.Usage); !ok {
-		return answer
+	if !q.nameless {
+		if answer, ok := constraintsHold(p.certs, q.Usage); !ok {
+			return answer
+		}
 	}
 	for _, c := range p.certs[:len(p.certs)-1] {
 		if c.has(extPolicyConstraints) || c.has(extInhibitAny) || c.has(extMappings) {
