@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -55,9 +56,12 @@ func ParseIdentities(data []byte) ([]age.Identity, error) {
 	return identities, nil
 }
 
-// Sealed reports whether data begins as an armored age file does.
+// binary is how an age file begins that is not armored (C2SP age, "age-encryption.org/v1").
+const binary = "age-encryption.org/v1\n"
+
+// Sealed reports whether data begins as an age file does, armored or not.
 func Sealed(data []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header))
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header)) || bytes.HasPrefix(data, []byte(binary))
 }
 
 // Seal encrypts for the recipients and writes armored age. Without a recipient it
@@ -77,10 +81,15 @@ func Seal(w io.Writer, plaintext []byte, recipients ...age.Recipient) error {
 	return nil
 }
 
-// Unseal decrypts what Seal wrote. A file that is cut or changed anywhere gives an
-// error and nothing of the plaintext.
+// Unseal decrypts what Seal wrote, and what age wrote without armor. A file that is
+// cut or changed anywhere gives an error and nothing of the plaintext.
 func Unseal(r io.Reader, identities ...age.Identity) ([]byte, error) {
-	sealed, err := age.Decrypt(armor.NewReader(r), identities...)
+	file := bufio.NewReader(r)
+	begin, _ := file.Peek(len(binary)) // what cannot be read fails below
+	if r = file; string(begin) != binary {
+		r = armor.NewReader(file)
+	}
+	sealed, err := age.Decrypt(r, identities...)
 	if err != nil {
 		return nil, fmt.Errorf("unsealing: %w", err)
 	}

@@ -50,6 +50,33 @@ func TestSealing(t *testing.T) {
 	})
 }
 
+// age itself writes no armor unless it is asked to.
+func TestSealedByAge(t *testing.T) {
+	identity, recipient := ageKey(t)
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, recipient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !pki.Sealed(sealed.Bytes()) {
+		t.Error("it is not sealed")
+	}
+	if got, err := pki.Unseal(bytes.NewReader(sealed.Bytes()), identity); err != nil || string(got) != "secret" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for cut := range sealed.Len() {
+		if got, err := pki.Unseal(bytes.NewReader(sealed.Bytes()[:cut]), identity); err == nil || got != nil {
+			t.Fatalf("cut at %d of %d, it opened", cut, sealed.Len())
+		}
+	}
+}
+
 func TestPassphrase(t *testing.T) {
 	recipient, err := pki.PassphraseRecipient("korrekt")
 	if err != nil {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,7 +30,7 @@ func (f *caFlags) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&f.chain, "chain", "", "PEM file of what stands between it and the root (may be left out)")
 	flags.BoolVar(&f.make, "new-ca", false, "make a root and an intermediate here; the root's key leaves only sealed")
 	flags.StringVar(&f.keySpec, "key", string(pki.ECDSAP256), "with --new-ca: kind of the keys: "+strings.Join(keySpecNames(), ", "))
-	flags.StringVar(&f.oldRootKey, "old-root-key", "", "PEM file of the old root's key, to cross-sign the new root")
+	flags.StringVar(&f.oldRootKey, "old-root-key", "", "PEM file of the old root's key, in clear or sealed, to cross-sign the new root or to certify the old one anew")
 	flags.StringVar(&f.cross, "cross-cert", "", "PEM file of the new root as signed by the old one, made offline")
 	f.addSealFlags(cmd, "the copy of old and new CA")
 	f.addTrialFlag(cmd)
@@ -68,7 +69,11 @@ func (f *caFlags) validate() error {
 	if f.oldRootKey != "" && f.cross != "" {
 		return usage(errors.New("--old-root-key and --cross-cert exclude each other"), "the one makes what the other is")
 	}
-	return f.validateSeal()
+	seal := f.sealFlags
+	if f.oldRootKey != "" {
+		seal.passphraseFile = "" // it may be what opens the key
+	}
+	return seal.validateSeal()
 }
 
 // newCA is the CA that the flags name. rootKey is set where the root was made
@@ -130,6 +135,19 @@ func (f *caFlags) generate(now time.Time) (newCA, error) {
 	return o.make(&input{}, root, intermediate, now)
 }
 
+// nobody is a standard input that nothing is read from.
+type nobody struct{}
+
+func (nobody) Read([]byte) (int, error) {
+	return 0, errors.New("here it cannot be standard input")
+}
+
+// oldKey is the old root's key.
+func (f *caFlags) oldKey() (crypto.Signer, error) {
+	in := &input{stdin: nobody{}}
+	return in.key("--old-root-key", f.oldRootKey, f.opener)
+}
+
 // crossCert is the new root as signed by the old one, where it can be had: given,
 // made with the old root's key, or nil.
 func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) (*pki.Certificate, error) {
@@ -152,13 +170,9 @@ func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) 
 	if f.oldRootKey == "" {
 		return nil, nil
 	}
-	raw, err := readFile("--old-root-key", f.oldRootKey)
+	key, err := f.oldKey()
 	if err != nil {
 		return nil, err
-	}
-	key, err := pki.ParseKey(raw)
-	if err != nil {
-		return nil, found(fmt.Errorf("--old-root-key %s: %w", f.oldRootKey, err), "")
 	}
 	if len(s.ControlPlanes) == 0 {
 		return nil, nil

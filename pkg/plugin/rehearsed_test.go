@@ -165,6 +165,15 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	for name, data := range map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "ca-key.pem": th.keys["ca-key.pem"], "old-root-key.pem": th.keys["old-root-key.pem"], "old-root.pem": root.Roots.Raw} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
 	}
+	recipient, err := pki.ParseRecipient(ts.Getenv("RECIPIENT"))
+	ts.Check(err)
+	worded, err := pki.PassphraseRecipient(theaterWord)
+	ts.Check(err)
+	for name, to := range map[string]age.Recipient{"old-root-key.age": recipient, "old-root-key-worded.age": worded} {
+		var sealed bytes.Buffer
+		ts.Check(pki.Seal(&sealed, th.keys["old-root-key.pem"], to))
+		ts.Check(os.WriteFile(ts.MkAbs(name), sealed.Bytes(), 0o600))
+	}
 }
 
 // dated is a root of a year that is so old.
@@ -186,7 +195,7 @@ func play(ts *testscript.TestScript, _ bool, args []string) {
 				}
 			}
 		}
-		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "-f" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".txt")) {
+		if i > 0 && (args[i-1] == "--sealed-file" || args[i-1] == "-f" || args[i-1] == "--out" || strings.HasSuffix(arg, ".pem") || strings.HasSuffix(arg, ".age") || strings.HasSuffix(arg, ".txt")) {
 			args[i] = ts.MkAbs(arg)
 		}
 	}

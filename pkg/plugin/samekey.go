@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -25,12 +24,9 @@ func (o *rotateOptions) renewed(ctx context.Context, kube kubernetes.Interface, 
 	}
 	var key crypto.Signer
 	if o.oldRootKey != "" {
-		raw, err := readFile("--old-root-key", o.oldRootKey)
-		if err != nil {
+		var err error
+		if key, err = o.oldKey(); err != nil {
 			return nil, err
-		}
-		if key, err = pki.ParseKey(raw); err != nil {
-			return nil, found(fmt.Errorf("--old-root-key %s: %w", o.oldRootKey, err), "")
 		}
 	}
 	ca, err := rotation.Renewed(ctx, kube, s, key, now)

@@ -91,7 +91,7 @@ func (f *sealFlags) sealing(ctx context.Context, in *input, streams genericioopt
 		if s.recipients, err = f.recipients(); err != nil {
 			return nil, err
 		}
-		s.trial, err = f.identities(in)
+		s.trial, err = opener{identity: f.identity}.identities(in) // a passphrase opens nothing that is sealed to a recipient
 		return s, err
 	}
 	var word string
