@@ -122,13 +122,26 @@ func WriteSealed(path string, plaintext []byte, recipients []age.Recipient, tria
 	if err := reads(file.Name(), sealed, plaintext, trial); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := os.Link(file.Name(), path); err != nil {
-		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("writing the sealed file: %w", err)
-		}
-		return writeNew(path, sealed) // a file system without links
+	if err := publish(file.Name(), path, sealed, SyncFolder); err != nil {
+		return fmt.Errorf("writing the sealed file: %w", err)
 	}
-	return syncFolder(filepath.Dir(path))
+	return nil
+}
+
+// publish gives a file, whose content is sealed, its own name too, and takes the name
+// back where it is not certain to stay.
+func publish(file, path string, sealed []byte, sync func(folder string) error) error {
+	err := os.Link(file, path)
+	if err != nil && !errors.Is(err, os.ErrExist) { // a file system without links
+		err = writeNew(path, sealed)
+	}
+	if err != nil {
+		return err
+	}
+	if err := sync(filepath.Dir(path)); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 // reads reads a sealed file back, and opens it where it can be.
@@ -154,30 +167,14 @@ func reads(path string, sealed, plaintext []byte, trial []age.Identity) error {
 }
 
 // writeNew writes a new file in place, and takes it back where that fails.
-func writeNew(path string, data []byte) (err error) {
+func writeNew(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("writing the sealed file: %w", err)
+		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
 	_, err = file.Write(data)
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("writing the sealed file: %w", err)
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("writing the sealed file: %w", err)
-	}
-	if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
-		return fmt.Errorf("writing the sealed file: %w", err)
+		return errors.Join(err, os.Remove(path))
 	}
 	return nil
 }

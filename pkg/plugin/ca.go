@@ -324,11 +324,7 @@ func (c *created) file(path string, data []byte, mode os.FileMode) error {
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return pki.SyncFolder(filepath.Dir(path))
 }
 
 // undo takes back what was made, and says what it could not.
