@@ -23,8 +23,9 @@ func newCAAcceptCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Take in the certificate that was signed for a request of 'ca csr'",
 		Long: "Holds the signed certificate against the key that its request was made with, and the\n" +
 			"chain against the root, by the rules of istiod, agents and proxies, and writes the four\n" +
-			"files of a CA. The signed file may hold the chain too, in any order of its rest. What is\n" +
-			"not sound is refused, and nothing is written.\n\n" +
+			"files of a CA. The signed file may hold the chain too, in any order of its rest. The\n" +
+			"roots are written as plain PEM, whatever else was in their file. What is not sound is\n" +
+			"refused, and nothing is written.\n\n" +
 			"Exit codes: 0 written, 2 it is not sound, 1 it could not be done, 64 bad usage.",
 		Example: caCSRExample,
 		Args:    noArgs,
@@ -58,7 +59,8 @@ func (o *caAcceptOptions) run(streams genericiooptions.IOStreams) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, f := range pki.LintAuthority(ca, time.Now()) {
+	findings := pki.LintAuthority(ca, time.Now())
+	for _, f := range findings {
 		if f.Severity == pki.SeverityError {
 			return found(fmt.Errorf("%s: %s", f.Subject, f.Message), f.Hint)
 		}
@@ -73,7 +75,20 @@ func (o *caAcceptOptions) run(streams genericiooptions.IOStreams) (err error) {
 	if err != nil {
 		return err
 	}
-	return printResult(streams.Out, o.output, report)
+	if err := printResult(streams.Out, o.output, report); err != nil {
+		return err
+	}
+	warn(streams, findings)
+	return nil
+}
+
+// warn tells of what is sound and will hurt later.
+func warn(streams genericiooptions.IOStreams, findings []pki.Finding) {
+	for _, f := range findings {
+		if f.Severity == pki.SeverityWarning {
+			fmt.Fprintf(streams.ErrOut, "warning: %s\nhint: %s\n", plain(f.Subject+": "+f.Message), plain(f.Hint))
+		}
+	}
 }
 
 func (o *caAcceptOptions) read(in *input) (*pki.Authority, error) {
@@ -95,6 +110,9 @@ func (o *caAcceptOptions) read(in *input) (*pki.Authority, error) {
 	if err != nil {
 		return nil, failed(err, "'kubectl meshca ca lint' names what is wrong with a file")
 	}
+	// The bytes of a bundle travel to every proxy: whatever came along with the
+	// certificates stays behind.
+	ca.Roots = pki.NewBundle(ca.Roots.Certs...)
 	if ca.Key, err = in.key("--ca-key", o.keyFile, o.opener); err != nil {
 		return nil, err
 	}

@@ -114,3 +114,37 @@ func TestN3_RequestAndAccept(t *testing.T) {
 		t.Errorf("a request over another one: exit %d", r.code)
 	}
 }
+
+// TestAcceptedAsLinted: what accept writes, lint takes, whatever the files looked like
+// that came back; and its warnings are told, as those of an intermediate under a root
+// of before.
+func TestAcceptedAsLinted(t *testing.T) {
+	b := newBench(t)
+	b.must("ca", "csr", "--out", b.path("asked"))
+	signed := b.write("signed.pem", signElsewhere(t, b, b.read("asked", "ca.csr")))
+	root := string(b.read("new", "root-cert.pem"))
+	for name, test := range map[string]struct{ root, warning string }{
+		"as it should be": {root, ""},
+		"CRLF":            {strings.ReplaceAll(root, "\n", "\r\n"), ""},
+		"text before it":  {"Bag Attributes\n" + root, ""},
+		"no newline":      {strings.TrimSpace(root), ""},
+		"a blank line":    {strings.Replace(root, "\n-----END", "\n\n-----END", 1), ""},
+		"twice":           {root + root, "warning: root bundle: it holds a certificate more than once\nhint: leave one of each\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := b.path("accepted " + name)
+			r := b.must("ca", "accept", "--ca-key", b.path("asked", "ca-key.pem"), "--ca-cert", signed, "--root", b.write("root of "+name, []byte(test.root)), "--out", out)
+			if r.err != test.warning {
+				t.Errorf("warned %q, want %q", r.err, test.warning)
+			}
+			args := []string{"ca", "lint", out}
+			if test.warning == "" {
+				args = append(args, "--fail-on", "warning")
+			}
+			b.must(args...)
+		})
+	}
+	if r := b.must("ca", "new", "--out", b.path("brief"), "--by", b.path("new", "root-cert.pem"), "--by-key", b.path("new.age"), "--identity", b.identity, "--lifetime", "10d"); !strings.Contains(r.err, ": it expires in ") || !strings.Contains(r.err, "hint: have it renewed") {
+		t.Errorf("not warned: %s", r.err)
+	}
+}

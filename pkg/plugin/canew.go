@@ -163,6 +163,7 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	if err := printResult(streams.Out, o.output, report); err != nil {
 		return err
 	}
+	warn(streams, pki.LintAuthority(ca.authority, time.Now()))
 	return nil
 }
 
