@@ -317,6 +317,8 @@ func authorityRows(t *testing.T) map[string]authorityRow {
 	rows["two levels"] = authorityRow{two, ""}
 	rows["two levels, one missing"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = nil }), "e:no-path"}
 	rows["wrong root"] = authorityRow{with(two, func(a *pki.Authority) { a.Roots = other.Roots }), "e:no-path"}
+	rows["the signer is trusted"] = authorityRow{with(two, func(a *pki.Authority) { a.Roots = pki.NewBundle(two.Cert) }), "w:root-not-self-signed"}
+	rows["its issuer is trusted, and the root"] = authorityRow{with(two, func(a *pki.Authority) { a.Roots = pki.NewBundle(r.Cert, one.Cert) }), "w:root-not-self-signed"}
 	rows["stranger in the chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = append(slices.Clone(a.Chain), below(t, other, "stranger", 0).Cert) }), "w:stray-certificate"}
 	rows["twice in the chain"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = append(slices.Clone(a.Chain), a.Chain[0]) }), ""}
 	rows["the signer and its root in the chain, as in a Secret"] = authorityRow{with(two, func(a *pki.Authority) { a.Chain = []*pki.Certificate{two.Cert, one.Cert, r.Cert} }), ""}

@@ -39,6 +39,8 @@ func LintAuthority(a *Authority, at time.Time) []Finding {
 	for i, c := range distinct(a.Roots.Certs) {
 		if !NewSet(chain...).Has(c) {
 			l.root(c, i == 0, at)
+		} else if c.X509 != nil {
+			l.noRoot(c)
 		}
 	}
 	l.bundle(a.Roots, chain)
@@ -134,13 +136,18 @@ func (l *linter) root(c *Certificate, own bool, at time.Time) {
 	if len(x.SubjectKeyId) == 0 {
 		l.add("no-ski", name, "it has no subject key identifier")
 	}
-	if !selfSigned(c) {
-		l.add("root-not-self-signed", name, "it lies in the root bundle and is no self-signed root")
-	}
+	l.noRoot(c)
 	if text := constraints(x); own && text != "" {
 		l.add("name-constraints", name, "its name constraints "+text)
 	}
 	l.publicKey(c, severity)
+}
+
+// noRoot: what lies in the bundle should be a root.
+func (l *linter) noRoot(c *Certificate) {
+	if !selfSigned(c) {
+		l.add("root-not-self-signed", c.Subject(), "it lies in the root bundle and is no self-signed root")
+	}
 }
 
 // bundle looks at the root bundle as a whole, and at what is presented beside it.

@@ -57,7 +57,8 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: "Makes a root and an intermediate with names of a new generation, and writes\n" +
 			"root-cert.pem, ca-cert.pem, cert-chain.pem and ca-key.pem (for its owner alone) into a\n" +
 			"folder, as a cacerts Secret has them. The root's key goes into a sealed file and\n" +
-			"nowhere else. With --by and --by-key only an intermediate is made, under that root.\n" +
+			"nowhere else. With --by and --by-key only an intermediate is made, under that root;\n" +
+			"under an issuing CA that is no root, 'ca csr' and 'ca accept' make one.\n" +
 			"Nothing is ever written over; where anything fails nothing is left.\n\n" +
 			"Exit codes: 0 made, 2 not acknowledged, 1 it could not be done, 64 bad usage.",
 		Example: caNewExample,
@@ -292,6 +293,10 @@ func (o *caNewOptions) make(in *input, root, intermediate pkix.Name, now time.Ti
 	if o.by != "" {
 		if issuer.Cert, err = in.single("--by", o.by); err != nil {
 			return ca, err
+		}
+		// It becomes root-cert.pem: an intermediate there would be trusted as a root.
+		if by := issuer.Cert; by.X509 != nil && !pki.Describe(by, now).SelfSigned {
+			return ca, failed(fmt.Errorf("--by %s: %s is no self-signed root", o.by, by.Subject()), "have the intermediate signed for a request: 'kubectl meshca ca csr', and 'kubectl meshca ca accept' with --chain and --root for what stands above it")
 		}
 		if issuer.Key, err = in.key("--by-key", o.byKey, o.opener); err != nil {
 			return ca, err
