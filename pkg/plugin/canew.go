@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func newCANewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.StringVar(&o.out, "out", "", "folder that the files are written into; made if it is missing")
 	flags.StringVar(&o.name, "name", o.name, "what both names begin with; the date and a random number follow")
 	flags.StringVar(&o.trustDomain, "trust-domain", "", "trust domain of the mesh: becomes the organization of both names")
-	flags.StringVar(&o.root, "subject-root", "", `whole name of the root instead, such as "O=Acme,CN=Acme root G2"`)
+	flags.StringVar(&o.root, "subject-root", "", `whole name of the root instead, in the order it is encoded, such as "O=Acme,CN=Acme root G2"`)
 	flags.StringVar(&o.intermediate, "subject-intermediate", "", "whole name of the intermediate instead")
 	flags.StringVar(&o.key, "key", o.key, "kind of the keys: "+strings.Join(keySpecNames(), ", "))
 	flags.Var(&o.rootLifetime, "root-lifetime", "how long the root lives")
@@ -202,42 +203,59 @@ func (o *caNewOptions) names(now time.Time) (root, intermediate pkix.Name, err e
 }
 
 // parseName reads a distinguished name as people write it, "O=Acme,CN=root" or
-// "/O=Acme/CN=root". A separator within a value has a backslash before it.
+// "/O=Acme/CN=root". A separator within a value has a backslash before it. Each part
+// becomes an RDN of its own, in the order given, as "openssl req -subj" has it; the
+// fields of a pkix.Name would make one RDN of several OUs, in an order of their own
+// (crypto/x509/pkix, ToRDNSequence).
 func parseName(text string) (pkix.Name, error) {
 	var name pkix.Name
 	separator := byte(',')
 	if rest, ok := strings.CutPrefix(text, "/"); ok {
 		separator, text = '/', rest
 	}
+	common := false
 	for _, part := range split(text, separator) {
 		key, value, ok := strings.Cut(part, "=")
 		value = strings.TrimSpace(value)
 		if !ok || value == "" {
 			return name, fmt.Errorf("%q is not NAME=VALUE", part)
 		}
-		switch strings.ToUpper(strings.TrimSpace(key)) {
-		case "CN":
-			if name.CommonName != "" {
-				return name, errors.New("CN stands in it twice")
-			}
-			name.CommonName = value
-		case "O":
-			name.Organization = append(name.Organization, value)
-		case "OU":
-			name.OrganizationalUnit = append(name.OrganizationalUnit, value)
-		case "L":
-			name.Locality = append(name.Locality, value)
-		case "ST":
-			name.Province = append(name.Province, value)
-		case "C":
-			name.Country = append(name.Country, value)
-		case "SERIALNUMBER":
-			name.SerialNumber = value
-		default:
-			return name, fmt.Errorf("unknown attribute %q", strings.TrimSpace(key))
+		key = strings.TrimSpace(key)
+		last, ok := attribute(strings.ToUpper(key))
+		if !ok {
+			return name, fmt.Errorf("unknown attribute %q", key)
 		}
+		if last == commonName && common {
+			return name, errors.New("CN stands in it twice")
+		}
+		common = common || last == commonName
+		name.ExtraNames = append(name.ExtraNames, pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, last}, Value: value})
 	}
 	return name, nil
+}
+
+const commonName = 3
+
+// attribute is what the OID of an attribute ends with, below id-at, 2.5.4 (RFC 5280
+// appendix A.1; the short names are those of RFC 4514 section 3).
+func attribute(short string) (last int, ok bool) {
+	switch short {
+	case "CN":
+		return commonName, true
+	case "SERIALNUMBER":
+		return 5, true
+	case "C":
+		return 6, true
+	case "L":
+		return 7, true
+	case "ST":
+		return 8, true
+	case "O":
+		return 10, true
+	case "OU":
+		return 11, true
+	}
+	return 0, false
 }
 
 // split cuts text at the separator; a backslash takes the next byte as it is.
