@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+// ErrOneName is returned where a root is to vouch for another of its own name.
+var ErrOneName = errors.New("peers could not tell them apart")
+
+// ErrEnded is returned where the root that is to vouch has ended.
+var ErrEnded = errors.New("expired")
+
 // CrossSign certifies another root under this CA: name, key, key identifier and
 // constraints are the other root's own, bit for bit, so that whoever trusts this
 // CA finds a way to it, and whoever trusts the other root stops there. It ends
@@ -72,11 +78,11 @@ func (a *Authority) mayCrossSign(root *Certificate, now time.Time) error {
 	case !x.BasicConstraintsValid || !x.IsCA:
 		return fmt.Errorf("%s is no CA", root.Subject())
 	case sameName(a.Cert.X509.RawSubject, x.RawSubject):
-		return fmt.Errorf("both roots are called %s: peers could not tell them apart", root.Subject())
+		return fmt.Errorf("both roots are called %s: %w", root.Subject(), ErrOneName)
 	case !now.Before(x.NotAfter):
 		return fmt.Errorf("%s expired at %s", root.Subject(), x.NotAfter.UTC().Format(time.RFC3339))
 	case !now.Before(a.Cert.X509.NotAfter):
-		return fmt.Errorf("%s expired at %s", a.Cert.Subject(), a.Cert.X509.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%s %w at %s", a.Cert.Subject(), ErrEnded, a.Cert.X509.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -31,7 +31,8 @@ func newCACrossSignCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: "Makes the cross certificate of a new root: its name, key and key identifier, signed by\n" +
 			"the old root, valid until the first of both ends. Who trusts only the old root then\n" +
 			"accepts chains of the new one. It is printed as PEM, or written to a new file. Of\n" +
-			"several certificates in --by, the one that --by-key belongs to signs.\n\n" +
+			"several certificates in --by, the one that --by-key belongs to signs; of several of one\n" +
+			"key, the one that is valid the longest.\n\n" +
 			"Exit codes: 0 made, 2 refused, 1 it could not be done, 64 bad usage.",
 		Example: caCrossSignExample,
 		Args:    noArgs,
@@ -66,18 +67,18 @@ func (o *caCrossSignOptions) run(streams genericiooptions.IOStreams) error {
 	if err != nil {
 		return err
 	}
-	by := &pki.Authority{Key: key}
-	for _, c := range old.Certs {
-		if by.Cert = c; by.KeyMatches() {
-			break
-		}
-	}
-	if !by.KeyMatches() {
+	now := time.Now()
+	signer, err := pki.Generation(old.Certs, key, now)
+	if errors.Is(err, pki.ErrNotOfKey) {
 		return found(fmt.Errorf("--by-key %s is the key of no certificate in --by %s", o.byKey, o.by), "'kubectl meshca ca inspect' shows which certificate a key belongs to")
 	}
-	cross, err := by.CrossSign(root, time.Now())
 	if err != nil {
-		return found(err, "the old root must be a CA below which others may stand, and the new one a self-signed CA with a name of its own")
+		return found(fmt.Errorf("--by %s: %w", o.by, err), crossHint(err))
+	}
+	by := &pki.Authority{Cert: signer, Key: key}
+	cross, err := by.CrossSign(root, now)
+	if err != nil {
+		return found(err, crossHint(err))
 	}
 	if err := o.write(streams, cross); err != nil {
 		return err
@@ -93,6 +94,17 @@ func (o *caCrossSignOptions) run(streams genericiooptions.IOStreams) error {
 		note("warning: the cross certificate ends in %d days: a rotation must be over by then", int(left.Hours()/24))
 	}
 	return nil
+}
+
+// crossHint is the way out where one root cannot vouch for another.
+func crossHint(err error) string {
+	switch {
+	case errors.Is(err, pki.ErrOneName):
+		return "give the new root a name of its own"
+	case errors.Is(err, pki.ErrEnded):
+		return "nobody accepts what a root vouches for that has ended: give its certificate of the same key that is still valid, or rotate by another strategy (recover, where the mesh's CA has ended)"
+	}
+	return "the old root must be a valid CA below which others may stand, and the new one a self-signed CA that has not expired"
 }
 
 // soon is when the end of a cross certificate is worth a word.

@@ -177,15 +177,16 @@ func (f *caFlags) crossCert(s *mesh.Snapshot, ca *pki.Authority, now time.Time) 
 	if len(s.ControlPlanes) == 0 {
 		return nil, nil
 	}
-	for _, old := range s.ControlPlanes[0].CA.Root.Certs {
-		if old.X509 == nil || !pki.SameKey(old.X509.PublicKey, key.Public()) {
-			continue
-		}
-		cross, err := (&pki.Authority{Cert: old, Key: key}).CrossSign(root, now)
-		if err != nil {
-			return nil, found(err, "give the new root a name of its own")
-		}
-		return cross, nil
+	old, err := pki.Generation(s.ControlPlanes[0].CA.Root.Certs, key, now)
+	if errors.Is(err, pki.ErrNotOfKey) {
+		return nil, found(fmt.Errorf("--old-root-key %s is the key of none of the mesh's roots", f.oldRootKey), "'kubectl meshca ca inspect' shows which certificate a key belongs to")
 	}
-	return nil, found(fmt.Errorf("--old-root-key %s is the key of none of the mesh's roots", f.oldRootKey), "'kubectl meshca ca inspect' shows which certificate a key belongs to")
+	if err != nil {
+		return nil, found(fmt.Errorf("--old-root-key %s: %w", f.oldRootKey, err), crossHint(err))
+	}
+	cross, err := (&pki.Authority{Cert: old, Key: key}).CrossSign(root, now)
+	if err != nil {
+		return nil, found(err, crossHint(err))
+	}
+	return cross, nil
 }
