@@ -82,7 +82,7 @@ func run() int {
 			}
 		}
 	}
-	code := j.compare()
+	code := max(j.compare(), readAlike(ctx, binaries, maker.Now))
 	if *webpki != "" {
 		return max(code, z.compare())
 	}
