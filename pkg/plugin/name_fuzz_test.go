@@ -37,7 +37,7 @@ func TestParseName(t *testing.T) {
 		"O=":                                 `error: "O=" is not NAME=VALUE`,
 	} {
 		name, err := parseName(text)
-		got := ""
+		var got string
 		if err != nil {
 			got = "error: " + err.Error()
 		} else {
