@@ -12,6 +12,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
 )
@@ -42,7 +43,7 @@ func newStatusCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			"would: who has not followed yet and why, by when leaves renew, whether one can go back.\n" +
 			"It changes nothing and asks no istiod to sign.\n\n" +
 			"Exit codes: 0 nothing is under way, or it is done, 2 a rotation runs or is unfinished,\n" +
-			"1 it could not be done, 64 bad usage.",
+			"1 it could not be done, or not told, 64 bad usage.",
 		Example: statusExample,
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), c, streams) },
@@ -80,7 +81,7 @@ func (o *statusOptions) run(ctx context.Context, c *cluster, streams genericioop
 				return err
 			}
 		}
-		if !o.watch || !r.underWay() {
+		if !o.watch || !r.underWay() && r.State != stateUnknown {
 			return r.failure()
 		}
 		select {
@@ -136,16 +137,19 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	seen := standing{snapshot: s, plan: p.plan, staged: p.staged, now: time.Now()}
 	if code, _ := codeOf(err); err != nil && code != ExitUsage { // usage: no rotation is under way
 		seen.stagedError = err.Error()
+		seen.missed(err, "get secrets")
 	}
 	kube, namespace := observer.collector.Kube, s.ControlPlanes[0].Namespace
 	seen.namespace = namespace
 	if seen.lease, err = rotation.ReadLease(ctx, kube, namespace, seen.now); err != nil {
 		seen.leaseError = err.Error()
+		seen.missed(err, "get leases")
 	}
 	seen.journals, err = rotation.Journals(ctx, kube, namespace)
 	seen.journals = slices.DeleteFunc(seen.journals, func(j rotation.Journal) bool { return j.Act != "" }) // no rotation's
 	if err != nil {
 		seen.journalError = err.Error()
+		seen.missed(err, "list configmaps")
 	}
 	if p.plan != nil {
 		j := seen.journal()
@@ -157,6 +161,13 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 		return nil, cause
 	}
 	return newStatusReport(seen), nil
+}
+
+// missed notes which permission was missing, where one was.
+func (s *standing) missed(err error, permission string) {
+	if apierrors.IsForbidden(err) {
+		s.refused = append(s.refused, permission)
+	}
 }
 
 func (o *statusOptions) history(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {

@@ -22,6 +22,7 @@ const (
 	stateDone       rotationState = "done"        // the old CA is still kept
 	stateRetired    rotationState = "retired"     // and now it is not
 	stateBack       rotationState = "rolled-back" // the old CA is the mesh's again
+	stateUnknown    rotationState = "unknown"     // none was seen, and not all could be read
 )
 
 // standing is what was read for one look.
@@ -36,6 +37,8 @@ type standing struct {
 	now       time.Time
 
 	stagedError, leaseError, journalError, placeError string
+	// refused are the verbs and resources that the API server did not allow.
+	refused []string
 }
 
 // statusReport is the result of "status".
@@ -131,6 +134,8 @@ func (s standing) state(j *rotation.Journal) rotationState {
 	switch {
 	case s.lease != nil && s.lease.Alive:
 		return stateRunning
+	case j == nil && (s.leaseError != "" || s.journalError != "" || s.stagedError != ""):
+		return stateUnknown // what was not read may hold one
 	case j == nil:
 		return stateNone
 	case j.Phase == rotation.RolledBack:
@@ -221,6 +226,8 @@ func (s standing) back(r *statusReport) wayBack {
 		return wayBack{Why: "there is nothing to go back from"}
 	case s.stagedError != "":
 		return wayBack{Why: "whether the old CA is kept cannot be told: " + s.stagedError}
+	case r.State == stateUnknown:
+		return wayBack{Why: "no old CA is kept in the cluster"}
 	case s.staged == nil:
 		return wayBack{Why: "the old CA is kept no more: only a sealed copy has it ('kubectl meshca restore')"}
 	}
@@ -239,6 +246,10 @@ func (s standing) next(r *statusReport) string {
 	switch {
 	case r.State == stateRunning:
 		return "kubectl meshca status --watch"
+	case r.State == stateUnknown && len(s.refused) > 0:
+		return fmt.Sprintf("ask for a role that may %s in namespace %s: 'kubectl meshca rbac --for read' prints it", strings.Join(s.refused, ", "), s.namespace)
+	case r.State == stateUnknown:
+		return "mend what is named as not read, and look again"
 	case s.placeError != "":
 		return "find out who wrote the CA secret: a rotation goes on only from what it has written"
 	case r.State == stateUnfinished && s.staged == nil && s.stagedError == "":
@@ -256,7 +267,10 @@ func (s standing) next(r *statusReport) string {
 func (r *statusReport) underWay() bool { return r.State == stateRunning || r.State == stateUnfinished }
 
 func (r *statusReport) failure() error {
-	if !r.underWay() {
+	switch {
+	case r.State == stateUnknown:
+		return failed(fmt.Errorf("it cannot be told whether a rotation is under way: %s", strings.Join(r.Errors, "; ")), r.Next)
+	case !r.underWay():
 		return nil
 	}
 	return found(fmt.Errorf("a rotation is %s", r.State), r.Next)
@@ -366,6 +380,7 @@ func (r *statusReport) summary() string {
 		stateNone: "no rotation is under way, and none is remembered", stateRunning: "a rotation runs", stateUnfinished: "a rotation is unfinished, and nobody runs it",
 		stateDone: "the rotation is done; the old CA is still kept", stateBack: "the rotation is rolled back: the old CA is the mesh's again",
 		stateRetired: "no rotation is under way; the last one is done and retired",
+		stateUnknown: "no rotation was seen, and not all could be read that would show one",
 	}[r.State]
 	if r.Phase != "" {
 		text += ": phase " + string(r.Phase)
