@@ -141,7 +141,11 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	}
 	m := rotation.NewManaged(s, o.act, !o.noCSRProof, accept)
 	if len(s.ControlPlanes) > 0 {
-		journal, err := rotation.ReadStaged(ctx, observer.collector.Kube, s.ControlPlanes[0].Namespace)
+		namespace, err := homeOf(s)
+		if err != nil {
+			return err
+		}
+		journal, err := rotation.ReadStaged(ctx, observer.collector.Kube, namespace)
 		if err != nil {
 			return explain(err)
 		}

@@ -37,7 +37,10 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	p := prepared{snapshot: s}
 	config := o.config(ca.authority)
 	if len(s.ControlPlanes) > 0 {
-		namespace := s.ControlPlanes[0].Namespace
+		namespace, err := homeOf(s)
+		if err != nil {
+			return p, err
+		}
 		if p.staged, err = rotation.FindStaged(ctx, observer.collector.Kube, namespace); err != nil {
 			return p, explain(err)
 		}

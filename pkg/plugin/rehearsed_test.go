@@ -94,7 +94,7 @@ func TestRehearsedScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind,
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind, "another": another,
 		},
 	})
 }
@@ -368,4 +368,15 @@ func forbid(ts *testscript.TestScript, _ bool, args []string) {
 	th.mesh.Kube.PrependReactor(args[0], args[1], func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: args[1]}, "", nil)
 	})
+}
+
+// another NAMESPACE puts an istiod into a namespace of its own: another mesh.
+func another(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	d, err := th.mesh.Kube.AppsV1().Deployments("istio-system").Get(th.ctx, "istiod", metav1.GetOptions{})
+	ts.Check(err)
+	d = d.DeepCopy()
+	d.Namespace, d.ResourceVersion = args[0], ""
+	_, err = th.mesh.Kube.AppsV1().Deployments(args[0]).Create(th.ctx, d, metav1.CreateOptions{})
+	ts.Check(err)
 }

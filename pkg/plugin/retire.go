@@ -47,10 +47,10 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if err != nil {
 				return err
 			}
-			if len(s.ControlPlanes) == 0 {
-				return found(errors.New("no istiod was found"), "name its namespace with --istio-namespace")
+			namespace, err := homeOf(s)
+			if err != nil {
+				return err
 			}
-			namespace := s.ControlPlanes[0].Namespace
 			journal, err := rotation.ReadStaged(cmd.Context(), observer.collector.Kube, namespace)
 			switch {
 			case err != nil:

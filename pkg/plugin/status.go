@@ -128,19 +128,19 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	rotate := rotateOptions{meshFlags: o.meshFlags}
 	p, err := rotate.prepare(ctx, observer, newCA{})
 	s := p.snapshot
-	switch {
-	case s == nil:
+	if s == nil {
 		return nil, err
-	case len(s.ControlPlanes) == 0:
-		return nil, found(errors.New("no istiod was found"), "name its namespace with --istio-namespace")
 	}
-	seen := standing{snapshot: s, plan: p.plan, staged: p.staged, now: time.Now()}
+	namespace, lost := homeOf(s)
+	if lost != nil {
+		return nil, lost
+	}
+	seen := standing{snapshot: s, namespace: namespace, plan: p.plan, staged: p.staged, now: time.Now()}
 	if code, _ := codeOf(err); err != nil && code != ExitUsage { // usage: no rotation is under way
 		seen.stagedError = err.Error()
 		seen.missed(err, "get secrets")
 	}
-	kube, namespace := observer.collector.Kube, s.ControlPlanes[0].Namespace
-	seen.namespace = namespace
+	kube := observer.collector.Kube
 	if seen.lease, err = rotation.ReadLease(ctx, kube, namespace, seen.now); err != nil {
 		seen.leaseError = err.Error()
 		seen.missed(err, "get leases")

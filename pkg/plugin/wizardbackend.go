@@ -66,7 +66,9 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 	if len(s.ControlPlanes) == 0 {
 		return look, nil
 	}
-	look.Namespace = s.ControlPlanes[0].Namespace
+	if look.Namespace, err = homeOf(s); err != nil {
+		return nil, problem(err)
+	}
 	kept, err := rotation.ReadStaged(ctx, kube, look.Namespace)
 	if err != nil {
 		return nil, problem(explain(err))

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 
@@ -121,10 +120,11 @@ func (b *wizardBackend) staged(ctx context.Context) (*rotation.Staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.ControlPlanes) == 0 {
-		return nil, failed(fmt.Errorf("no istiod was found"), "name its namespace with --istio-namespace")
+	namespace, err := homeOf(s)
+	if err != nil {
+		return nil, err
 	}
-	staged, err := rotation.FindStaged(ctx, kube, s.ControlPlanes[0].Namespace)
+	staged, err := rotation.FindStaged(ctx, kube, namespace)
 	if err != nil {
 		return nil, explain(err)
 	}
