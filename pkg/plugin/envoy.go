@@ -59,7 +59,7 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 	}
 	o.addFlags(cmd.Flags())
 	formerly(cmd.Flags(), "timeout", "", "proxy-timeout")
-	fromFlag(cmd.Flags(), &o.from)
+	fromFlag(cmd.Flags(), &o.from, "istio-namespace", "revision")
 	filterFlags(cmd, &o.selector, &o.all)
 	cmd.Flags().StringVar(&o.rootFile, "root", "", "PEM file of the roots that every proxy must have loaded")
 	outputFlag(cmd, &o.output)

@@ -80,7 +80,10 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 			}
 			return nil
 		},
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { warnFormer(cmd, streams) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			warnFormer(cmd, streams)
+			return onlyOfCluster(cmd)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
 				return runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)

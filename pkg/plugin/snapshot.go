@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/spf13/cobra"
@@ -35,12 +36,34 @@ func (f *sourceFlags) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.csrProof, "csr-proof", false, "ask every istiod to sign a throw-away request (makes the service account "+mesh.ProbeAccount+", and removes it)")
 }
 
-// fromFlag adds the way around the cluster.
-func fromFlag(flags *pflag.FlagSet, into *string) {
+// fromFlag adds the way around the cluster. Of the flags that say what is read of a
+// cluster it takes those that are applied to a file too.
+func fromFlag(flags *pflag.FlagSet, into *string, applied ...string) {
 	flags.StringVar(into, fromSnapshot, "", "a saved snapshot instead of the cluster")
+	excluded := slices.DeleteFunc([]string{"istio-namespace", "revision", "context", "no-proxies"}, func(name string) bool { return slices.Contains(applied, name) })
+	flags.Lookup(fromSnapshot).Annotations = map[string][]string{excludedFlags: excluded}
 }
 
-const fromSnapshot = "from-snapshot"
+const (
+	fromSnapshot = "from-snapshot"
+	// excludedFlags marks --from-snapshot with the flags that it leaves nothing to do.
+	excludedFlags = "meshca_excludes"
+)
+
+// onlyOfCluster refuses what was given beside --from-snapshot and would change nothing:
+// who asks for another mesh must not be shown the one of the file.
+func onlyOfCluster(cmd *cobra.Command) error {
+	from := cmd.Flags().Lookup(fromSnapshot)
+	if from == nil || !from.Changed {
+		return nil
+	}
+	for _, name := range from.Annotations[excludedFlags] {
+		if cmd.Flags().Changed(name) {
+			return usage(fmt.Errorf("--%s and --%s exclude each other", fromSnapshot, name), "a saved snapshot is of what it was taken of")
+		}
+	}
+	return nil
+}
 
 func (f *sourceFlags) validate() error {
 	if f.from != "" && f.csrProof {
