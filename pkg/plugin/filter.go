@@ -15,6 +15,17 @@ func filterFlags(cmd *cobra.Command, selector *string, all *bool) {
 	cmd.Flags().BoolVarP(all, "all-namespaces", "A", false, "show all namespaces (the default, unless -n names one)")
 }
 
+// onlyOfRows refuses a namespace where no rows are chosen by it: whoever gives it means
+// istiod's, and would get another mesh than the one that he named. That of the kubeconfig's
+// context is nobody's word.
+func onlyOfRows(cmd *cobra.Command) error {
+	namespace := cmd.Flags().Lookup("namespace")
+	if namespace == nil || !namespace.Changed || cmd.Flags().Lookup("all-namespaces") != nil {
+		return nil
+	}
+	return usage(fmt.Errorf("'%s' takes no --namespace", cmd.CommandPath()), "-n chooses rows of check, verify, versions, certs, envoy; istiod's namespace is -i")
+}
+
 // show decides which rows are shown.
 type show func(namespace string, labelled map[string]string) bool
 

@@ -82,7 +82,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			warnFormer(cmd, streams)
-			return onlyOfCluster(cmd)
+			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
