@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -36,9 +35,7 @@ type eventLine struct {
 func (p *eventPrinter) event(e rotation.Event) {
 	if p.json {
 		line := eventLine{APIVersion: "meshca.io/v1alpha1", Kind: "Event", Event: e, EventKind: e.Kind}
-		if raw, err := json.Marshal(line); err == nil {
-			fmt.Fprintf(p.out, "%s\n", raw)
-		}
+		_ = writeJSON(p.out, line, "") // the rotation goes on whoever reads
 	}
 	if e.Kind == rotation.EventPlan {
 		return // printed before it was confirmed
@@ -117,8 +114,7 @@ func (p *eventPrinter) brief(plan *rotation.Plan) error { return p.write(p.err, 
 // plan prints a plan as a result.
 func (p *eventPrinter) plan(plan *rotation.Plan) error {
 	if p.json {
-		encoder := json.NewEncoder(p.out)
-		return encoder.Encode(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
+		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan}, "")
 	}
 	return p.write(p.out, plan)
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
 )
 
 const planExample = `  # what a rotation to this CA would do, what it costs, or why it would be refused
@@ -59,7 +58,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			}
 			printer := newEventPrinter(streams, format)
 			if format == "yaml" {
-				raw, err := yaml.Marshal(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
+				raw, err := yamlOf(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
 				if err != nil {
 					return failed(fmt.Errorf("writing the plan: %w", err), "")
 				}

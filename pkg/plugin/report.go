@@ -3,7 +3,6 @@ package plugin
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -288,9 +287,7 @@ func writeReport(w io.Writer, format string, r *report.Report) error {
 	case "html":
 		return r.HTML(w)
 	case "json":
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
+		return writeJSON(w, r, "  ")
 	}
 	return r.Markdown(w)
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 )
 
 // outputs are the formats of every result.
@@ -43,12 +41,10 @@ func printResult(w io.Writer, format string, r result) error {
 	var err error
 	switch format {
 	case "json":
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(r)
+		err = writeJSON(w, r, "  ")
 	case "yaml":
 		var raw []byte
-		if raw, err = yaml.Marshal(r); err == nil {
+		if raw, err = yamlOf(r); err == nil {
 			_, err = w.Write(raw)
 		}
 	case "name":

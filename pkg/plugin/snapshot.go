@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 
+	safe "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -202,9 +203,9 @@ func newSnapshotCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if err := s.WriteJSON(&text); err != nil {
 				return failed(err, "")
 			}
-			raw := text.Bytes()
+			raw := safe.JSON(text.Bytes())
 			if output == "yaml" {
-				if raw, err = yaml.JSONToYAML(raw); err != nil {
+				if raw, err = yamlFrom(text.Bytes()); err != nil {
 					return failed(fmt.Errorf("writing the snapshot: %w", err), "")
 				}
 			}

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"sigs.k8s.io/yaml"
 )
 
 const statusExample = `  # where does the rotation stand, who runs it, who is missing and why?
@@ -100,10 +98,10 @@ func (o *statusOptions) print(w io.Writer, r *statusReport) error {
 	var err error
 	switch o.output {
 	case "json":
-		err = json.NewEncoder(w).Encode(r)
+		err = writeJSON(w, r, "")
 	case "yaml":
 		var raw []byte
-		if raw, err = yaml.Marshal(r); err == nil {
+		if raw, err = yamlOf(r); err == nil {
 			_, err = fmt.Fprintf(w, "---\n%s", raw)
 		}
 	default:
