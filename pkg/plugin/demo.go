@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ func newDemoCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd.Flags().BoolVar(&o.list, "list", false, "list the scenarios")
 	cmd.Flags().BoolVar(&o.wizard, "wizard", false, "be guided through it on a terminal")
 	cmd.Flags().BoolVar(&o.plain, "plain", false, "with --wizard: plain lines instead of a screen")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, or json: one Event a line, and of --list one document")
 	completions(cmd, "scenario", rehearsal.Demos()...)
 	completions(cmd, "output", "table", "json")
 	return cmd
@@ -80,11 +81,7 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 		return err
 	}
 	if o.list {
-		var rows [][]string
-		for _, name := range rehearsal.Demos() {
-			rows = append(rows, []string{name, rehearsal.AboutDemo(name)})
-		}
-		return printRows(streams.Out, rows)
+		return printResult(streams.Out, o.output, newScenarioList())
 	}
 	if o.wizard && !hasTerminal(streams, o.plain) {
 		return usage(errors.New("the wizard needs a terminal"), "leave --wizard out")
@@ -106,6 +103,40 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 	fmt.Fprintf(streams.ErrOut, "A mesh in memory: %s.\nIts clock runs %g times as fast as yours.\n\n", d.About, o.speed)
 	show := &demonstration{Demonstration: d, streams: streams, printer: newEventPrinter(streams, o.output)}
 	return show.rotate(ctx)
+}
+
+// scenarioList is the result of "demo --list".
+type scenarioList struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Items      []scenarioItem `json:"items"`
+}
+
+type scenarioItem struct {
+	Name  string `json:"name"`
+	About string `json:"about"`
+}
+
+func newScenarioList() *scenarioList {
+	r := &scenarioList{APIVersion: mesh.APIVersion, Kind: "ScenarioList"}
+	for _, name := range rehearsal.Demos() {
+		r.Items = append(r.Items, scenarioItem{Name: name, About: rehearsal.AboutDemo(name)})
+	}
+	return r
+}
+
+func (r *scenarioList) rows(bool) (all [][]string) {
+	for _, s := range r.Items {
+		all = append(all, []string{s.Name, s.About})
+	}
+	return all
+}
+
+func (r *scenarioList) names() (all []string) {
+	for _, s := range r.Items {
+		all = append(all, s.Name)
+	}
+	return all
 }
 
 // demonstration is a rotation of a built-in mesh, its audience and its operator.

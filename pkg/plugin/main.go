@@ -108,5 +108,6 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 	)
 	cluster.completeLive(root)
 	tellLists(root)
+	strictHelp(root)
 	return root
 }
