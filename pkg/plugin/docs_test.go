@@ -109,7 +109,8 @@ func documents() map[string]any {
 		mesh.Kind: &snapshotDocument{}, "CheckReport": &checkReport{}, "VersionList": &versionReport{}, "Plan": &planReport{}, "Event": &eventLine{},
 		"Verification": &verifyReport{}, "EnvoyList": &envoyReport{}, "Version": &versionInfo{}, "CertificateList": &caInspectReport{},
 		"CertificateAuthorityLint": &caLintReport{}, "NewCertificateAuthority": &caNewReport{}, "ChainVerdict": &caVerifyReport{},
-		"RotationReport": &report.Report{},
+		"RotationReport": &report.Report{}, "RotationStatus": &statusReport{}, "RotationList": &historyReport{}, "CertificateInventory": &certsReport{},
+		"Rehearsal": &rehearsed{}, "BackupReport": &backupReport{}, "RestoreReport": &restoreReport{}, "CertificateRequest": &caNewReport{}, "ScenarioList": &scenarioList{},
 	}
 }
 
