@@ -74,7 +74,7 @@ func (m ManagedCA) NextRoot() *pki.Certificate {
 // managedCAs reads the Certificates that write a CA Secret of a control plane.
 func (g *gatherer) managedCAs(ctx context.Context) {
 	const part, kind = "cert-manager's Certificates", "certificates"
-	resource, ok, err := g.served(certManagerGroup, kind)
+	resource, ok, err := g.served(ctx, certManagerGroup, kind)
 	if err != nil {
 		g.beside(part, "list", kind, "", err)
 	}
@@ -161,7 +161,7 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 	if kind == "ClusterIssuer" {
 		plural, namespace, secrets = "clusterissuers", "", g.certManagerHome(ctx)
 	}
-	resource, ok, err := g.served(certManagerGroup, plural)
+	resource, ok, err := g.served(ctx, certManagerGroup, plural)
 	if err == nil && !ok {
 		err = fmt.Errorf("the API server has no %s", plural)
 	}

@@ -198,7 +198,7 @@ func pages(read func(metav1.ListOptions) (next string, err error), options metav
 }
 
 func (g *gatherer) cluster(ctx context.Context) error {
-	version, err := g.Kube.Discovery().ServerVersion()
+	version, err := g.Kube.Discovery().ServerVersionWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the API server for its version: %w", err)
 	}

@@ -73,7 +73,7 @@ func (g *gatherer) policies(ctx context.Context) {
 	var all []MTLSPolicy
 	for _, kind := range policyKinds() {
 		const part = "policies on mutual TLS: "
-		resource, ok, err := g.served(kind.group, kind.resource)
+		resource, ok, err := g.served(ctx, kind.group, kind.resource)
 		if err != nil {
 			g.beside(part+kind.resource, "list", kind.resource, "", err)
 			continue
@@ -114,13 +114,13 @@ func (g *gatherer) objects(ctx context.Context, resource schema.GroupVersionReso
 
 // served finds the version in which the API server has a kind, the newest first,
 // by discovery: client-go has no types for these, and old clusters old versions.
-func (g *gatherer) served(group, resource string) (found schema.GroupVersionResource, ok bool, err error) {
-	groups, err := g.groups()
+func (g *gatherer) served(ctx context.Context, group, resource string) (found schema.GroupVersionResource, ok bool, err error) {
+	groups, err := g.groups(ctx)
 	if err != nil {
 		return found, false, err
 	}
 	for _, version := range groups[group] {
-		list, err := g.Kube.Discovery().ServerResourcesForGroupVersion(group + "/" + version)
+		list, err := g.Kube.Discovery().ServerResourcesForGroupVersionWithContext(ctx, group+"/"+version)
 		if err != nil {
 			if absent(err) {
 				continue
@@ -137,9 +137,9 @@ func (g *gatherer) served(group, resource string) (found schema.GroupVersionReso
 }
 
 // groups are the API server's groups and their versions, asked for once.
-func (g *gatherer) groups() (map[string][]string, error) {
+func (g *gatherer) groups(ctx context.Context) (map[string][]string, error) {
 	g.once.Do(func() {
-		list, err := g.Kube.Discovery().ServerGroups()
+		list, err := g.Kube.Discovery().ServerGroupsWithContext(ctx)
 		if err != nil {
 			g.discoveryError = err
 			return

@@ -14,6 +14,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -99,28 +100,88 @@ func (o *verifyOptions) run(ctx context.Context, c *cluster, streams genericioop
 	if err != nil {
 		return err
 	}
+	last := sight{}
+	if o.timeout > 0 {
+		err = o.wait(ctx, c, streams, want, &last)
+	} else {
+		last, err = o.look(ctx, c, streams, want)
+	}
+	if last.report == nil {
+		return err
+	}
+	if err == nil {
+		err = last.report.failure(o.timeout > 0)
+	}
+	last.report.filter(last.snapshot, show)
+	return errors.Join(printResult(streams.Out, o.output, last.report), err)
+}
+
+// sight is one look, and what is said of it.
+type sight struct {
+	snapshot *mesh.Snapshot
+	report   *verifyReport
+}
+
+func (o *verifyOptions) look(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want *pki.Bundle) (sight, error) {
+	s, err := o.snapshot(ctx, c, streams)
+	if err != nil {
+		return sight{}, err
+	}
+	report, err := newVerifyReport(s, want, o.csrProof)
+	return sight{s, report}, err
+}
+
+// wait looks until it is proven, or the time is over. What it saw last is left in last. An
+// API server that restarts is waited for as a proxy is, once the mesh was seen: before that
+// it is as likely that the command names the wrong one.
+func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want *pki.Bundle, last *sight) error {
 	deadline := time.Now().Add(o.timeout)
+	within, cancel := context.WithDeadlineCause(ctx, deadline, errors.New("it was not over in time"))
+	defer cancel()
 	for poll := time.Second; ; poll = min(2*poll, 15*time.Second) {
-		s, err := o.snapshot(ctx, c, streams)
-		if err != nil {
-			return err
-		}
-		report, err := newVerifyReport(s, want, o.csrProof)
-		if err != nil {
-			return err
-		}
-		left := time.Until(deadline)
-		if report.Verified || left <= 0 {
-			verdict := report.failure(o.timeout > 0)
-			report.filter(s, show)
-			return errors.Join(printResult(streams.Out, o.output, report), verdict)
-		}
-		fmt.Fprintln(streams.ErrOut, plain(fmt.Sprintf("waiting: %d in the way, %s left: %s", len(report.Items)+len(report.Refused), left.Round(time.Second), report.first())))
-		select {
-		case <-ctx.Done():
+		began := time.Now()
+		seen, err := o.look(within, c, streams, want)
+		left, took := time.Until(deadline), time.Since(began)
+		switch {
+		case ctx.Err() != nil:
+			*last = sight{}
 			return context.Cause(ctx)
-		case <-time.After(min(poll, left)):
+		case err == nil:
+			if *last = seen; seen.report.Verified || left <= 0 {
+				return nil
+			}
+		case within.Err() != nil && last.report == nil:
+			return &Failure{Err: fmt.Errorf("nothing could be told within --timeout %s: %w", o.timeout, err), Code: ExitTimeout, Hint: "does the API server answer? 'kubectl version' asks the same one; a large mesh needs a longer time"}
+		case last.report == nil:
+			return err
+		case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
+			*last = sight{}
+			return err
 		}
+		if left > 0 {
+			inTheWay, first := len(last.report.Items)+len(last.report.Refused), last.report.first()
+			if err != nil {
+				first = "the mesh could not be looked at: " + err.Error()
+			}
+			fmt.Fprintln(streams.ErrOut, plain(fmt.Sprintf("waiting: %d in the way, %s left: %s", inTheWay, left.Round(time.Second), first)))
+			pause := min(poll, left)
+			if spare := left - 2*took; spare > 0 { // the last look ends before the time does
+				pause = min(poll, spare)
+			}
+			select {
+			case <-ctx.Done():
+				*last = sight{}
+				return context.Cause(ctx)
+			case <-time.After(pause):
+			}
+		}
+		if within.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return &Failure{Err: fmt.Errorf("%w; the last look failed: %w", last.report.failure(true), err), Code: ExitTimeout, Hint: hintOf(err)}
+		}
+		return nil
 	}
 }
 

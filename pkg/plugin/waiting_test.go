@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,10 +18,12 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/plugin"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 // noOthers is a cluster's answer for all kinds that have no types here.
@@ -115,6 +119,80 @@ func TestS10_VerifyWaits(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Once the mesh was seen, an API server that does not answer for a moment is waited for;
+// one that refuses is not.
+func TestVerifyWaitsForTheServer(t *testing.T) {
+	unavailable := apierrors.NewServiceUnavailable("it restarts")
+	for name, row := range map[string]struct {
+		refusal error
+		looks   int // how many succeed before
+		times   int // how often it is answered so
+		code    int
+		says    string
+	}{
+		"a moment":            {unavailable, 1, 2, plugin.ExitOK, "left: the mesh could not be looked at: asking the API server for its version: it restarts"},
+		"to the end":          {unavailable, 1, 1000, plugin.ExitTimeout, "error: not proven: proxy b/app-0; the last look failed: asking the API server for its version: it restarts"},
+		"from the beginning":  {unavailable, 0, 1000, plugin.ExitError, "error: asking the API server for its version: it restarts"},
+		"it is not allowed":   {apierrors.NewForbidden(schema.GroupResource{Resource: "version"}, "", nil), 1, 1000, plugin.ExitError, "hint: ask for a role"},
+		"nobody is logged in": {apierrors.NewUnauthorized("the token has ended"), 1, 1000, plugin.ExitError, "the token has ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				m := stage(ctx, t)
+				m.Freeze("b/app-0")
+				asked := 0
+				m.Kube.PrependReactor("get", "version", func(k8stesting.Action) (bool, runtime.Object, error) {
+					if asked++; asked <= row.looks || asked > row.looks+row.times {
+						return false, nil, nil
+					}
+					m.Thaw("b/app-0")
+					return true, nil, row.refusal
+				})
+				var out, errs bytes.Buffer
+				began := time.Now()
+				code := plugin.Rehearse(ctx, m.Kube, noOthers(), m, []string{"verify", "--proxy-timeout", "1s", "--timeout", "2m"}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs})
+				if took := time.Since(began); code != row.code || !strings.Contains(errs.String(), row.says) || (took >= 2*time.Minute) != (code == plugin.ExitTimeout) || took > 3*time.Minute {
+					t.Errorf("exit %d after %s, want %d and %q\n%s%s", code, took, row.code, row.says, &out, &errs)
+				}
+				if told := strings.Count(out.String(), "verdict: "); (told == 1) != (code == plugin.ExitOK || code == plugin.ExitTimeout) {
+					t.Errorf("%d verdicts: %s", told, &out)
+				}
+			})
+		})
+	}
+}
+
+// An API server that takes the connection and says nothing does not hold verify beyond
+// its --timeout.
+func TestVerifyEndsWhereTheServerHangs(t *testing.T) {
+	over := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+	}))
+	defer server.Close()
+	defer close(over)
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("config", []byte(strings.ReplaceAll(closedCluster, "http://127.0.0.1:1", server.URL)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	began := time.Now()
+	code := plugin.Main([]string{"verify", "--kubeconfig", "config", "--timeout", "500ms"}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errs})
+	if took := time.Since(began); code != plugin.ExitTimeout || took > 10*time.Second || out.Len() > 0 {
+		t.Errorf("exit %d after %s: %s%s", code, took, &out, &errs)
+	}
+	if !strings.Contains(errs.String(), "error: nothing could be told within --timeout 500ms: it was not over in time") {
+		t.Errorf("it says: %s", &errs)
 	}
 }
 
