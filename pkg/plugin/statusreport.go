@@ -247,7 +247,7 @@ func (s standing) next(r *statusReport) string {
 	case r.State == stateRunning:
 		return "kubectl meshca status --watch"
 	case r.State == stateUnknown && len(s.refused) > 0:
-		return fmt.Sprintf("ask for a role that may %s in namespace %s: 'kubectl meshca rbac --for read' prints it", strings.Join(s.refused, ", "), s.namespace)
+		return fmt.Sprintf("ask for a role that may %s in namespace %s: 'kubectl meshca rbac --for read -i %s' prints it", strings.Join(s.refused, ", "), s.namespace, s.namespace)
 	case r.State == stateUnknown:
 		return "mend what is named as not read, and look again"
 	case s.placeError != "":

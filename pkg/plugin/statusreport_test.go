@@ -18,8 +18,8 @@ func TestStatusOfWhatWasNotRead(t *testing.T) {
 		next  string
 	}{
 		"all was read":                     {standing{}, stateNone, ExitOK, "kubectl meshca plan"},
-		"no lease":                         {standing{leaseError: "no", refused: []string{"get leases"}}, stateUnknown, ExitError, "ask for a role that may get leases in namespace mesh: 'kubectl meshca rbac --for read' prints it"},
-		"no journals":                      {standing{journalError: "no", refused: []string{"list configmaps"}}, stateUnknown, ExitError, "ask for a role that may list configmaps in namespace mesh: 'kubectl meshca rbac --for read' prints it"},
+		"no lease":                         {standing{leaseError: "no", refused: []string{"get leases"}}, stateUnknown, ExitError, "ask for a role that may get leases in namespace mesh: 'kubectl meshca rbac --for read -i mesh' prints it"},
+		"no journals":                      {standing{journalError: "no", refused: []string{"list configmaps"}}, stateUnknown, ExitError, "ask for a role that may list configmaps in namespace mesh: 'kubectl meshca rbac --for read -i mesh' prints it"},
 		"a staged secret of other content": {standing{stagedError: "no PEM"}, stateUnknown, ExitError, "mend what is named as not read, and look again"},
 		"somebody runs one all the same":   {standing{journalError: "no", lease: alive}, stateRunning, ExitFindings, "kubectl meshca status --watch"},
 		"one is done all the same":         {standing{stagedError: "no", journals: over}, stateDone, ExitOK, "kubectl meshca retire"},
