@@ -52,6 +52,9 @@ func istiodRenewal(plane mesh.ControlPlane, root *pki.Certificate, at time.Time,
 	case rule.OtherKeyID(root):
 		f.ID, f.Severity = "istiod-renews-root-key-id", soon(from, at, p, pki.SeverityError)
 		f.Message = fmt.Sprintf("%s certifies its root anew by itself, with the same key and another subject key identifier%s, %s: sidecars that trust one of the two roots alone refuse the certificates of the other, until all have renewed", plane.Name, beside, when)
+		if plane.Version == "" {
+			f.Message += "; its release is not known, and taken for a recent one"
+		}
 		f.Hint = byHand + ": do it before; to win time, set CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL=0 on " + plane.Name
 	case at.After(due):
 		f.ID, f.Severity = "istiod-root-overdue", pki.SeverityWarning

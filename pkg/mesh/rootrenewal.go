@@ -62,11 +62,12 @@ func (e *environment) rootRenewal() *RootRenewal {
 	return &r
 }
 
-// istiodRenewal is the rule of an istiod that signs itself.
+// istiodRenewal is the rule of an istiod that signs itself; one whose release is not known
+// is taken for a recent one, as everywhere.
 func (e *environment) istiodRenewal(release string) *RootRenewal {
 	r := e.rootRenewal()
 	switch {
-	case release == "" || Before(release, "1.8.0"): // built with Go 1.14 or before
+	case Before(release, "1.8.0"): // built with Go 1.14 or before
 	case Before(release, "1.28.8") || slices.Contains(strings.Split(e.text("GODEBUG", ""), ","), "x509sha256skid=0"):
 		r.KeyID = KeyIDBySHA1
 	default:
