@@ -16,7 +16,7 @@ func citadelRules() []Rule {
 		{ID: "citadel-secrets", Category: Trust, About: "every workload Secret of a Citadel holds the current root", Needs: noPlane, Reads: istiods("secrets"), Run: citadelSecrets},
 		{ID: "citadel-components", Category: Trust, About: "Pilot and Galley of a Citadel mesh follow a new root", Needs: noPlane, Reads: istiods(), Run: citadelComponents},
 		{ID: "citadel-injector", Category: Trust, About: "the injector of a Citadel mesh is called by the current root", Needs: noPlane, Reads: istiods("mutatingwebhookconfigurations"), Run: citadelInjector},
-		{ID: "citadel-root-renewal", Category: Expiry, About: "it is known when a Citadel certifies its root anew by itself", Facts: true, Needs: "its root was not read", Reads: istiods("secrets"), Run: citadelRoot},
+		{ID: "citadel-root-renewal", Category: Expiry, About: "it is known when a Citadel certifies its root anew by itself", Facts: true, Needs: "its root was not read", Reads: istiods("secrets"), Run: renewals(mesh.CACitadel, citadelRenewal)},
 		{ID: "citadel-ttl", Category: Expiry, About: "a Citadel grants the lives that it is told to give", Needs: noPlane, Reads: istiods(), Run: perPlane(func(plane mesh.ControlPlane) (all []Finding) {
 			wanted, most := time.Duration(plane.Flags.DefaultWorkloadTTL), time.Duration(plane.Flags.MaxWorkloadTTL)
 			if plane.CA.Kind == mesh.CACitadel && wanted > most {

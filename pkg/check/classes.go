@@ -67,7 +67,7 @@ func Classes(s *mesh.Snapshot) []Class {
 			if !ok {
 				i = len(all)
 				index[key] = i
-				all = append(all, classOf(p, identity, i, key))
+				all = append(all, classOf(p, identity, i, minor, key))
 			}
 			all[i].add(p)
 			if chain := best[key[0]]; chain == nil || !current(chain[0], s.TakenAt) && current(identity.Chain[0], s.TakenAt) {
@@ -153,8 +153,8 @@ func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch 
 	return sha256.Sum256(b), b
 }
 
-func classOf(p mesh.Proxy, i proxy.Identity, n int, key [2]digest) Class {
-	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: pki.EnvoyRules(p.EnvoyMinor()), Signer: "unknown", chain: key[0], trust: key[1]}
+func classOf(p mesh.Proxy, i proxy.Identity, n, minor int, key [2]digest) Class {
+	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: minor, Signer: "unknown", chain: key[0], trust: key[1]}
 	if leaf := i.Leaf().X509; leaf != nil {
 		c.Signer = leaf.Issuer.String()
 	}

@@ -58,7 +58,7 @@ func daysLeft(c *pki.Certificate, at time.Time) int {
 func expiryRules() []Rule {
 	return []Rule{
 		{ID: "ca-expiry", Category: Expiry, About: "no root and no intermediate ends soon", Needs: "no certificate of a CA was read", Reads: istiods("configmaps"), Run: caExpiry},
-		{ID: "root-renewal", Category: Expiry, About: "an istiod that certifies its root anew by itself breaks nothing with it", Facts: true, Needs: "its root was not read", Reads: istiods("secrets"), Run: istiodRoot},
+		{ID: "root-renewal", Category: Expiry, About: "an istiod that certifies its root anew by itself breaks nothing with it", Facts: true, Needs: "its root was not read", Reads: istiods("secrets"), Run: renewals(mesh.CASelfSigned, istiodRenewal)},
 		{ID: "leaf-expiry", Category: Expiry, About: "no proxy's certificate has ended or is overdue for renewal", Needs: "no proxy was read", Reads: []string{"pods"}, Run: leafExpiry},
 		{ID: "serving-expiry", Category: Expiry, About: "no istiod's serving certificate has ended or is overdue", Needs: "no chain of an istiod was read", Reads: istiods(), Run: servingExpiry},
 		{ID: "ttl", Category: Expiry, About: "the CA outlives the leaves it signs", Needs: "what istiods sign with was not read", Reads: istiods("secrets"), Run: ttl},

@@ -8,24 +8,27 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
-// istiodRoot says when an istiod that signs itself certifies its root anew by itself, and
-// what that breaks: under another subject key identifier the certificates of either root
-// are refused by sidecars that trust the other alone, until all have renewed.
-func istiodRoot(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
-	for _, plane := range s.ControlPlanes {
-		if plane.CA.Kind != mesh.CASelfSigned || plane.RootRenewal == nil {
-			looked++ // its root is nobody's to renew but its operator's
-			continue
+// renewals has find judge each control plane of a kind that certifies its own root anew.
+func renewals(kind mesh.CAKind, find func(mesh.ControlPlane, *pki.Certificate, time.Time, Policy) Finding) func(*mesh.Snapshot, Policy) ([]Finding, int) {
+	return func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
+		for _, plane := range s.ControlPlanes {
+			if plane.CA.Kind != kind || plane.RootRenewal == nil {
+				looked++ // its root is nobody's to renew but its operator's
+				continue
+			}
+			if len(plane.CA.Root.Certs) == 0 || plane.CA.Root.Certs[0].X509 == nil {
+				continue
+			}
+			looked++
+			all = append(all, find(plane, plane.CA.Root.Certs[0], s.TakenAt, p)) // its own is the first
 		}
-		if len(plane.CA.Cert.Certs) == 0 || plane.CA.Cert.Certs[0].X509 == nil {
-			continue
-		}
-		looked++
-		all = append(all, istiodRenewal(plane, plane.CA.Cert.Certs[0], s.TakenAt, p))
+		return all, looked
 	}
-	return all, looked
 }
 
+// istiodRenewal says when an istiod that signs itself certifies its root anew by itself, and
+// what that breaks: under another subject key identifier the certificates of either root
+// are refused by sidecars that trust the other alone, until all have renewed.
 func istiodRenewal(plane mesh.ControlPlane, root *pki.Certificate, at time.Time, p Policy) Finding {
 	const byHand = "'kubectl meshca rotate --strategy same-key' re-issues the root with its key and the identifier that it has"
 	rule := *plane.RootRenewal
@@ -38,11 +41,7 @@ func istiodRenewal(plane mesh.ControlPlane, root *pki.Certificate, at time.Time,
 		return f
 	}
 	due := dueBy(plane, root)
-	every := time.Duration(rule.Every)
-	when := fmt.Sprintf("from %s on, when less than %d %% of its life is left (it looks every %s; clock: %s)", stamp(from), rule.Percent, every, stamp(at))
-	if !at.Before(from) {
-		when = fmt.Sprintf("at its next look, until %s (every %s; clock: %s)", stamp(due), every, stamp(at))
-	}
+	when := whenRenewed(rule, from, due, at)
 	beside := ""
 	if n := len(plane.CA.Cert.Certs) - 1; n > 0 {
 		beside = fmt.Sprintf(", and drops the %d other roots of ca-cert.pem", n)
@@ -75,6 +74,15 @@ func dueBy(plane mesh.ControlPlane, root *pki.Certificate) time.Time {
 		}
 	}
 	return due.Add(plane.RootRenewal.Within())
+}
+
+// whenRenewed says when a root is certified anew by whom it is the own of.
+func whenRenewed(rule mesh.RootRenewal, from, due, at time.Time) string {
+	every := time.Duration(rule.Every)
+	if at.Before(from) {
+		return fmt.Sprintf("from %s on, when less than %d %% of its life is left (it looks every %s; clock: %s)", stamp(from), rule.Percent, every, stamp(at))
+	}
+	return fmt.Sprintf("at its next look, until %s (every %s; clock: %s)", stamp(due), every, stamp(at))
 }
 
 // soon is the severity of what happens at from: worst where it is as near as the end of a

@@ -143,7 +143,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		}, "citadel-root-renewal", "citadel-renews-root", isWarning, "until 2035-02-10T13:00:00Z"},
 		{"istiod renews its root under another key id", func(w *world) {
 			p, root := w.plane(), newAuthority(t, "own", 3650*day)
-			p.CA.Kind, p.CA.Cert = mesh.CASelfSigned, pki.NewBundle(root.Cert)
+			p.CA.Kind, p.CA.Cert, p.CA.Root = mesh.CASelfSigned, pki.NewBundle(root.Cert), pki.NewBundle(root.Cert)
 			p.RootRenewal = &mesh.RootRenewal{Every: mesh.Duration(time.Hour), Percent: 20, KeyID: mesh.KeyIDBySHA256}
 			w.s.TakenAt = p.RootRenewal.From(root.Cert).Add(-20 * day)
 		}, "root-renewal", "istiod-renews-root-key-id", isError, "another subject key identifier"},

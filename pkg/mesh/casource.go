@@ -263,7 +263,7 @@ func SourceOf(secret *corev1.Secret, kind CAKind) CASource {
 	source := CASource{
 		Kind: kind, Namespace: secret.Namespace, Secret: secret.Name, Exists: true, Type: string(secret.Type), UID: string(secret.UID),
 		ResourceVersion: secret.ResourceVersion, Created: secret.CreationTimestamp.Time, Immutable: secret.Immutable != nil && *secret.Immutable,
-		Keys: slices.Sorted(maps.Keys(secret.Data)), Owners: ownersOf(secret), HasCRL: len(secret.Data["ca-crl.pem"]) > 0,
+		Keys: slices.Sorted(maps.Keys(secret.Data)), Owners: ownersOf(secret), HasCRL: len(secret.Data[pki.CRLFile]) > 0,
 	}
 	layout, ok := LayoutOf(kind)
 	if !ok {

@@ -82,6 +82,9 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	if parts.Surroundings {
 		g.releases(ctx)
 	}
+	if parts.Published || parts.Proxies {
+		g.others = g.otherMeshes(ctx)
+	}
 	var steps []func(context.Context)
 	if parts.Published {
 		steps = append(steps, g.namespaces, g.webhooks)

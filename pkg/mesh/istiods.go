@@ -13,11 +13,15 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
+// istiodSelector is the label of every istiod (istio 1.30.3
+// manifests/charts/istio-control/istio-discovery/templates/deployment.yaml).
+const istiodSelector = "app=istiod"
+
 // controlPlanes lists every istiod of every revision, in whatever namespace and
 // under whatever controller. Without them nothing else can be decided, so an
 // error that is no refusal is the collection's.
 func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
-	selector := "app=istiod"
+	selector := istiodSelector
 	deployments, err := g.deployments(ctx, selector)
 	if err != nil {
 		return fmt.Errorf("listing deployments of istiod: %w", err)
@@ -38,7 +42,6 @@ func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 	if err := g.replicas(ctx, selector); err != nil {
 		return err
 	}
-	g.others = g.otherMeshes(ctx)
 	if old || len(g.s.ControlPlanes) == 0 {
 		return g.citadels(ctx)
 	}
@@ -52,20 +55,25 @@ func (g *gatherer) unknownSettings(plane ControlPlane, unknown []error) {
 }
 
 // deployments lists Deployments; a refusal leaves a Gap.
-func (g *gatherer) deployments(ctx context.Context, selector string) (all []appsv1.Deployment, err error) {
+func (g *gatherer) deployments(ctx context.Context, selector string) ([]appsv1.Deployment, error) {
+	all, err := g.deploymentsOf(ctx, g.IstioNamespace, selector)
+	if refused(err) {
+		g.unlisted = true
+		g.gap("deployments with "+selector, "list", "deployments", g.IstioNamespace, err)
+		return nil, nil
+	}
+	return all, err
+}
+
+func (g *gatherer) deploymentsOf(ctx context.Context, namespace, selector string) (all []appsv1.Deployment, err error) {
 	err = pages(func(o metav1.ListOptions) (string, error) {
-		page, err := g.Kube.AppsV1().Deployments(g.IstioNamespace).List(ctx, o)
+		page, err := g.Kube.AppsV1().Deployments(namespace).List(ctx, o)
 		if err != nil {
 			return "", err
 		}
 		all = append(all, page.Items...)
 		return page.Continue, nil
 	}, metav1.ListOptions{LabelSelector: selector}, func() { all = nil })
-	if refused(err) {
-		g.unlisted = true
-		g.gap("deployments with "+selector, "list", "deployments", g.IstioNamespace, err)
-		return nil, nil
-	}
 	return all, err
 }
 

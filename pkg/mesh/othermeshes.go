@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -16,15 +15,7 @@ func (g *gatherer) otherMeshes(ctx context.Context) (all []ControlPlane) {
 	if g.IstioNamespace == "" || len(g.s.ControlPlanes) == 0 {
 		return nil
 	}
-	var deployments []appsv1.Deployment
-	err := pages(func(o metav1.ListOptions) (string, error) {
-		page, err := g.Kube.AppsV1().Deployments("").List(ctx, o)
-		if err != nil {
-			return "", err
-		}
-		deployments = append(deployments, page.Items...)
-		return page.Continue, nil
-	}, metav1.ListOptions{LabelSelector: "app=istiod"}, func() { deployments = nil })
+	deployments, err := g.deploymentsOf(ctx, metav1.NamespaceAll, istiodSelector)
 	if err != nil {
 		return nil
 	}

@@ -24,6 +24,8 @@ const (
 	CertFile  = "ca-cert.pem"
 	KeyFile   = "ca-key.pem"
 	ChainFile = "cert-chain.pem"
+	// CRLFile is beside them where certificates are revoked (CACRLFile).
+	CRLFile = "ca-crl.pem"
 )
 
 // Files are the four files of a CA, by the names of a cacerts Secret. Chain may be

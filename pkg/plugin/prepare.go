@@ -47,12 +47,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	switch {
 	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
-		config.New, config.Cross, config.Strategy, config.Resumed = p.staged.New, p.staged.Cross, p.staged.Strategy, true
-		if p.staged.Reason != "" {
-			config.Reason = p.staged.Reason
-		}
-		config.Ahead = rotation.Ahead(s, p.staged)
-		rotation.Rewind(s, p.staged)
+		config = config.Resume(s, p.staged)
 	case p.staged != nil:
 		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
 			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")

@@ -133,8 +133,7 @@ func (b *bench) run() error {
 	}
 	config := b.config
 	if staged != nil {
-		config.New, config.Cross, config.Strategy, config.Resumed, config.Ahead = staged.New, staged.Cross, staged.Strategy, true, rotation.Ahead(s, staged)
-		rotation.Rewind(s, staged)
+		config = config.Resume(s, staged)
 	}
 	return b.engine.Run(b.ctx, rotation.NewPlan(s, config), staged)
 }

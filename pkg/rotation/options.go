@@ -19,7 +19,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		}
 		o := Option{Strategy: strategy}
 		var c course
-		begun := (p.config.Back || !p.ahead.IsZero()) && p.config.Strategy == strategy
+		begun := (p.config.Back || p.ahead) && p.config.Strategy == strategy
 		if o.Possible, o.Why = p.possible(g, s, strategy); begun {
 			o.Possible, o.Why = true, "it is how this rotation began"
 		}

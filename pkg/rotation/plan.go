@@ -39,7 +39,8 @@ type Config struct {
 	// Resumed says that this rotation was begun before. A rollout of istiod may be its
 	// own then: the gates wait for its end, and it is no refusal.
 	Resumed bool
-	// Ahead says that of a rotation which was begun before: see the function.
+	// Ahead says of one that the CA Secret signs with the new CA already and hands its
+	// root out: from there the way forward rests on nothing of the old CA, which may end.
 	Ahead bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
@@ -104,8 +105,8 @@ type Plan struct {
 	reissue bool
 	// ended is when the first certificate of the old CA expired, where one has.
 	ended time.Time
-	// ahead is when it did under a rotation that rests on nothing of it any more.
-	ahead time.Time
+	// ahead: it did under a rotation that rests on nothing of it any more.
+	ahead bool
 	// hurries: renewals would not end before the old root does, so that workloads are
 	// restarted (same-key).
 	hurries bool
@@ -281,7 +282,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		p.refuseBack(s)
 		p.weigh(s, ca)
 		p.refuseUnrollable(s)
-		if p.ahead.IsZero() {
+		if !p.ahead {
 			p.judge(s, ca)
 		}
 	}

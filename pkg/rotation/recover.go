@@ -34,7 +34,7 @@ func (p *Plan) whenEnded(roots, chain []*pki.Certificate, now time.Time) bool {
 			p.ended, p.oldRoot = ends, candidate // nothing vouches for a way back: refuseBack says so
 			return false
 		case p.config.Ahead && p.config.Strategy != Recover:
-			p.ahead, p.oldRoot = ends, candidate
+			p.ahead, p.oldRoot = true, candidate
 			p.warn("old-ca-ended", object, fmt.Sprintf("the old CA ended at %s, while this was under way: what is left rests on the new one alone", stamp(ends)), "go forward; there is no way back any more")
 			return false
 		}

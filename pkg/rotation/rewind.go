@@ -1,6 +1,8 @@
 package rotation
 
 import (
+	"cmp"
+
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,15 +26,16 @@ func Rewind(s *mesh.Snapshot, staged *Staged) {
 	}
 }
 
-// Ahead reports whether the CA Secret signs with the new CA and hands its root out; it is
-// for a Snapshot that was not rewound yet. From there the way forward rests on nothing of
-// the old CA, which may end meanwhile.
-func Ahead(s *mesh.Snapshot, staged *Staged) bool {
-	if len(s.ControlPlanes) == 0 {
-		return false
+// Resume is the Config of a run that carries on what staged began, and rewinds the
+// Snapshot to its start.
+func (c Config) Resume(s *mesh.Snapshot, staged *Staged) Config {
+	c.New, c.Cross, c.Strategy, c.Reason, c.Resumed = staged.New, staged.Cross, staged.Strategy, cmp.Or(staged.Reason, c.Reason), true
+	if len(s.ControlPlanes) > 0 {
+		ca := s.ControlPlanes[0].CA
+		c.Ahead = len(ca.Cert.Certs) > 0 && ca.Cert.Certs[0].Equal(staged.New.Cert) && ca.Root.Set().Has(staged.New.Roots.Certs[0])
 	}
-	ca := s.ControlPlanes[0].CA
-	return len(ca.Cert.Certs) > 0 && ca.Cert.Certs[0].Equal(staged.New.Cert) && ca.Root.Set().Has(staged.New.Roots.Certs[0])
+	Rewind(s, staged)
+	return c
 }
 
 // secretOf is the name of the Secret that a kind of CA is made from.

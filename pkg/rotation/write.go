@@ -14,10 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// crlEntry is where istiod finds lists of revoked certificates (istio 1.30.3
-// security/pkg/pki/ca/ca.go, CACRLFile).
-const crlEntry = "ca-crl.pem"
-
 const (
 	// refreshedAt on a pod makes kubelet look at its volumes at once.
 	refreshedAt = "meshca.io/refreshed-at"
@@ -148,8 +144,8 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 				return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
 			}
 		}
-		if len(there[crlEntry]) > 0 && len(r.material.old[crlEntry]) == 0 {
-			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list for every certificate of a chain: take it out, and run this again", ErrForeign, r.plan.object(), crlEntry)
+		if len(there[pki.CRLFile]) > 0 && len(r.material.old[pki.CRLFile]) == 0 {
+			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list for every certificate of a chain: take it out, and run this again", ErrForeign, r.plan.object(), pki.CRLFile)
 		}
 		want = r.material.over(there, want)
 		// What istiod takes for its own is nobody's after this.

@@ -121,9 +121,7 @@ func (t *Trial) Run(ctx context.Context) (out Outcome) {
 	config := t.Config
 	config.Back = config.Back || t.Back
 	if staged != nil {
-		config.New, config.Cross, config.Strategy, config.Resumed = staged.New, staged.Cross, staged.Strategy, true
-		config.Ahead = rotation.Ahead(s, staged)
-		rotation.Rewind(s, staged)
+		config = config.Resume(s, staged)
 	}
 	out.Plan = rotation.NewPlan(s, config)
 	engine := &rotation.Engine{Kube: t.Mesh.Kube, Observer: t, Clock: clock, Holder: "rehearsal", Accept: t.Accept, Timeout: t.Timeout, Until: t.Until, Back: config.Back,
