@@ -138,10 +138,15 @@ func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericioo
 	deadline := time.Now().Add(o.timeout)
 	within, cancel := context.WithDeadlineCause(ctx, deadline, errors.New("it was not over in time"))
 	defer cancel()
+	var refusal error // why the look before this one failed, if it did
 	for poll := time.Second; ; poll = min(2*poll, 15*time.Second) {
 		began := time.Now()
 		seen, err := o.look(within, c, streams, want)
 		left, took := time.Until(deadline), time.Since(began)
+		if err != nil && within.Err() != nil && refusal != nil {
+			err = refusal // that it was cut short says less
+		}
+		refusal = err
 		switch {
 		case ctx.Err() != nil:
 			*last = sight{}

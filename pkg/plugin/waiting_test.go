@@ -130,14 +130,16 @@ func TestVerifyWaitsForTheServer(t *testing.T) {
 		refusal error
 		looks   int // how many succeed before
 		times   int // how often it is answered so
+		slow    int // which of those answers comes after the time is over
 		code    int
 		says    string
 	}{
-		"a moment":            {unavailable, 1, 2, plugin.ExitOK, "left: the mesh could not be looked at: asking the API server for its version: it restarts"},
-		"to the end":          {unavailable, 1, 1000, plugin.ExitTimeout, "error: not proven: proxy b/app-0; the last look failed: asking the API server for its version: it restarts"},
-		"from the beginning":  {unavailable, 0, 1000, plugin.ExitError, "error: asking the API server for its version: it restarts"},
-		"it is not allowed":   {apierrors.NewForbidden(schema.GroupResource{Resource: "version"}, "", nil), 1, 1000, plugin.ExitError, "hint: ask for a role"},
-		"nobody is logged in": {apierrors.NewUnauthorized("the token has ended"), 1, 1000, plugin.ExitError, "the token has ended"},
+		"a moment":            {unavailable, 1, 2, 0, plugin.ExitOK, "left: the mesh could not be looked at: asking the API server for its version: it restarts"},
+		"to the end":          {unavailable, 1, 1000, 0, plugin.ExitTimeout, "error: not proven: proxy b/app-0; the last look failed: asking the API server for its version: it restarts"},
+		"the last is cut":     {unavailable, 1, 1000, 3, plugin.ExitTimeout, "error: not proven: proxy b/app-0; the last look failed: asking the API server for its version: it restarts"},
+		"from the beginning":  {unavailable, 0, 1000, 0, plugin.ExitError, "error: asking the API server for its version: it restarts"},
+		"it is not allowed":   {apierrors.NewForbidden(schema.GroupResource{Resource: "version"}, "", nil), 1, 1000, 0, plugin.ExitError, "hint: ask for a role"},
+		"nobody is logged in": {apierrors.NewUnauthorized("the token has ended"), 1, 1000, 0, plugin.ExitError, "the token has ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
@@ -153,6 +155,9 @@ func TestVerifyWaitsForTheServer(t *testing.T) {
 						return false, nil, nil
 					}
 					m.Thaw("b/app-0")
+					if asked == row.looks+row.slow {
+						time.Sleep(2 * time.Minute)
+					}
 					return true, nil, row.refusal
 				})
 				var out, errs bytes.Buffer
