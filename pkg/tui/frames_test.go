@@ -44,7 +44,7 @@ func scenes() []scene {
 	planning := func(w *Wizard) {
 		w.at = stepTransition
 		w.transition.ask(Choice{Make: true, Reason: Expiring})
-		w.transition.update(planMsg{plan: fixturePlan()})
+		w.transition.update(planMsg{asked: w.transition.asked, plan: fixturePlan()})
 	}
 	live := func(w *Wizard) {
 		planning(w)
@@ -86,7 +86,7 @@ func scenes() []scene {
 		{"transition, the way back", func(w *Wizard) {
 			w.at = stepTransition
 			w.transition.ask(Choice{Resume: true, Back: true})
-			w.transition.update(planMsg{choice: Choice{Resume: true, Back: true}, plan: fixturePlan()})
+			w.transition.update(planMsg{asked: w.transition.asked, choice: Choice{Resume: true, Back: true}, plan: fixturePlan()})
 		}},
 		{"transition, runs elsewhere", func(w *Wizard) {
 			l := fixture(8)

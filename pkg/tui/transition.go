@@ -34,12 +34,17 @@ type transition struct {
 	backend Backend
 	wg      *sync.WaitGroup
 
-	stage    stage
-	seen     *Look
-	form     *form
-	choice   Choice
-	plan     *planView
-	confirm  textinput.Model
+	stage   stage
+	seen    *Look
+	form    *form
+	choice  Choice
+	plan    *planView
+	confirm textinput.Model
+	// asked numbers the questions for a plan: an answer to one before is to nobody.
+	// plans is theirs to look in, and forget ends it.
+	asked    int
+	plans    context.Context
+	forget   context.CancelFunc
 	err      error
 	live     *live
 	feed     *feed
@@ -51,7 +56,7 @@ type transition struct {
 }
 
 func newTransition(ctx context.Context, c common, b Backend, wg *sync.WaitGroup) *transition {
-	return &transition{common: c, ctx: ctx, backend: b, wg: wg, confirm: c.input("> "), result: items{common: c}}
+	return &transition{common: c, ctx: ctx, backend: b, wg: wg, confirm: c.input("> "), result: items{common: c}, forget: func() {}}
 }
 
 func (p *transition) look(l *Look) {
@@ -73,6 +78,7 @@ func (p *transition) goesBack() bool {
 
 // planMsg is the plan of a choice, or why there is none.
 type planMsg struct {
+	asked  int
 	choice Choice
 	plan   *rotation.Plan
 	err    error
@@ -121,10 +127,14 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	switch p.stage {
 	case choosing:
 		return p.chooseKey(m)
+	case planning:
+		if key.Matches(m, k.Back) {
+			p.drop()
+		}
 	case planned:
 		switch {
 		case key.Matches(m, k.Back):
-			p.stage = choosing
+			p.drop()
 		case key.Matches(m, k.Strategy):
 			if next, ok := p.plan.another(); ok {
 				p.choice.Strategy = next
@@ -221,22 +231,32 @@ func (p *transition) chooseKey(m tea.KeyMsg) tea.Cmd {
 
 // ask has a plan made; it only reads.
 func (p *transition) ask(c Choice) tea.Cmd {
+	p.drop()
+	p.plans, p.forget = context.WithCancel(p.ctx)
 	p.stage, p.choice, p.err = planning, c, nil
 	p.plan = newPlanView(p.common)
 	p.plan.back = c.Back
 	return p.planCmd(c)
 }
 
+// drop gives up what was asked: the plans of other strategies, which may take a look
+// at a large mesh each, come later than the next choice.
+func (p *transition) drop() {
+	p.forget()
+	p.asked++
+	p.stage = choosing
+}
+
 func (p *transition) planCmd(c Choice) tea.Cmd {
-	ctx, backend := p.ctx, p.backend
+	ctx, asked, backend := p.plans, p.asked, p.backend
 	return func() tea.Msg {
 		plan, err := backend.Plan(ctx, c)
-		return planMsg{c, plan, err}
+		return planMsg{asked, c, plan, err}
 	}
 }
 
 func (p *transition) takePlan(m planMsg) tea.Cmd {
-	if p.stage != planning && p.stage != planned {
+	if m.asked != p.asked || p.stage != planning && p.stage != planned {
 		return nil
 	}
 	if m.err != nil {
@@ -276,6 +296,7 @@ func (p *transition) again() tea.Cmd {
 }
 
 func (p *transition) start() tea.Cmd {
+	p.forget() // what other strategies cost is asked no more
 	p.stage = running
 	p.live = newLive(p.common, p.plan.shown)
 	p.live.back, p.finished, p.saved = p.choice.Back, false, ""
@@ -384,6 +405,8 @@ func (p *transition) keys() []key.Binding {
 			return []key.Binding{turn, k.NextStep, k.Again}
 		}
 		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep}
+	case planning:
+		return []key.Binding{named(k.Back, "give up")}
 	case planned:
 		keys := []key.Binding{k.Up, k.Details, k.Back}
 		if _, ok := p.plan.another(); ok {
