@@ -26,7 +26,7 @@ func ticket(look *Look, c Choice, l *live, err error, resume string, now time.Ti
 	line("- %s to %s, %s", stamp(l.began), stamp(now), clock(now.Sub(l.began)))
 	for _, e := range l.events {
 		if f := e.Figures; f != nil {
-			line("- engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, 0 workloads restarted, %d nudges", f.Engine, f.Waits, f.Proxies, f.Restarts, f.Nudges)
+			line("- engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, %d workload pods restarted, %d nudges", f.Engine, f.Waits, f.Proxies, f.Restarts, f.Workloads, f.Nudges)
 		}
 	}
 	line("")
