@@ -187,6 +187,9 @@ func (f *form) view(width, height int) string {
 	foot := wrap(f.current().help, width-4, 3)
 	if f.err != nil {
 		foot = wrap(symbolBad+" "+f.err.Error(), width-4, 3)
+		if hint := hintOf(f.err); hint != "" {
+			foot = append(foot, wrap("hint: "+hint, width-4, 2)...)
+		}
 	}
 	if top := f.at - (height - len(foot) - 2); top > 0 {
 		lines = lines[top:]

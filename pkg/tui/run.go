@@ -76,8 +76,8 @@ func (w *Wizard) outcome(ctx context.Context) Outcome {
 	if t.changed() {
 		o.Resume = w.backend.Command(t.after())
 	}
-	if t.stage == ended {
-		o.Err = t.err
+	if t.stage == ended || t.changed() { // also where its result was left since
+		o.Err = t.failure
 	}
 	return o
 }

@@ -53,6 +53,9 @@ type transition struct {
 	text     string
 	saved    string
 	finished bool // the proof stands
+	failure  error
+	// behind is true from a run's end to the look that shows what it has left.
+	behind bool
 }
 
 func newTransition(ctx context.Context, c common, b Backend, wg *sync.WaitGroup) *transition {
@@ -60,7 +63,7 @@ func newTransition(ctx context.Context, c common, b Backend, wg *sync.WaitGroup)
 }
 
 func (p *transition) look(l *Look) {
-	p.seen = l
+	p.seen, p.behind = l, false
 	if p.form == nil {
 		p.form = newForm(p.common, l.Cluster, l.At)
 	}
@@ -179,11 +182,22 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 			return p.again()
 		case key.Matches(m, k.RollBack) && p.changed() && !p.live.back:
 			return p.ask(Choice{Resume: true, Back: true, Reason: p.choice.Reason})
+		case key.Matches(m, k.Back) && !p.result.open && !p.behind:
+			p.leave()
 		default:
 			p.result.update(m)
 		}
 	}
 	return nil
+}
+
+// leave goes from a result to what can be chosen now: what was answered may be why it
+// failed, and then the same once more helps nobody.
+func (p *transition) leave() {
+	p.stage, p.err = choosing, nil
+	if p.form != nil {
+		p.form.err = nil
+	}
 }
 
 // reportName is a file's without its ending.
@@ -299,7 +313,7 @@ func (p *transition) start() tea.Cmd {
 	p.forget() // what other strategies cost is asked no more
 	p.stage = running
 	p.live = newLive(p.common, p.plan.shown)
-	p.live.back, p.finished, p.saved = p.choice.Back, false, ""
+	p.live.back, p.finished, p.saved, p.failure = p.choice.Back, false, "", nil
 	return p.run(p.choice)
 }
 
@@ -320,8 +334,8 @@ func (p *transition) take(m eventsMsg) tea.Cmd {
 		return p.feed.next(p.ctx)
 	}
 	p.cancel()
-	p.stage, p.err = ended, m.err
-	p.finished = m.err == nil
+	p.stage, p.err, p.failure = ended, m.err, m.err
+	p.finished, p.behind = m.err == nil, true
 	p.text = ticket(p.seen, p.choice, p.live, m.err, p.backend.Command(p.after()), p.now())
 	var all []item
 	for _, line := range strings.Split(strings.TrimRight(p.text, "\n"), "\n") {
@@ -428,6 +442,9 @@ func (p *transition) keys() []key.Binding {
 		if p.changed() && !p.live.back {
 			keys = append(keys, k.RollBack)
 		}
+		if !p.behind {
+			keys = append(keys, k.Back)
+		}
 		return keys
 	}
 	return nil
@@ -530,7 +547,11 @@ func (p *transition) endFacts() []fact {
 	if hint := hintOf(p.err); hint != "" {
 		facts = append(facts, fact{"Hint", hint})
 	}
-	return append(facts, fact{"Next", "enter goes on from what is true then. " + p.saved}, fact{"Stop", p.live.stopMeans()})
+	next = "enter goes on from what is true then."
+	if !p.changed() {
+		next = "enter tries the same once more, esc goes back to what was chosen."
+	}
+	return append(facts, fact{"Next", strings.TrimSpace(next + " " + p.saved)}, fact{"Stop", p.live.stopMeans()})
 }
 
 func (p *transition) view(width, height int) string {

@@ -45,6 +45,7 @@ type Wizard struct {
 
 	seen        *Look
 	looking     bool
+	stale       bool // the look at work began before a run has ended
 	done, of    int
 	err         error
 	progress    chan [2]int
@@ -117,6 +118,7 @@ func (w *Wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 		if w.stopping {
 			return w, tea.Quit
 		}
+		w.stale = w.looking
 		return w, w.look()
 	case quitMsg:
 		return w, tea.Quit
@@ -132,6 +134,10 @@ func (w *Wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 
 func (w *Wizard) took(m lookMsg) tea.Cmd {
 	w.looking, w.err = false, m.err
+	if w.stale {
+		w.stale = false
+		return w.look()
+	}
 	if m.err != nil {
 		return nil
 	}
