@@ -41,6 +41,7 @@ type live struct {
 	reason    textinput.Model
 	accepting string
 	turning   bool // the cluster's name is asked for, to roll back
+	cluster   string
 	note      string
 }
 

@@ -25,7 +25,7 @@ func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
 	case key.Matches(m, k.Pause):
 		return p.order(Order{Act: Pause})
 	case key.Matches(m, k.RollBack):
-		l.note = p.mayTurn()
+		l.note, l.cluster = p.mayTurn(), p.seen.Cluster
 		if l.turning = l.note == ""; l.turning {
 			l.ask()
 		}
@@ -140,11 +140,16 @@ func (l *live) question(width int) []string {
 	l.reason.Width = max(10, width-4)
 	text := "Accept " + l.accepting + " as unknown? Your reason goes into the journal:"
 	if l.turning {
-		text = "Roll back: " + wayBack(l.plan) + ", each proven on every live proxy. To confirm, type the cluster's name:"
+		text = "Roll back: " + wayBack(l.plan) + ", each proven on every live proxy."
 	}
 	lines := []string{""}
 	for _, line := range wrap(text, width-2, 3) {
 		lines = append(lines, " "+l.styles.title.Render(line))
+	}
+	if l.turning {
+		for _, line := range l.sentence("To confirm, type the cluster's name", l.cluster, ":", width-2) {
+			lines = append(lines, " "+line)
+		}
 	}
 	lines = append(lines, " > "+l.reason.View())
 	if l.note != "" {

@@ -68,6 +68,20 @@ func wrap(s string, width, most int) []string {
 	return lines
 }
 
+// sentence is before, name and after, in one line where it fits. Elsewhere the name
+// has lines of its own and is never cut: whoever has to type it has to read it.
+func (c common) sentence(before, name, after string, width int) []string {
+	name = plain.Line(name)
+	if ansi.StringWidth(before+", "+name+after) <= width {
+		return []string{before + ", " + c.styles.title.Render(name) + after}
+	}
+	lines := wrap(before+after, width, 4)
+	for _, line := range strings.Split(ansi.Hardwrap(name, max(1, width-2), true), "\n") {
+		lines = append(lines, "  "+c.styles.title.Render(line))
+	}
+	return lines
+}
+
 // ends puts two texts at the ends of one line; the left one gives way.
 func ends(left, last string, width int) string {
 	room := width - ansi.StringWidth(last)

@@ -567,9 +567,12 @@ func (p *transition) view(width, height int) string {
 	case planned:
 		return p.plan.view(width, height)
 	case confirming:
-		lines := []string{"", "  Type the cluster's name, " + p.styles.title.Render(cut(p.seen.Cluster, width-30)) + ", and press enter to begin:", ""}
+		lines := []string{""}
+		for _, line := range p.sentence("Type the cluster's name", p.seen.Cluster, ", and press enter to begin:", width-4) {
+			lines = append(lines, "  "+line)
+		}
 		p.confirm.Width = max(10, width-6)
-		lines = append(lines, "  "+p.confirm.View(), "")
+		lines = append(lines, "", "  "+p.confirm.View(), "")
 		if p.err != nil {
 			lines = append(lines, "  "+p.styles.bad.Render(cut(symbolBad+" "+p.err.Error(), width-3)))
 		}
