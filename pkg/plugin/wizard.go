@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,14 +122,15 @@ func wizardOn(ctx context.Context, b tui.Backend, now func() time.Time, streams 
 		run = tui.RunPlain
 	}
 	left, err := run(ctx, options)
-	if err != nil {
-		return failed(fmt.Errorf("the wizard: %w", err), "'kubectl meshca check' needs no terminal")
-	}
 	if left.Means != "" {
 		fmt.Fprintln(streams.ErrOut, "stopped. "+plain(strings.TrimSpace(left.Means)))
 	}
 	if left.Resume != "" {
 		fmt.Fprintln(streams.ErrOut, "go on with: "+plain(left.Resume))
+	}
+	if err != nil { // also of a screen that is lost while a rotation runs
+		_, hint := codeOf(err)
+		return failed(fmt.Errorf("the wizard: %w", err), cmp.Or(hint, "'kubectl meshca check' needs no terminal"))
 	}
 	switch {
 	case ctx.Err() != nil:

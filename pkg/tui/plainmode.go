@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/charmbracelet/bubbles/textinput"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/meshca/kubectl-meshca/internal/plain"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/muesli/termenv"
 	"golang.org/x/term"
 )
@@ -27,6 +29,7 @@ type talk struct {
 	lines   *lineReader
 	out     io.Writer
 	one     sync.Mutex // one line at a time
+	form    *form
 	outcome Outcome
 }
 
@@ -144,36 +147,86 @@ func (t *talk) transition(l *Look) error {
 	if l.Underway != nil && l.Underway.Running {
 		return t.next("Verify")
 	}
-	chosen, err := choose(p)
-	if err != nil || !chosen {
-		return err
+	for {
+		chosen, err := choose(p)
+		if err != nil || !chosen {
+			return err
+		}
+		plan, answer, err := t.planned(p)
+		switch {
+		case err != nil:
+			return err
+		case plan == nil:
+		case answer != l.Cluster:
+			t.say("That is not the cluster's name: nothing was changed.")
+			return nil
+		default:
+			return t.run(p, plan)
+		}
 	}
+}
+
+// planned tells the plan of a choice, and those of other strategies that are asked for,
+// and what was typed to begin; no plan where something else has to be chosen.
+func (t *talk) planned(p *transition) (*rotation.Plan, string, error) {
+	for {
+		plan, err := t.plan(p)
+		switch {
+		case t.ctx.Err() != nil:
+			return nil, "", context.Cause(t.ctx)
+		case err != nil:
+			t.failed(err)
+			return nil, "", nil
+		case len(plan.Refusals) > 0:
+			return nil, "", nil
+		}
+		var others []string
+		if !p.choice.Resume {
+			p.choice.Strategy = plan.Strategy // what was read is what is run
+			for _, o := range plan.Options {
+				if o.Possible && o.Strategy != plan.Strategy {
+					others = append(others, string(o.Strategy))
+				}
+			}
+		}
+		if len(others) > 0 {
+			t.say("\nAnother strategy is planned by its name: %s.", strings.Join(others, ", "))
+		}
+		answer, err := t.ask("\nType the cluster's name, " + plain.Line(p.seen.Cluster) + ", to begin:")
+		if err != nil || answer == p.seen.Cluster || !slices.Contains(others, answer) {
+			return plan, answer, err
+		}
+		p.choice.Strategy = rotation.Strategy(answer)
+	}
+}
+
+// failed tells why something that only read did not come about, and what ends that.
+func (t *talk) failed(err error) {
+	t.say("%s %s", symbolBad, plain.Line(err.Error()))
+	if hint := hintOf(err); hint != "" {
+		t.say("hint: %s", plain.Line(hint))
+	}
+}
+
+// plan tells what a choice would do.
+func (t *talk) plan(p *transition) (*rotation.Plan, error) {
 	t.say("Planning: looking at the mesh once more. Nothing is changed.")
 	plan, err := t.backend.Plan(t.ctx, p.choice)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	v := newPlanView(t.common)
 	v.back = p.choice.Back
 	v.add(plan, true)
 	for _, f := range v.facts() {
-		t.say("%s: %s", f.label, plain.Line(f.text))
+		if f.label != "Next" {
+			t.say("%s: %s", f.label, plain.Line(f.text))
+		}
 	}
 	for _, i := range v.all {
 		t.say("%s %s", i.symbol, plain.Line(i.text))
 	}
-	if !v.runnable() {
-		return nil
-	}
-	answer, err := t.ask("\nType the cluster's name, " + plain.Line(l.Cluster) + ", to begin:")
-	if err != nil {
-		return err
-	}
-	if answer != l.Cluster {
-		t.say("That is not the cluster's name: nothing was changed.")
-		return nil
-	}
-	return t.run(p, plan)
+	return plan, nil
 }
 
 // fresh asks what a new rotation needs to know; false where none is wanted.
@@ -206,9 +259,25 @@ func (t *talk) underWay(p *transition) (bool, error) {
 	return err == nil, err
 }
 
-// answers asks the form's questions one by one.
+// answers asks the form's questions one by one, and again where they do not fit each
+// other: what was answered stands as the default.
 func (t *talk) answers(l *Look) (Choice, error) {
-	f := newForm(t.common, l.Cluster, l.At)
+	if t.form == nil {
+		t.form = newForm(t.common, l.Cluster, l.At)
+	}
+	for {
+		if err := t.questions(t.form); err != nil {
+			return Choice{}, err
+		}
+		c, err := t.form.choice()
+		if err == nil {
+			return c, nil
+		}
+		t.failed(err)
+	}
+}
+
+func (t *talk) questions(f *form) error {
 	for f.at = 0; f.at < len(f.visible()); f.at++ {
 		q := f.current()
 		if q == f.end {
@@ -216,10 +285,10 @@ func (t *talk) answers(l *Look) (Choice, error) {
 		}
 		t.say("\n%s", q.help)
 		if err := t.answer(strings.TrimSpace(q.label), q); err != nil {
-			return Choice{}, err
+			return err
 		}
 	}
-	return f.choice()
+	return nil
 }
 
 func (t *talk) answer(label string, q *field) error {
@@ -243,8 +312,16 @@ func (t *talk) answer(label string, q *field) error {
 		}
 		return errors.New("a passphrase is only read from a terminal")
 	}
-	text, err := t.ask(fmt.Sprintf("%s [%s]:", label, q.input.Value()))
-	if text != "" {
+	was := q.input.Value()
+	if was != "" {
+		was += "; - for none"
+	}
+	text, err := t.ask(fmt.Sprintf("%s [%s]:", label, was))
+	switch text {
+	case "":
+	case "-":
+		q.input.SetValue("")
+	default:
 		q.input.SetValue(text)
 	}
 	return err
