@@ -303,14 +303,9 @@ func (t *talk) answer(label string, q *field) error {
 		}
 		return err
 	case q.input.EchoMode == textinput.EchoNone:
-		if file, ok := t.in.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-			fmt.Fprint(t.out, label+" (not shown): ")
-			word, err := term.ReadPassword(int(file.Fd()))
-			q.input.SetValue(string(word))
-			t.say("")
-			return err
-		}
-		return errors.New("a passphrase is only read from a terminal")
+		word, err := t.secret(label + " (not shown):")
+		q.input.SetValue(word)
+		return err
 	}
 	was := q.input.Value()
 	if was != "" {
@@ -325,4 +320,37 @@ func (t *talk) answer(label string, q *field) error {
 		q.input.SetValue(text)
 	}
 	return err
+}
+
+// secret reads one line that is not shown. It ends with the context, and leaves the
+// terminal as it was: a reader that waits without echo hears no Ctrl-C.
+func (t *talk) secret(question string) (string, error) {
+	file, ok := t.in.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return "", errors.New("a passphrase is only read from a terminal")
+	}
+	state, err := term.GetState(int(file.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("reading the passphrase: %w", err)
+	}
+	t.one.Lock()
+	fmt.Fprint(t.out, question+" ")
+	t.one.Unlock()
+	type answer struct {
+		word []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		word, err := term.ReadPassword(int(file.Fd()))
+		answers <- answer{word, err}
+	}()
+	select {
+	case a := <-answers:
+		t.say("")
+		return string(a.word), a.err
+	case <-t.ctx.Done():
+		t.say("")
+		return "", errors.Join(context.Cause(t.ctx), term.Restore(int(file.Fd()), state))
+	}
 }
