@@ -89,3 +89,24 @@ func TestFormTellsHints(t *testing.T) {
 		t.Errorf("the form says half of it:\n%s", text)
 	}
 }
+
+// TestFailedLookHidesNothing: where the API server was away a run ends, and so does the
+// look after it. What goes on then is seen, whatever that look has met.
+func TestFailedLookHidesNothing(t *testing.T) {
+	w := ran(t, Choice{Make: true}, errors.New("the API server is away"))
+	w.took(lookMsg{err: &Problem{errors.New("no route to host"), "is the cluster reachable?"}})
+	if text := ansi.Strip(w.View()); !strings.Contains(text, "no route to host") || !strings.Contains(text, "r looks again") {
+		t.Fatalf("a failed look is not told:\n%s", text)
+	}
+	w.key(tea.KeyMsg{Type: tea.KeyEnter})
+	w.transition.update(eventsMsg{events: fixtureEvents()})
+	text := ansi.Strip(w.View())
+	for _, want := range []string{"Now ", "Stop ", "Time "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is hidden while it runs:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "no route to host") || strings.Contains(text, "r looks again") {
+		t.Errorf("it says what is over, and names a key that does nothing:\n%s", text)
+	}
+}

@@ -220,7 +220,7 @@ func (w *Wizard) View() string {
 	top := []string{w.head(width), w.steps(width), w.styles.faint.Render(strings.Repeat("─", width))}
 	top = append(top, w.notice(width)...)
 	page := w.page()
-	if w.err == nil && !w.help && (w.seen != nil || w.at == stepCheck) {
+	if (w.err == nil || w.transition.running()) && !w.help && (w.seen != nil || w.at == stepCheck) {
 		top = append(top, w.factLines(page.facts(), width)...)
 	}
 	top = append(top, "")
@@ -278,7 +278,7 @@ func (w *Wizard) notice(width int) []string {
 	case w.asking:
 		say(w.styles.warn.Render, symbolWarn+" Stop here? "+w.transition.stopText())
 		say(w.styles.title.Render, "y or Ctrl-C stops, any other key goes on.")
-	case w.err != nil:
+	case w.err != nil && !w.transition.running(): // what runs looks for itself, and r does nothing beside it
 		say(w.styles.bad.Render, symbolBad+" "+w.err.Error())
 		if hint := hintOf(w.err); hint != "" {
 			say(w.styles.title.Render, "hint: "+hint)
