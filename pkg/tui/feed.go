@@ -54,12 +54,19 @@ func (f *feed) next(ctx context.Context) tea.Cmd {
 		select {
 		case <-f.news:
 		case <-ctx.Done():
-			return nil
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		m := eventsMsg{events: f.events, ended: f.ended, err: f.err}
-		f.events = nil
-		return m
+		if ctx.Err() != nil {
+			return nil // nobody draws any more: drain takes it
+		}
+		return f.rest()
 	}
+}
+
+// rest is what nobody has taken yet.
+func (f *feed) rest() eventsMsg {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := eventsMsg{events: f.events, ended: f.ended, err: f.err}
+	f.events = nil
+	return m
 }

@@ -69,6 +69,7 @@ func newCommon(out io.Writer, now func() time.Time) common {
 func (w *Wizard) outcome(ctx context.Context) Outcome {
 	t := w.transition
 	o := Outcome{Interrupted: w.interrupted || ctx.Err() != nil}
+	t.drain()
 	if t.live == nil || t.finished {
 		return o
 	}

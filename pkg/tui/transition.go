@@ -345,6 +345,21 @@ func (p *transition) take(m eventsMsg) tea.Cmd {
 	return func() tea.Msg { return endedMsg{} }
 }
 
+// drain takes what a rotation told after the screen was gone: a write that was under way
+// decides what a stop means, and whether there is something to carry on.
+func (p *transition) drain() {
+	if p.feed == nil {
+		return
+	}
+	m := p.feed.rest()
+	for _, e := range m.events {
+		p.live.take(e)
+	}
+	if m.ended && p.stage == running {
+		p.stage, p.failure, p.finished = ended, m.err, m.err == nil
+	}
+}
+
 // endedMsg asks for another look, now that the mesh has changed.
 type endedMsg struct{}
 
