@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/spf13/cobra"
@@ -29,10 +28,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, streams ge
 	err := root.ExecuteContext(ctx)
 	code, hint := codeOf(err)
 	if err != nil {
-		fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
-		if hint != "" {
-			fmt.Fprintln(streams.ErrOut, "hint: "+hint)
-		}
+		tell(streams, err, hint)
 	}
 	return code
 }

@@ -50,12 +50,18 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 		err, hint = s, ""
 	}
 	if err != nil {
-		fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
-		if hint != "" {
-			fmt.Fprintln(streams.ErrOut, "hint: "+hint)
-		}
+		tell(streams, err, hint)
 	}
 	return code
+}
+
+// tell says why a command has failed, and what ends that. Both may quote the cluster: a
+// hint names who holds a Lease, as anybody may have written it.
+func tell(streams genericiooptions.IOStreams, err error, hint string) {
+	fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
+	if hint != "" {
+		fmt.Fprintln(streams.ErrOut, "hint: "+plain(hint))
+	}
 }
 
 // NewRoot is the whole command tree over the streams given.

@@ -40,7 +40,7 @@ func outcome(err error) error {
 	case errors.Is(err, rotation.ErrAway):
 		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run 'kubectl meshca rotate' again when the API server answers: it goes on from here"}
 	case errors.As(err, &held):
-		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over '%s'", held.State.Holder.Identity()))
+		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over %s", quoted(held.State.Holder.Identity())))
 	case errors.Is(err, rotation.ErrHeld):
 		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
 	case errors.Is(err, rotation.ErrStaged):
