@@ -31,6 +31,8 @@ const (
 type cluster struct {
 	flags *genericclioptions.ConfigFlags
 	clock *serverClock
+	// warnings are the API server's.
+	warnings *warnings
 	// rehearsed is a mesh in memory instead of what the flags name.
 	rehearsed *clients
 }
@@ -44,14 +46,16 @@ type clients struct {
 
 func newCluster(streams genericiooptions.IOStreams) *cluster {
 	clock := &serverClock{now: time.Now}
+	warnings := &warnings{out: streams.ErrOut}
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams)
 	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
 		config.UserAgent = fmt.Sprintf("kubectl-meshca/%s (%s/%s)", Version(), goruntime.GOOS, goruntime.GOARCH)
 		config.QPS, config.Burst = defaultQPS, defaultBurst
+		config.WarningHandler = warnings
 		config.Wrap(clock.wrap)
 		return config
 	})
-	return &cluster{flags: flags, clock: clock}
+	return &cluster{flags: flags, clock: clock, warnings: warnings}
 }
 
 // in is the cluster of another context of the same kubeconfig. What names a server

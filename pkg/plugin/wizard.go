@@ -56,6 +56,9 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if err := o.meshFlags.validate(); err != nil {
 				return err
 			}
+			if !lines {
+				defer c.warnings.hold()()
+			}
 			return runWizard(cmd.Context(), newWizardBackend(cmd, c, o), streams, lines)
 		},
 	}
