@@ -259,7 +259,7 @@ func (l *live) bars(width, most int) []string {
 	slices.SortStableFunc(all, func(a, b rotation.Progress) int {
 		return cmp.Compare(min(a.Proxies-a.Ready, 1), min(b.Proxies-b.Ready, 1)) * -1
 	})
-	name := min(24, max(12, width/4))
+	name := min(63, max(12, width/4)) // a label of DNS is no longer
 	room := max(10, min(40, width-name-36))
 	lines := []string{"", l.styles.faint.Render(" " + fit("namespace", name) + right("proxies", 8) + "  " + fit(aim(l.phase), room+8) + " " + right("unreadable", 10))}
 	for i, n := range all {
@@ -280,7 +280,7 @@ func (l *live) bars(width, most int) []string {
 		case n.Unreadable > 0:
 			symbol = symbolUnknown
 		}
-		line := " " + fit(n.Namespace, name) + right(fmt.Sprint(n.Proxies), 8) + "  " + bar(n.Ready, n.Proxies, room) + right(fmt.Sprint(n.Ready), 6) + "  " + symbol + right(fmt.Sprint(n.Unreadable), 10)
+		line := " " + middle(n.Namespace, name) + right(fmt.Sprint(n.Proxies), 8) + "  " + bar(n.Ready, n.Proxies, room) + right(fmt.Sprint(n.Ready), 6) + "  " + symbol + right(fmt.Sprint(n.Unreadable), 10)
 		lines = append(lines, l.styles.paint(symbol, line))
 	}
 	return lines

@@ -60,6 +60,8 @@ type item struct {
 	symbol string
 	text   string
 	detail []string
+	// row draws it in columns, which cut; nil draws text.
+	row func(width int) string
 }
 
 // items is a list of them with one selected; enter shows its details.
@@ -120,7 +122,11 @@ func (c common) line(i item, selected bool, width int) string {
 	if selected {
 		pointer = "> "
 	}
-	text := fit(i.text, width-4)
+	text := i.text
+	if i.row != nil {
+		text = i.row(width - 4)
+	}
+	text = fit(text, width-4)
 	if i.symbol == "" {
 		text = c.styles.title.Render(text)
 	}

@@ -46,8 +46,9 @@ func (p *versionsPage) look(l *Look) {
 			names += fmt.Sprintf(" and %d more", more)
 		}
 		detail = append(detail, "from    "+cmp.Or(g.From, "nothing says it"), "pods    "+names)
-		all = append(all, item{symbol: mark(g.Verdict), detail: detail,
-			text: fit(g.Namespace, 18) + " " + fit(cmp.Or(g.Revision, "-"), 10) + " " + fit(g.Kind, 8) + right(fmt.Sprint(len(g.names)), 6) + "  " + fit(cmp.Or(g.Release, "unknown"), 12) + " " + fit(g.Verdict, 8) + " " + strings.Join(ids, " ")})
+		cells := []string{g.Namespace, cmp.Or(g.Revision, "-"), g.Kind, fmt.Sprint(len(g.names)), cmp.Or(g.Release, "unknown"), g.Verdict, strings.Join(ids, " ")}
+		all = append(all, item{symbol: mark(g.Verdict), detail: detail, row: func(width int) string { return versionRow(cells, width) },
+			text: fmt.Sprintf("%s, revision %s: %s, %s, release %s: %s", g.Namespace, cells[1], g.Kind, plural(len(g.names), "pod"), cells[4], strings.TrimSpace(g.Verdict+" "+cells[6]))})
 	}
 	p.set(all)
 }
@@ -75,8 +76,15 @@ func verdictRank(v string) int {
 	return slices.Index([]string{symbolNote, symbolGood, symbolUnknown, symbolWarn, symbolBad}, mark(v)) * -1
 }
 
+// versionRow is a row of a width: names have what the rules leave.
+func versionRow(cells []string, width int) string {
+	spare := max(0, width-106)
+	namespace, revision := min(63, 18+spare*2/3), min(40, 10+spare/3)
+	return middle(cells[0], namespace) + " " + middle(cells[1], revision) + " " + fit(cells[2], 8) + right(cells[3], 6) + "  " + fit(cells[4], 12) + " " + fit(cells[5], 8) + " " + cells[6]
+}
+
 func (p *versionsPage) view(width, height int) string {
-	header := "    " + fit("namespace", 18) + " " + fit("revision", 10) + " " + fit("kind", 8) + right("pods", 6) + "  " + fit("release", 12) + " " + fit("verdict", 8) + " rules"
+	header := "    " + versionRow([]string{"namespace", "revision", "kind", "pods", "release", "verdict", "rules"}, width-4)
 	return p.styles.faint.Render(cut(header, width)) + "\n" + p.items.view(width, height-1)
 }
 
