@@ -21,7 +21,7 @@ type eventPrinter struct {
 }
 
 func newEventPrinter(streams genericiooptions.IOStreams, output string) *eventPrinter {
-	return &eventPrinter{out: streams.Out, err: streams.ErrOut, json: output == "json", live: isTerminal(streams.ErrOut)}
+	return &eventPrinter{out: streams.Out, err: streams.ErrOut, json: output == "json", live: canDraw(streams.ErrOut)}
 }
 
 // eventLine is one line of -o json.

@@ -88,7 +88,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 		observer.collector.Dialer = nil
 	}
 	observer.collector.Bootstraps = f.bootstraps
-	if isTerminal(streams.ErrOut) {
+	if canDraw(streams.ErrOut) {
 		observer.collector.Progress = func(done, of int) {
 			fmt.Fprintf(streams.ErrOut, "\r\x1b[Kreading proxies: %d of %d", done, of)
 		}

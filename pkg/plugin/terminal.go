@@ -10,11 +10,15 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal reports whether a stream is one that a person looks at.
+// isTerminal reports whether a stream is one that a person sits at, who can be asked.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// canDraw reports whether a stream is a terminal on which a line can be drawn over; one
+// that cannot (Emacs', under which screen readers are used too) still has somebody at it.
+func canDraw(stream any) bool { return isTerminal(stream) && os.Getenv("TERM") != "dumb" }
 
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {

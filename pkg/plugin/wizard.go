@@ -51,7 +51,11 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !hasTerminal(streams, lines) {
 				fmt.Fprintln(streams.ErrOut, "without a terminal, these commands do the same:\n"+wizardCommands)
-				return usage(errors.New("the wizard needs a terminal"), "use the commands above")
+				hint := "use the commands above"
+				if hasTerminal(streams, true) {
+					hint += ", or --plain, which needs no screen"
+				}
+				return usage(errors.New("the wizard needs a terminal"), hint)
 			}
 			if err := o.meshFlags.validate(); err != nil {
 				return err
@@ -106,12 +110,12 @@ func defaultOptions() rotateOptions {
 // hasTerminal reports whether the wizard can be answered, and drawn where it is not
 // of plain lines.
 func hasTerminal(streams genericiooptions.IOStreams, lines bool) bool {
-	return isTerminal(streams.In) && (lines || isTerminal(streams.Out))
+	return isTerminal(streams.In) && (lines || canDraw(streams.Out))
 }
 
 // onTerminal reports whether the bare command can show the wizard.
 func onTerminal(streams genericiooptions.IOStreams) bool {
-	return isTerminal(streams.In) && isTerminal(streams.Out) && os.Getenv("CI") == ""
+	return isTerminal(streams.In) && canDraw(streams.Out) && os.Getenv("CI") == ""
 }
 
 func runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
