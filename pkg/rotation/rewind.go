@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"bytes"
 	"cmp"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -16,14 +17,18 @@ func Rewind(s *mesh.Snapshot, staged *Staged) {
 		if staged.Kind != "" && staged.Kind != ca.Kind {
 			ca.Kind, ca.Secret = staged.Kind, secretOf(staged.Kind)
 		}
-		layout := ca.Kind
-		if layout == mesh.CACitadel {
-			layout = mesh.CASelfSigned // the only one of its layouts that is written
-		}
-		before := mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old}, layout)
+		before := sourceOf(ca.Kind, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ca.Namespace, Name: ca.Secret}, Data: staged.Old})
 		ca.Cert, ca.Chain, ca.Root = before.Cert, before.Chain, before.Root
 		ca.HasKey, ca.KeyMatches, ca.KeyAlgorithm, ca.Error = before.HasKey, before.KeyMatches, before.KeyAlgorithm, before.Error
 	}
+}
+
+// sourceOf is what a CA of this kind is made from, where this is its Secret.
+func sourceOf(kind mesh.CAKind, secret *corev1.Secret) mesh.CASource {
+	if kind == mesh.CACitadel {
+		kind = mesh.CASelfSigned // the only one of its layouts that is written
+	}
+	return mesh.SourceOf(secret, kind)
 }
 
 // Resume is the Config of a run that carries on what staged began, and rewinds the
@@ -36,6 +41,13 @@ func (c Config) Resume(s *mesh.Snapshot, staged *Staged) Config {
 	}
 	Rewind(s, staged)
 	return c
+}
+
+// sameCA reports whether two sources hold the same CA, byte for byte. Where one is
+// self-signed its certificate is all of it.
+func sameCA(a, b mesh.CASource) bool {
+	return bytes.Equal(a.Cert.Raw, b.Cert.Raw) && a.HasKey == b.HasKey && a.KeyMatches == b.KeyMatches &&
+		(a.Kind == mesh.CASelfSigned || bytes.Equal(a.Chain.Raw, b.Chain.Raw) && bytes.Equal(a.Root.Raw, b.Root.Raw))
 }
 
 // secretOf is the name of the Secret that a kind of CA is made from.

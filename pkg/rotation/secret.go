@@ -42,16 +42,21 @@ func entriesOf(secret *corev1.Secret) map[string][]byte {
 // materialOf is what the plan is written from. staged is what an earlier run kept, or
 // nil: then the old CA is read.
 func (p *Plan) materialOf(ctx context.Context, kube kubernetes.Interface, secret *corev1.Secret, staged *Staged) (*material, error) {
-	old := entriesOf(secret)
-	switch {
-	case staged != nil:
-		old = staged.Old
-	case p.Adopts:
-		source, err := kube.CoreV1().Secrets(p.Namespace).Get(ctx, p.source, metav1.GetOptions{})
-		if err != nil {
+	if staged != nil {
+		return newMaterial(p.Layout, staged.Old, p.config.New)
+	}
+	old, source := entriesOf(secret), secret
+	if p.Adopts {
+		var err error
+		if source, err = kube.CoreV1().Secrets(p.Namespace).Get(ctx, p.source, metav1.GetOptions{}); err != nil {
 			return nil, fmt.Errorf("reading secret %s/%s: %w", p.Namespace, p.source, err)
 		}
 		old = adopted(source.Data)
+	}
+	// Somebody was asked meanwhile. What istiods have not loaded no gate would show, and it
+	// would be kept, and written, as the old CA.
+	if !sameCA(p.ca, sourceOf(p.ca.Kind, source)) {
+		return nil, fmt.Errorf("%w: secret %s/%s is not what it was when this was planned", ErrForeign, p.Namespace, p.source)
 	}
 	return newMaterial(p.Layout, old, p.config.New)
 }
