@@ -45,6 +45,9 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		// Whoever is restarted is not waited for; where that is stale agents alone, the others are.
 		if step.Waves == wavesStale || step.Waves == "" && step.expect.asksProxies() && (p.config.Back || step.Phase != Adopt && step.Phase != DropCross) {
 			cost.LongestWait += within(step)
+			if step.Phase != DistrustOld { // by then nobody has a certificate below it
+				cost.resting += within(step)
+			}
 		}
 	}
 	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
@@ -56,6 +59,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	}
 	if p.citadel {
 		cost.LongestWait, cost.Lagging = citadelSpan(s), nil
+		cost.resting = cost.LongestWait
 	}
 	return cost
 }
@@ -74,12 +78,13 @@ func longest(cost *Cost, proxies []mesh.Proxy) (longest time.Duration) {
 	return longest
 }
 
-// tooLate says so where a strategy would not end before the old root does.
+// tooLate says so where the old root ends before a strategy has brought everybody out
+// from under it.
 func (p *Plan) tooLate(s *mesh.Snapshot, cost Cost) string {
 	if p.oldRoot == nil || p.oldRoot.X509 == nil || p.oldRoot.Equal(p.config.New.Roots.Certs[0]) {
 		return ""
 	}
-	left, waits := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), cost.LongestWait+cost.FileWaits
+	left, waits := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), cost.resting+cost.FileWaits
 	if cross := p.config.Cross; cross != nil && cross.X509 != nil {
 		left = min(left, cross.X509.NotAfter.Sub(s.TakenAt))
 	}

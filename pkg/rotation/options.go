@@ -27,7 +27,11 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 			c = g.lay(strategy)
 			cost := p.cost(s, strategy, c)
 			o.Cost = &cost
-			if why := p.tooLate(s, cost); why != "" && !p.config.Back && !p.config.Ahead && strategy != Recover {
+			switch why := p.tooLate(s, cost); {
+			case why == "" || p.config.Back || p.config.Ahead || strategy == Recover:
+			case p.config.Underway && p.config.Strategy == strategy:
+				p.warn("too-late", "strategy "+string(strategy), why+": but it is under way, and to stay half-way is no better", "restart the workloads that lag; if the old root ends first, 'kubectl meshca rotate --strategy recover' takes it from there")
+			default:
 				o.Possible, o.Why = false, why
 			}
 		}

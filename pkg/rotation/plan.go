@@ -42,6 +42,9 @@ type Config struct {
 	// Ahead says of one that the CA Secret signs with the new CA already and hands its
 	// root out: from there the way forward rests on nothing of the old CA, which may end.
 	Ahead bool
+	// Underway says of one that the CA Secret does not hold the CA of its start any more:
+	// less time than the whole takes is no reason to stay there.
+	Underway bool
 	// Override drops refusals that the operator has answered by name, by ID.
 	Override []string
 	// ByOwner says that nothing is written here: whoever owns the Secret gets what each
@@ -178,6 +181,9 @@ type Cost struct {
 	VirtualMachines *VMLife `json:"virtualMachines,omitempty"`
 	// Lagging are the proxies that will be last, with the reason.
 	Lagging []string `json:"lagging,omitempty"`
+
+	// resting is the part of LongestWait in which the old root must hold.
+	resting time.Duration
 }
 
 // side says whose key signs.

@@ -38,8 +38,9 @@ func (c Config) Resume(s *mesh.Snapshot, staged *Staged) Config {
 	if len(s.ControlPlanes) > 0 {
 		ca := s.ControlPlanes[0].CA
 		c.Ahead = len(ca.Cert.Certs) > 0 && ca.Cert.Certs[0].Equal(staged.New.Cert) && ca.Root.Set().Has(staged.New.Roots.Certs[0])
+		Rewind(s, staged)
+		c.Underway = !sameCA(ca, s.ControlPlanes[0].CA)
 	}
-	Rewind(s, staged)
 	return c
 }
 

@@ -1,0 +1,84 @@
+package rotation_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// ending is a mesh whose root and intermediate end after a time.
+func ending(t *testing.T, left time.Duration, change func(*rehearsal.Spec)) *bench {
+	t.Helper()
+	root, err := pki.NewRoot(pki.Request{Subject: name("root short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: -1, Lifetime: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := root.NewIntermediate(pki.Request{Subject: name("intermediate short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: 0, Lifetime: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(s *rehearsal.Spec) { s.CA = signer; change(s) })
+	b.oldRoot, b.old = root, signer
+	return b
+}
+
+// What is waited for once everybody has a certificate of the new CA rests on nothing of
+// the old root: a strategy is not too late for it.
+func TestOldRootEndsBeforeItsLeaving(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		strategy rotation.Strategy
+		left     time.Duration
+		possible bool
+	}{
+		{"restarts, and a renewal that nothing rests on", rotation.BundleByRestart, 10 * time.Hour, true},
+		{"two renewals and one that nothing rests on", rotation.BundleByRenewal, 30 * time.Hour, true},
+		{"two renewals are too long", rotation.BundleByRenewal, 20 * time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := ending(t, row.left, mixed)
+				b.config.Strategy, b.engine.Timeout = row.strategy, 48*time.Hour
+				err := b.run()
+				if plan := b.events[0].Plan; !row.possible {
+					if !slices.ContainsFunc(plan.Refusals, func(r rotation.Refusal) bool { return strings.Contains(r.Why, "the old root ends in") }) {
+						t.Errorf("it is not too late: %v, %v", plan.Refusals, err)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.whole()
+				b.ended()
+			})
+		})
+	}
+}
+
+// Half-way there is no other way than on: less time than the whole takes is no reason to
+// leave the mesh where it is.
+func TestTooLateHalfWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := ending(t, 30*time.Hour, cold)
+		b.config.Strategy, b.engine.Timeout, b.engine.Until = rotation.BundleByRenewal, 24*time.Hour, rotation.TrustNew
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(29*time.Hour + 52*time.Minute) // of two renewals of ten minutes each 8 are left
+		b.config.Strategy, b.engine.Until, b.events = "", "", nil
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		if plan := b.events[0].Plan; !slices.ContainsFunc(plan.Warnings, func(r rotation.Refusal) bool { return r.ID == "too-late" }) {
+			t.Errorf("nobody is told: %v", plan.Warnings)
+		}
+		b.ended()
+	})
+}
