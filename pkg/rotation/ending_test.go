@@ -1,6 +1,9 @@
 package rotation_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,8 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 // ending is a mesh whose root and intermediate end after a time.
@@ -81,4 +86,65 @@ func TestTooLateHalfWay(t *testing.T) {
 		}
 		b.ended()
 	})
+}
+
+// A CA that ends under a rotation before the new root has taken its place leaves no way
+// without loss: recover takes it from where it stands, killed and carried on too.
+func TestRecoverHalfWay(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		mesh  func(*rehearsal.Spec)
+		until rotation.Phase
+		cross bool
+	}{
+		{"cross-signed", cold, rotation.SignNew, true},
+		{"both roots", nil, rotation.TrustNew, false},
+	} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/killed %v", row.name, killed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := ending(t, 2*time.Hour, func(s *rehearsal.Spec) {
+						if row.mesh != nil {
+							row.mesh(s)
+						}
+					})
+					if row.cross {
+						b.cross()
+					}
+					b.engine.Timeout, b.engine.Until = 24*time.Hour, row.until
+					if err := b.run(); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(3 * time.Hour)
+					b.engine.Until = ""
+					if err := b.run(); !errors.Is(err, rotation.ErrRefused) || !strings.Contains(err.Error(), "ended at") {
+						t.Errorf("it ends with %v", err)
+					}
+					b.config.Strategy = rotation.Recover
+					if killed {
+						whole := b.ctx
+						ctx, kill := context.WithCancelCause(whole)
+						b.ctx = ctx
+						b.mesh.Kube.PrependReactor("update", "secrets", func(k8stesting.Action) (bool, runtime.Object, error) {
+							kill(errors.New("killed"))
+							return false, nil, nil
+						})
+						if err := b.run(); err == nil {
+							t.Fatal("killed, and it says that it is done")
+						}
+						b.ctx, b.config.Strategy, b.engine.Holder = whole, "", "another machine"
+					}
+					if err := b.run(); err != nil {
+						t.Fatal(err)
+					}
+					b.ended()
+					time.Sleep(time.Minute)
+					b.mesh.Failures() // all that has happened is judged
+					if n := b.mesh.Traffic().Failing; n > 0 {
+						t.Errorf("%d pairs are refused still", n)
+					}
+				})
+			})
+		}
+	}
 }

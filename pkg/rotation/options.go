@@ -50,6 +50,10 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		}
 		return
 	}
+	if p.config.Begun != "" && p.Strategy == Recover {
+		c := g.lay(p.config.Begun)
+		p.begun = slices.Concat(c.forward, c.back)
+	}
 	p.refuseEarlyFiles(s)
 	p.revisions(s)
 	p.workloads(s)

@@ -36,6 +36,9 @@ func (m *material) forward(p *Plan, data map[string][]byte) (place, bool) {
 		first := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Phase != Adopt })
 		return place{step: first}, true
 	}
+	if _, ok := m.find(p.begun, data); ok {
+		return place{}, true
+	}
 	return place{}, false
 }
 

@@ -36,6 +36,8 @@ type Config struct {
 	// Back asks for the way back alone: what stands in the way of going forward is no
 	// reason to stay half-way.
 	Back bool
+	// Begun is how a rotation began that is carried on.
+	Begun Strategy
 	// Resumed says that this rotation was begun before. A rollout of istiod may be its
 	// own then: the gates wait for its end, and it is no refusal.
 	Resumed bool
@@ -94,6 +96,9 @@ type Plan struct {
 	// AlreadyDone is true where the mesh signs with the new CA and trusts its root
 	// alone: there is nothing to do but to prove it.
 	AlreadyDone bool `json:"alreadyDone,omitempty"`
+
+	// begun are the steps, there and back, of the course that this one takes over from.
+	begun []Step
 
 	baseline Expectation
 	target   Expectation

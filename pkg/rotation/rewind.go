@@ -34,7 +34,10 @@ func sourceOf(kind mesh.CAKind, secret *corev1.Secret) mesh.CASource {
 // Resume is the Config of a run that carries on what staged began, and rewinds the
 // Snapshot to its start.
 func (c Config) Resume(s *mesh.Snapshot, staged *Staged) Config {
-	c.New, c.Cross, c.Strategy, c.Reason, c.Resumed = staged.New, staged.Cross, staged.Strategy, cmp.Or(staged.Reason, c.Reason), true
+	if c.Begun = staged.Strategy; !c.Begun.turns(c.Strategy) {
+		c.Strategy = c.Begun
+	}
+	c.New, c.Cross, c.Reason, c.Resumed = staged.New, staged.Cross, cmp.Or(staged.Reason, c.Reason), true
 	if len(s.ControlPlanes) > 0 {
 		ca := s.ControlPlanes[0].CA
 		c.Ahead = len(ca.Cert.Certs) > 0 && ca.Cert.Certs[0].Equal(staged.New.Cert) && ca.Root.Set().Has(staged.New.Roots.Certs[0])
@@ -50,6 +53,10 @@ func sameCA(a, b mesh.CASource) bool {
 	return bytes.Equal(a.Cert.Raw, b.Cert.Raw) && a.HasKey == b.HasKey && a.KeyMatches == b.KeyMatches &&
 		(a.Kind == mesh.CASelfSigned || bytes.Equal(a.Chain.Raw, b.Chain.Raw) && bytes.Equal(a.Root.Raw, b.Root.Raw))
 }
+
+// turns reports whether what was begun by one strategy may be ended by another: recover
+// begins wherever a CA has ended.
+func (s Strategy) turns(to Strategy) bool { return to == s || to == Recover }
 
 // secretOf is the name of the Secret that a kind of CA is made from.
 func secretOf(kind mesh.CAKind) string {
