@@ -48,6 +48,9 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	switch {
 	case p.staged != nil && (ca.authority == nil || ca.authority.Cert.Equal(p.staged.New.Cert) && ca.authority.Roots.Set().Equal(p.staged.New.Roots.Set())):
 		config = config.Resume(s, p.staged)
+		if err := o.asBegun(config); err != nil {
+			return p, err
+		}
 	case p.staged != nil:
 		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
 			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
@@ -72,6 +75,19 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	p.ca = config.New
 	p.plan = rotation.NewPlan(s, config)
 	return p, nil
+}
+
+// asBegun refuses flags that ask of a rotation under way what it is not.
+func (o *rotateOptions) asBegun(config rotation.Config) error {
+	switch {
+	case o.strategy != "" && config.Strategy != rotation.Strategy(o.strategy):
+		return usage(fmt.Errorf("--strategy %s: a rotation is under way that began as %s, and goes on so", o.strategy, config.Begun),
+			"leave --strategy out; or go back ('kubectl meshca rollback', then 'retire') and begin anew")
+	case o.reason != "" && o.reason != string(rotation.Expiring) && config.Reason != rotation.Reason(o.reason):
+		return usage(fmt.Errorf("--reason %s: a rotation is under way that began for another, %s", o.reason, config.Reason),
+			"leave --reason out; what waits for renewals as a bundle is hurried by --strategy bundle-by-restart")
+	}
+	return nil
 }
 
 // config is what the flags ask of a plan.

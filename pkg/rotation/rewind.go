@@ -3,6 +3,7 @@ package rotation
 import (
 	"bytes"
 	"cmp"
+	"slices"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
@@ -54,9 +55,12 @@ func sameCA(a, b mesh.CASource) bool {
 		(a.Kind == mesh.CASelfSigned || bytes.Equal(a.Chain.Raw, b.Chain.Raw) && bytes.Equal(a.Root.Raw, b.Root.Raw))
 }
 
-// turns reports whether what was begun by one strategy may be ended by another: recover
-// begins wherever a CA has ended.
-func (s Strategy) turns(to Strategy) bool { return to == s || to == Recover }
+// turns reports whether what was begun by one strategy may be ended by another: bundles
+// write the same in the same order, and recover begins wherever a CA has ended.
+func (s Strategy) turns(to Strategy) bool {
+	bundles := []Strategy{HotBundle, BundleByRenewal, BundleByRestart}
+	return to == s || to == Recover || slices.Contains(bundles, s) && slices.Contains(bundles, to)
+}
 
 // secretOf is the name of the Secret that a kind of CA is made from.
 func secretOf(kind mesh.CAKind) string {
