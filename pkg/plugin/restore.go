@@ -191,7 +191,7 @@ func (o *restoreOptions) pick(r *restoreReport) (*restoreItem, error) {
 // write judges what the write would do to the mesh, has it confirmed, and does it.
 func (o *restoreOptions) write(ctx context.Context, observer *observer, streams genericiooptions.IOStreams, r *restoreReport, item *restoreItem) error {
 	kube, ref := observer.collector.Kube, item.ref()
-	held, err := rotation.ReadLease(ctx, kube, item.Namespace, time.Now())
+	held, err := rotation.ReadLease(ctx, kube, item.Namespace, clusterNow(observer.first))
 	switch {
 	case err != nil:
 		return explain(err)
@@ -224,7 +224,7 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 			return err
 		}
 	}
-	if err := rotation.Restore(ctx, kube, holder(), time.Now, item.copy, item.there, o.dryRun == "server"); err != nil {
+	if err := rotation.Restore(ctx, kube, holder(), func() time.Time { return clusterNow(observer.first) }, item.copy, item.there, o.dryRun == "server"); err != nil {
 		switch {
 		case errors.Is(err, rotation.ErrType):
 			return found(err, "a secret's type cannot be changed: its owner must replace it in a moment when no istiod starts")

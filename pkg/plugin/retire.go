@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
@@ -61,7 +60,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case !journal.Over():
 				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
 			}
-			held, err := rotation.ReadLease(cmd.Context(), observer.collector.Kube, namespace, time.Now())
+			held, err := rotation.ReadLease(cmd.Context(), observer.collector.Kube, namespace, clusterNow(s))
 			if err != nil {
 				return explain(err)
 			}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 )
 
 // serverClock compares this machine's clock with the API server's, by the Date of every
@@ -15,6 +17,9 @@ type serverClock struct {
 	skew time.Duration
 	trip time.Duration // of the answer that skew is from; 0 before the first
 }
+
+// clusterNow is this moment on the clock of the cluster that was looked at.
+func clusterNow(s *mesh.Snapshot) time.Time { return time.Now().Add(-time.Duration(s.ClockSkew)) }
 
 // wrap listens to what passes.
 func (c *serverClock) wrap(next http.RoundTripper) http.RoundTripper { return listening{c, next} }

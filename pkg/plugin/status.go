@@ -133,7 +133,7 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	if lost != nil {
 		return nil, lost
 	}
-	seen := standing{snapshot: s, namespace: namespace, plan: p.plan, staged: p.staged, now: time.Now()}
+	seen := standing{snapshot: s, namespace: namespace, plan: p.plan, staged: p.staged, now: clusterNow(s)}
 	if code, _ := codeOf(err); err != nil && code != ExitUsage { // usage: no rotation is under way
 		seen.stagedError = err.Error()
 		seen.missed(err, "get secrets")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"filippo.io/age"
 	"github.com/meshca/kubectl-meshca/pkg/check"
@@ -75,7 +76,7 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 	}
 	if kept != nil {
 		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
-		lease, err := rotation.ReadLease(ctx, kube, look.Namespace, b.clock.Now())
+		lease, err := rotation.ReadLease(ctx, kube, look.Namespace, b.clock.Now().Add(-time.Duration(s.ClockSkew)))
 		if err == nil && lease != nil && lease.Alive { // who cannot be told is met by the run itself
 			look.Underway.Running, look.Underway.Holder = true, lease.Holder.String()
 		}

@@ -135,7 +135,7 @@ var (
 
 // Restore writes a copy back in place: at the version in there, or as a new Secret
 // where there is nil. Nothing is kept with dryRun. It holds the Lease while it
-// writes.
+// writes; now is on the cluster's clock.
 func Restore(ctx context.Context, kube kubernetes.Interface, holder string, now func() time.Time, s SecretCopy, there *corev1.Secret, dryRun bool) (err error) {
 	secret, err := s.over(there)
 	if err != nil {

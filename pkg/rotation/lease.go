@@ -27,7 +27,9 @@ type lease struct {
 	kube      kubernetes.Interface
 	namespace string
 	holder    string
-	now       func() time.Time
+	// now is on the cluster's clock: of two machines that differ, one would take the other
+	// for dead.
+	now func() time.Time
 	// dead is a holder that somebody knows to be dead, "" for none: its Lease is taken
 	// before it runs out. Should it live, it ends at its next write, which renews first.
 	dead string

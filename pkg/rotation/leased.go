@@ -15,7 +15,7 @@ var errLeaseLost = errors.New("the lease was lost")
 func (r *run) leased(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: r.Clock.Now, dead: r.Dead}
+	r.lease = &lease{kube: r.Kube, namespace: r.plan.Namespace, holder: r.Holder, now: clusterClock{r.Clock, r.plan.skew}.Now, dead: r.Dead}
 	if err := r.insist(ctx, r.lease.object(), func() error { return r.lease.acquire(ctx) }); err != nil {
 		return err
 	}

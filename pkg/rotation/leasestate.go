@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// LeaseState is who has a Lease, by the holder's own clock.
+// LeaseState is who has a Lease, by the cluster's clock.
 type LeaseState struct {
 	Holder Holder `json:"holder"`
 	// Since is when it was taken, Renewed when its holder was last heard of, and
@@ -52,8 +52,8 @@ func (e *HeldError) Error() string {
 // Unwrap makes it an ErrHeld.
 func (e *HeldError) Unwrap() error { return ErrHeld }
 
-// ReadLease says who holds the Lease of a namespace at a moment; nil where nobody
-// does.
+// ReadLease says who holds the Lease of a namespace at a moment, on the cluster's
+// clock; nil where nobody does.
 func ReadLease(ctx context.Context, kube kubernetes.Interface, namespace string, now time.Time) (*LeaseState, error) {
 	held, err := kube.CoordinationV1().Leases(namespace).Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

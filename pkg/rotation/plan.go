@@ -99,6 +99,8 @@ type Plan struct {
 
 	// begun are the steps, there and back, of the course that this one takes over from.
 	begun []Step
+	// skew is how far this machine's clock was ahead of the cluster's.
+	skew time.Duration
 
 	baseline Expectation
 	target   Expectation
@@ -322,6 +324,7 @@ func (p *Plan) controlPlane(s *mesh.Snapshot) (mesh.ControlPlane, bool) {
 		return mesh.ControlPlane{}, false
 	}
 	first := s.ControlPlanes[0]
+	p.skew = time.Duration(s.ClockSkew)
 	for _, other := range s.ControlPlanes[1:] {
 		if other.CA.Kind != first.CA.Kind || other.CA.Namespace != first.CA.Namespace || other.CA.Secret != first.CA.Secret {
 			p.refuse("several-cas", other.Namespace+"/"+other.Name,
