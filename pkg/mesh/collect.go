@@ -56,6 +56,8 @@ type Parts struct {
 	Counters     bool
 	Surroundings bool
 	Nodes        bool
+	// VMs are the virtual machines alone.
+	VMs bool
 	// Known gives a proxy's reading by pod UID that need not be done again.
 	Known map[string]*proxy.Loaded
 }
@@ -100,6 +102,9 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	}
 	if parts.Nodes && !parts.Surroundings {
 		steps = append(steps, g.nodes)
+	}
+	if parts.VMs && !parts.Surroundings {
+		steps = append(steps, g.virtualMachines)
 	}
 	if parts.Proxies {
 		steps = append(steps, func(ctx context.Context) { g.proxies(ctx, parts) })

@@ -98,12 +98,21 @@ func (o *observer) planes(ctx context.Context) (*mesh.Snapshot, error) {
 
 // Observe is the engine's look.
 func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mesh.Snapshot, error) {
-	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Unread: look.Unread, Counters: look.Counters, Nodes: look.Nodes, Known: look.Settled})
+	s, err := o.collector.Read(ctx, mesh.Parts{Published: look.Proxies, Proxies: look.Proxies, Unread: look.Unread, Counters: look.Counters, Nodes: look.Nodes, VMs: look.Proxies, Known: look.Settled})
 	if err != nil {
 		return nil, err
 	}
+	// Virtual machines register themselves, and go, while one waits for hours. Who could
+	// not list them at first has been told so.
+	gap := unlistedVMs(s)
+	if gap != nil && (o.first == nil || unlistedVMs(o.first) == nil) {
+		return nil, fmt.Errorf("%s: %s", gap.Part, gap.Error)
+	}
 	if o.first != nil {
-		s.Cluster, s.TrustDomain, s.MeshCACertificates, s.VMs = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates, o.first.VMs
+		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
+		if gap != nil {
+			s.VMs = o.first.VMs
+		}
 	}
 	vouching := append(trusted(s), look.Vouching...)
 	if o.first != nil {
@@ -112,6 +121,14 @@ func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mes
 	o.prober.Strongest = true
 	o.prober.Probe(ctx, s, vouching)
 	return s, nil
+}
+
+// unlistedVMs is why virtual machines could not be listed, nil where they could.
+func unlistedVMs(s *mesh.Snapshot) *mesh.Gap {
+	if i := slices.IndexFunc(s.Gaps, func(g mesh.Gap) bool { return g.Resource == "workloadentries" }); i >= 0 {
+		return &s.Gaps[i]
+	}
+	return nil
 }
 
 // close takes back what looking has left in the cluster.

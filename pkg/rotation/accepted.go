@@ -42,6 +42,12 @@ func (r *run) takes(status Status) {
 func (r *run) known(step Step, s *mesh.Snapshot, status Status) Status {
 	var accepted []Blocker
 	for _, b := range status.Accepted {
+		if b.Kind == "vm" && r.plan.leafLife > 0 && r.plan.vmLife == nil {
+			// How long its certificate may live is waited for nowhere in this plan.
+			b.Why += " (it came since this was planned: run this again)"
+			status.Blockers = append(status.Blockers, b)
+			continue
+		}
 		before := r.taken[b.Object]
 		if len(before) == 0 || slices.ContainsFunc(before, b.sameFact) {
 			accepted = append(accepted, b)
