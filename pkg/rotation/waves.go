@@ -48,7 +48,10 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) (bool, 
 		}
 		r.emit(Event{Kind: EventWorkload, Object: p.Target.String(), Message: fmt.Sprintf("wave %d of %d: %s %s%s", p.Wave, p.Of, p.Target, p.State, detail(p.Detail))})
 	}}
-	if _, err := runner.Run(ctx, plan); err != nil {
+	began := r.Clock.Now()
+	_, err = runner.Run(ctx, plan)
+	r.deadline = r.deadline.Add(r.Clock.Now().Sub(began)) // waves have a patience of their own
+	if err != nil {
 		return true, fmt.Errorf("restarting workloads: %w", err)
 	}
 	return true, nil
