@@ -347,7 +347,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		return at, err
 	}
 	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
-	if err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) }); err != nil {
+	if err := r.openJournal(ctx); err != nil {
 		return at, err
 	}
 	if sealed != "" {
@@ -362,6 +362,15 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		r.emit(Event{Kind: EventResume, Message: message})
 	}
 	return at, r.save(ctx)
+}
+
+// openJournal reads the journal, or begins it.
+func (r *run) openJournal(ctx context.Context) error {
+	err := r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) })
+	if err == nil && r.journal.broken != "" {
+		r.emit(Event{Kind: EventWarning, Object: r.journal.object(), Message: r.journal.object() + " cannot be read as a journal: it is begun anew, and what it said stays in its entry " + brokenEntry})
+	}
+	return err
 }
 
 func (r *run) enter(step Step) {

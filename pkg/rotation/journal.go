@@ -16,8 +16,9 @@ import (
 
 const (
 	journalPrefix = "meshca-rotation-"
-	// stateEntry and logEntry are the ConfigMap's entries.
-	stateEntry, logEntry = "state", "log"
+	// stateEntry and logEntry are the ConfigMap's entries; brokenEntry keeps what stood in
+	// the place of a state that could not be read.
+	stateEntry, logEntry, brokenEntry = "state", "log", "unreadable"
 	// maxState and maxLog keep a journal far below an object's limit of 1 MiB.
 	maxState = 256 << 10
 	maxLog   = 256 << 10
@@ -117,6 +118,8 @@ type journal struct {
 	now       func() time.Time
 	state     Journal
 	log       journalLog
+	// broken is what stood in the place of a state and could not be read as one.
+	broken string
 }
 
 // anew has the journal of a rotation of before say nothing of this one's steps: run once
@@ -131,7 +134,7 @@ func (j *journal) anew(ctx context.Context) error {
 	}
 	before, err := parseJournal(there)
 	if err != nil {
-		return err
+		return nil // it says nothing of any step; open keeps it
 	}
 	before.forget()
 	before.Phase, before.Step, before.Sealed, before.Figures = "", "", "", nil
@@ -165,9 +168,18 @@ func (j *journal) open(ctx context.Context) error {
 	maps := j.kube.CoreV1().ConfigMaps(j.namespace)
 	there, err := maps.Get(ctx, j.name(), metav1.GetOptions{})
 	if err == nil {
+		noted := j.log
+		j.log = parseLog(there.Data[logEntry])
+		for _, line := range noted.lines {
+			j.log.add(line)
+		}
 		before, err := parseJournal(there)
 		if err != nil {
-			return err
+			// Nothing goes on from it, and without one nobody could go on at all.
+			j.broken = there.Data[stateEntry]
+			j.state.Started = j.now()
+			j.run()
+			return nil
 		}
 		before.Holder, before.Failure = j.state.Holder, ""
 		if before.Back != j.state.Back {
@@ -190,11 +202,6 @@ func (j *journal) open(ctx context.Context) error {
 		before.Back = j.state.Back
 		j.state = before
 		j.run()
-		noted := j.log
-		j.log = parseLog(there.Data[logEntry])
-		for _, line := range noted.lines {
-			j.log.add(line)
-		}
 		return nil
 	}
 	if !apierrors.IsNotFound(err) {
@@ -227,7 +234,11 @@ func (j *journal) data() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the journal: %w", err)
 	}
-	return map[string]string{stateEntry: string(state), logEntry: j.log.String()}, nil
+	data := map[string]string{stateEntry: string(state), logEntry: j.log.String()}
+	if j.broken != "" {
+		data[brokenEntry] = j.broken[:min(len(j.broken), maxState)]
+	}
+	return data, nil
 }
 
 // bounded is the state as JSON; of lists that are too long the last entries.

@@ -76,7 +76,7 @@ func (r *run) keepJournal(ctx context.Context, m *Managed) error {
 			return err
 		}
 	}
-	return r.insist(ctx, r.journal.object(), func() error { return r.journal.open(ctx) })
+	return r.openJournal(ctx)
 }
 
 // stillSo requires that a look at what there is now comes to the same decision.
