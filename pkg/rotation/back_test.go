@@ -192,3 +192,21 @@ func TestBackKilled(t *testing.T) {
 func brief(s *rehearsal.Spec) {
 	s.MultiRoot, s.XDSAgent, s.TTL, s.Proxies = false, false, time.Minute, 1
 }
+
+// Who goes back from the first write of a cross-signed rotation does not wait until
+// everybody has a certificate of the CA that he leaves.
+func TestBackFromTheFirstCrossedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(s *rehearsal.Spec) { cold(s); s.TTL = 24 * time.Hour })
+		b.cross()
+		b.config.Strategy, b.engine.Timeout = rotation.CrossSign, time.Minute
+		if err := b.run(); !errors.Is(err, rotation.ErrClosed) {
+			t.Fatalf("it ends with %v", err)
+		}
+		b.engine.Back, b.config.Back = true, true
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		b.restored()
+	})
+}
