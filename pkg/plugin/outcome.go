@@ -26,19 +26,27 @@ func refusal(plan *rotation.Plan) error {
 	return found(err, first.Hint)
 }
 
-// outcome gives an engine's end its exit code and hint.
-func outcome(err error) error {
+// outcome gives the end of an engine that went forward its exit code and hint.
+func outcome(err error) error { return ended(err, false) }
+
+// ended is that of one that went forward, or back: who is told to go on must not be
+// turned round.
+func ended(err error, back bool) error {
+	again := "'kubectl meshca rotate'"
+	if back {
+		again = "'kubectl meshca rollback'"
+	}
 	var gate *rotation.GateError
 	var held *rotation.HeldError
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &gate) && gate.TimedOut:
-		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run 'kubectl meshca rotate' again: it goes on from here"}
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run " + again + " again: it goes on from here"}
 	case errors.As(err, &gate):
 		return found(fmt.Errorf("refused, nothing was changed: %w", err), "mend what is named first; 'kubectl meshca verify' shows all of it")
 	case errors.Is(err, rotation.ErrAway):
-		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run 'kubectl meshca rotate' again when the API server answers: it goes on from here"}
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run " + again + " again when the API server answers: it goes on from here"}
 	case errors.As(err, &held):
 		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over %s", quoted(held.State.Holder.Identity())))
 	case errors.Is(err, rotation.ErrHeld):

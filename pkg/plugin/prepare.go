@@ -36,9 +36,9 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	p := prepared{snapshot: s}
 	config := o.config(ca.authority)
+	var namespace string
 	if len(s.ControlPlanes) > 0 {
-		namespace, err := homeOf(s)
-		if err != nil {
+		if namespace, err = homeOf(s); err != nil {
 			return p, err
 		}
 		if p.staged, err = rotation.FindStaged(ctx, observer.collector.Kube, namespace); err != nil {
@@ -52,8 +52,11 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 			return p, err
 		}
 	case p.staged != nil:
-		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()),
-			"finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'")
+		hint := "finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'"
+		if journal, err := rotation.ReadStaged(ctx, observer.collector.Kube, namespace); err == nil && journal != nil && journal.Over() {
+			hint = fmt.Sprintf("it has ended (phase %s): 'kubectl meshca retire', then this again", journal.Phase)
+		}
+		return p, found(fmt.Errorf("%w: rotation %s to %s is not retired", rotation.ErrStaged, p.staged.ID, p.staged.New.Cert.Subject()), hint)
 	case o.back:
 		return p, nil
 	case ca.authority == nil && o.keepsKey() && len(s.ControlPlanes) > 0:

@@ -160,7 +160,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err == nil {
 		o.offer(ctx, observer, prepared.snapshot, streams)
 	}
-	return outcome(err)
+	return ended(err, o.back)
 }
 
 // sealingOf is where the old CA is sealed to, nil where nothing is, or where this very

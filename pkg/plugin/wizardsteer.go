@@ -51,7 +51,7 @@ func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, each func(rota
 		b.at(nil)
 		counting.Wait()
 		if !turned || ctx.Err() != nil {
-			return problem(outcome(err))
+			return problem(ended(err, c.Back))
 		}
 		c = tui.Choice{Resume: true, Back: true, Reason: c.Reason}
 		emit(rotation.Event{Time: b.clock.Now(), Kind: rotation.EventWarning, Message: "the way there has ended by order: going back"})
