@@ -42,13 +42,13 @@ func TestOldRootEndsBeforeItsLeaving(t *testing.T) {
 		left     time.Duration
 		possible bool
 	}{
-		{"restarts, and a renewal that nothing rests on", rotation.BundleByRestart, 10 * time.Hour, true},
-		{"two renewals and one that nothing rests on", rotation.BundleByRenewal, 30 * time.Hour, true},
-		{"two renewals are too long", rotation.BundleByRenewal, 20 * time.Hour, false},
+		{"restarts, and a renewal that nothing rests on", rotation.BundleByRestart, 100 * time.Minute, true},
+		{"two renewals and one that nothing rests on", rotation.BundleByRenewal, 5 * time.Hour, true},
+		{"two renewals are too long", rotation.BundleByRenewal, 200 * time.Minute, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := ending(t, row.left, mixed)
+				b := ending(t, row.left, func(s *rehearsal.Spec) { mixed(s); s.TTL = 4 * time.Hour })
 				b.config.Strategy, b.engine.Timeout = row.strategy, 48*time.Hour
 				err := b.run()
 				if plan := b.events[0].Plan; !row.possible {
