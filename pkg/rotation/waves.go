@@ -42,7 +42,7 @@ func (r *run) waves(ctx context.Context, step Step, behind []mesh.Proxy) (bool, 
 	if len(plan.Waves) == 0 {
 		return false, nil
 	}
-	runner := &restart.Runner{Kube: r.Kube, Clock: r.cluster(), Since: since, FieldManager: fieldManager, Before: r.ours, Patience: wavePatience, Emit: func(p restart.Progress) {
+	runner := &restart.Runner{Kube: r.Kube, Clock: r.cluster(), Since: since, FieldManager: fieldManager, Before: r.ours, Hold: r.paused, Patience: wavePatience, Emit: func(p restart.Progress) {
 		if p.State == restart.Restarted {
 			r.figures.Workloads += p.Target.Replaced
 		}

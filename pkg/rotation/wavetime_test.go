@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	appsv1 "k8s.io/api/apps/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -50,5 +51,42 @@ func TestWavesAreNoWaitForAGate(t *testing.T) {
 		}
 		b.whole()
 		b.ended()
+	})
+}
+
+// A pause holds between two restarts of a wave too: what was begun goes on by itself, and
+// nothing more is begun, nor given up, until it is resumed.
+func TestPauseHoldsWaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(s *rehearsal.Spec) {
+			mixed(s)
+			s.Workloads = append(s.Workloads, rehearsal.Workload{Namespace: "b", Name: "second", Proxies: 2, Cold: true})
+		})
+		orders := make(chan rotation.Command, 1)
+		b.config.Strategy, b.config.Reason, b.engine.Timeout = rotation.BundleByRestart, rotation.Compromised, 10*time.Minute
+		b.engine.Commands, b.engine.AtOnce, b.engine.Until = orders, 1, rotation.TrustNew
+		var held, resumed time.Time
+		b.engine.Emit = func(e rotation.Event) {
+			b.events = append(b.events, e)
+			switch {
+			case e.Kind != rotation.EventWorkload:
+			case held.IsZero():
+				held = time.Now()
+				orders <- rotation.Command{Kind: rotation.CommandPause}
+				time.AfterFunc(time.Hour, func() {
+					resumed = time.Now()
+					orders <- rotation.Command{Kind: rotation.CommandResume}
+				})
+			case strings.Contains(e.Message, "marked") && resumed.IsZero():
+				t.Errorf("it is paused, and %s", e.Message)
+			}
+		}
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		if resumed.IsZero() || b.count(rotation.EventWorkload, "restarted") != 2 {
+			t.Errorf("held at %s, resumed at %s: %v", held, resumed, b.events)
+		}
+		b.whole()
 	})
 }

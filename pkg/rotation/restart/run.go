@@ -28,9 +28,12 @@ type Runner struct {
 	// Before is called before each write, and its error ends the run: a lease is
 	// renewed there. It may be nil.
 	Before func(context.Context) error
+	// Hold is called before each look at a wave, and may keep it for as long as nothing
+	// more is to be begun; its error ends the run. It may be nil.
+	Hold func(context.Context) error
 	// Emit is told each change of a target's state, one at a time. It may be nil.
 	Emit func(Progress)
-	// Patience bounds each wave; zero leaves it to the context.
+	// Patience bounds each wave, without what Hold takes; zero leaves it to the context.
 	Patience time.Duration
 }
 
@@ -123,6 +126,13 @@ func (w *wave) run(ctx context.Context) error {
 	}
 	pause := firstPause
 	for {
+		if w.Hold != nil {
+			began := w.Clock.Now()
+			if err := w.Hold(ctx); err != nil {
+				return err
+			}
+			end = end.Add(w.Clock.Now().Sub(began))
+		}
 		if err := w.look(ctx); err != nil {
 			return err
 		}
