@@ -26,7 +26,7 @@ func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 	}
 	journal, err := parseJournal(cm)
 	if err != nil {
-		return &Journal{ID: id, Phase: Prepare}, nil // whatever it said, it is not known to be over
+		return &Journal{ID: id, Phase: Prepare}, nil //nolint:nilerr // whatever it said, it is not known to be over
 	}
 	return &journal, nil
 }
