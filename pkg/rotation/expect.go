@@ -238,11 +238,26 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 		if r.Signed != nil && j.e.Behind != nil && !sameCerts(without(chain[1:], r.Signed.Roots), without(j.e.Behind, r.Signed.Roots)) {
 			return "it does not send the chain of this phase with its leaves yet", false, at
 		}
+	} else if answer := j.vouched(r, chain); answer.Result != pki.Accepted {
+		return fmt.Sprintf("its %s, of %s, does not come from the roots that are asked for: %s", at, issuer(chain[0]), answer.Reason), answer.Result == pki.Depends, at
 	}
 	if r.Signed != nil && j.e.Roots != nil && !j.asked(r.Signed.Roots) {
 		return fmt.Sprintf("it hands out other roots (%s)", j.off(r.Signed.Roots)), false, at
 	}
 	return "", false, at
+}
+
+// vouched asks, where nobody knows the signer by name, whether the roots vouch for what an
+// istiod shows: by Go's rules, as an agent does that connects to it.
+func (j *judgement) vouched(r mesh.Istiod, chain []*pki.Certificate) pki.Answer {
+	if j.e.Roots == nil {
+		return pki.Answer{Result: pki.Accepted} // nothing is asked
+	}
+	usage := pki.ServerAuth
+	if r.Signed != nil {
+		usage = pki.ClientAuth
+	}
+	return j.memo.Verify(pki.Question{Judge: pki.Go, Roots: slices.Concat(j.e.Roots, j.e.Besides), Chain: chain, At: j.s.TakenAt, Usage: usage})
 }
 
 // asked says that a bundle is the one that is asked for.

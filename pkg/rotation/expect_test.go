@@ -1,10 +1,16 @@
 package rotation_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
@@ -14,16 +20,8 @@ import (
 func TestOneContextBehindIsNotThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
-		s, err := b.collector().Collect(b.ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Gaps = nil
-		b.prober.Probe(b.ctx, s, b.old.Roots.Certs)
-		expect, ok := rotation.Present(s)
-		if !ok {
-			t.Fatal("no roots")
-		}
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
 		if status := expect.Judge(s, nil); !status.Open() {
 			t.Fatalf("a whole mesh is not proven: %v", status.Blockers)
 		}
@@ -32,6 +30,64 @@ func TestOneContextBehindIsNotThere(t *testing.T) {
 		status := expect.Judge(s, nil)
 		if status.Open() || status.Blockers[0].Object != p.Ref() || !strings.Contains(status.Blockers[0].Why, "beef") {
 			t.Errorf("it passes: %v", status.Blockers)
+		}
+	})
+}
+
+// wholeMesh is a bench's mesh as verify sees it, before anything is changed.
+func wholeMesh(t *testing.T, b *bench) *mesh.Snapshot {
+	t.Helper()
+	s, err := b.collector().Collect(b.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Gaps = nil
+	b.prober.Probe(b.ctx, s, b.old.Roots.Certs)
+	if _, ok := rotation.Present(s); !ok {
+		t.Fatal("no roots")
+	}
+	return s
+}
+
+// Where the CA Secret may not be read nobody knows the signer by name: an istiod that
+// signs below another root is seen all the same, by what it serves and by what it
+// answers to a request.
+func TestIstiodOfAnotherCAWithoutTheSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		for i := range s.ControlPlanes {
+			plane := &s.ControlPlanes[i]
+			plane.CA = mesh.CASource{Kind: mesh.CAUnknown, Namespace: plane.Namespace, Secret: "cacerts", Error: "forbidden"}
+		}
+		expect, ok := rotation.Present(s)
+		if !ok || expect.Signer != nil {
+			t.Fatalf("roots %t, signer %v", ok, expect.Signer)
+		}
+		if status := expect.Judge(s, nil); !status.Open() {
+			t.Fatalf("a whole mesh is not proven: %v", status.Blockers)
+		}
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, other := ca(t, "of nobody here")
+		leaf, err := other.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: &key.PublicKey, Now: s.TakenAt, Lifetime: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain := []*pki.Certificate{leaf, other.Cert}
+		replica := &s.ControlPlanes[0].Replicas[0]
+		served, signed := replica.Served, &proxy.Signed{At: s.TakenAt, Chain: chain, Roots: expect.Roots}
+		for name, set := range map[string]func(){
+			"served": func() { replica.Served, replica.Signed = &proxy.Served{At: s.TakenAt, Chain: chain}, nil },
+			"signed": func() { replica.Served, replica.Signed = served, signed },
+		} {
+			set()
+			status := expect.Judge(s, nil)
+			if status.Open() || status.Blockers[0].Kind != "istiod" || status.Replicas.Ready != status.Replicas.Of-1 {
+				t.Errorf("%s: it passes: %+v", name, status.Blockers)
+			}
 		}
 	})
 }
