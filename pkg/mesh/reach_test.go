@@ -80,6 +80,16 @@ func TestSettings(t *testing.T) {
 			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "workload-certs", MountPath: "/var/run/secrets/workload-spiffe-credentials"}}
 		}
 	}
+	roots := func(source corev1.VolumeSource) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Volumes = []corev1.Volume{{Name: "istiod-ca-cert", VolumeSource: source}}
+			pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "istiod-ca-cert", MountPath: "/var/run/secrets/istio"}}
+		}
+	}
+	projected := func(source corev1.VolumeProjection) corev1.VolumeSource {
+		return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}}
+	}
+	bundle := mesh.TrustBundleName
 	for name, test := range map[string]struct {
 		env    []corev1.EnvVar
 		change func(*corev1.Pod)
@@ -105,6 +115,13 @@ func TestSettings(t *testing.T) {
 		"gRPC": {nil, func(p *corev1.Pod) { p.Annotations = map[string]string{"inject.istio.io/templates": "grpc-agent"} }, func(p mesh.Proxy) bool {
 			return p.GRPCAgent && p.OutputCerts != ""
 		}},
+		"roots of a ConfigMap": {nil, roots(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "istio-ca-root-cert"}}}),
+			func(p mesh.Proxy) bool { return p.RootsFrom == "istio-ca-root-cert" }},
+		"roots of a projected ConfigMap": {nil, roots(projected(corev1.VolumeProjection{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "team-roots"}}})),
+			func(p mesh.Proxy) bool { return p.RootsFrom == "team-roots" }},
+		"roots of a ClusterTrustBundle": {nil, roots(projected(corev1.VolumeProjection{ClusterTrustBundle: &corev1.ClusterTrustBundleProjection{Name: &bundle}})),
+			func(p mesh.Proxy) bool { return p.RootsFrom == mesh.TrustBundleName }},
+		"roots of the node":     {nil, roots(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}), func(p mesh.Proxy) bool { return p.RootsFrom == "" }},
 		"status port":           {env("PROXY_CONFIG", `{"statusPort":16020}`), nil, func(p mesh.Proxy) bool { return p.StatusPort == 16020 }},
 		"the annotation's port": {nil, func(p *corev1.Pod) { p.Annotations = map[string]string{"status.sidecar.istio.io/port": "17020"} }, func(p mesh.Proxy) bool { return p.StatusPort == 17020 }},
 		"the injecting revision": {nil, func(p *corev1.Pod) {

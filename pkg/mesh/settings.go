@@ -21,6 +21,10 @@ const (
 	spiffeCredentials = "/workload-spiffe-credentials"
 )
 
+// istiodRoots is where injection mounts the roots by which an agent knows istiod (istio
+// 1.30.3 manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
+const istiodRoots = "/var/run/secrets/istio"
+
 // settings are an agent's, by value: the environment of its container, and nothing
 // else. Injection writes proxyMetadata there (istio 1.30.3
 // manifests/charts/istio-control/istio-discovery/files/injection-template.yaml:357),
@@ -31,6 +35,7 @@ type settings struct {
 	spire  bool
 	files  bool
 	grpc   bool
+	roots  string
 }
 
 func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
@@ -54,9 +59,31 @@ func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
 			s.spire = true
 		case foreign && strings.HasSuffix(path, spiffeCredentials):
 			s.files = true
+		case path == istiodRoots:
+			s.roots = rootsOf(volume)
 		}
 	}
 	return s
+}
+
+// rootsOf names the ConfigMap or the ClusterTrustBundle of a volume, "" where it is of
+// something else.
+func rootsOf(volume corev1.Volume) string {
+	if volume.ConfigMap != nil {
+		return volume.ConfigMap.Name
+	}
+	if volume.Projected == nil {
+		return ""
+	}
+	for _, source := range volume.Projected.Sources {
+		switch {
+		case source.ConfigMap != nil:
+			return source.ConfigMap.Name
+		case source.ClusterTrustBundle != nil && source.ClusterTrustBundle.Name != nil:
+			return *source.ClusterTrustBundle.Name
+		}
+	}
+	return ""
 }
 
 func (s settings) apply(p *Proxy) {
@@ -75,7 +102,7 @@ func (s settings) apply(p *Proxy) {
 	p.XDSAgent = on("PROXY_CONFIG_XDS_AGENT")
 	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
 	p.OutputCerts, p.ProvCert = s.values["OUTPUT_CERTS"], s.values["PROV_CERT"]
-	p.SPIRE, p.GRPCAgent = s.spire, s.grpc
+	p.SPIRE, p.GRPCAgent, p.RootsFrom = s.spire, s.grpc, s.roots
 	if p.GRPCAgent && p.OutputCerts == "" {
 		p.OutputCerts = "/var/lib/istio/data" // the template's own (istio 1.30.3 files/grpc-agent.yaml)
 	}

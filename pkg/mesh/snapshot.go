@@ -336,6 +336,9 @@ type Proxy struct {
 	FileMounted bool   `json:"fileMounted,omitempty"`
 	SPIRE       bool   `json:"spire,omitempty"`
 	GRPCAgent   bool   `json:"grpcAgent,omitempty"`
+	// RootsFrom is the ConfigMap, or the ClusterTrustBundle, by which its agent knows
+	// istiod; "" where it has another volume there, or none.
+	RootsFrom string `json:"rootsFrom,omitempty"`
 	// Reach and ReachWhy: see ReachOf.
 	Reach    Reach  `json:"reach"`
 	ReachWhy string `json:"reachWhy,omitempty"`

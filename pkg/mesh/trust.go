@@ -20,6 +20,10 @@ import (
 // rootEntry is the key of a trust ConfigMap (istio 1.30.3 pkg/config/constants).
 const rootEntry = pki.RootFile
 
+// TrustBundleName is the ClusterTrustBundle that istiod writes instead of ConfigMaps
+// (istio 1.26.0 pilot/pkg/controllers/clustertrustbundle/controller.go:30).
+const TrustBundleName = "istio.io:istiod-ca:root-cert"
+
 // oneByOne is how many ConfigMaps are asked for at once where they may not be
 // listed.
 const oneByOne = 16
@@ -204,10 +208,8 @@ func (g *gatherer) discovered() {
 	})
 }
 
-// clusterTrustBundle reads the one that istiod writes instead of ConfigMaps
-// (istio 1.26.0 pilot/pkg/controllers/clustertrustbundle/controller.go:30).
 func (g *gatherer) clusterTrustBundle(ctx context.Context) {
-	const name = "istio.io:istiod-ca:root-cert"
+	const name = TrustBundleName
 	anchor := &TrustAnchor{Name: name}
 	g.s.ClusterTrustBundle = anchor
 	if g.Dynamic == nil {
@@ -237,6 +239,35 @@ func (g *gatherer) clusterTrustBundle(ctx context.Context) {
 	if refused(last) {
 		g.gap("ClusterTrustBundle "+name, "get", "clustertrustbundles", "", last)
 	}
+}
+
+// Forsaken names where a proxy's agent reads the roots of istiod from, where that is a
+// place of Istio's that its istiods write no more: the ConfigMap of before a
+// ClusterTrustBundle or another name, or the reverse (istio 1.31.0-rc.0
+// pilot/pkg/serviceregistry/kube/controller/multicluster.go:297). A pod keeps the volume
+// that it was made with. "" where it is written, somebody else's, or not known.
+func (s *Snapshot) Forsaken(p Proxy) string {
+	place := "the ConfigMap " + p.RootsFrom
+	switch p.RootsFrom {
+	case DefaultTrustConfigMap:
+	case TrustBundleName:
+		place = "the ClusterTrustBundle " + p.RootsFrom
+	default:
+		return ""
+	}
+	for _, plane := range s.ControlPlanes {
+		written := plane.Flags.TrustConfigMap
+		if plane.Flags.ClusterTrustBundle {
+			written = TrustBundleName
+		}
+		if written == "" || written == p.RootsFrom || plane.CA.Kind == CAUnsupported || !plane.Flags.CAServer {
+			return "" // not known, or not istiod's own work
+		}
+	}
+	if len(s.ControlPlanes) == 0 {
+		return ""
+	}
+	return place
 }
 
 // LiveRoots are what a control plane's own namespace trusts, which istiods write there

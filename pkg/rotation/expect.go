@@ -415,6 +415,9 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 			return why, unknown
 		}
 	}
+	if from := j.s.Forsaken(p); from != "" && j.e.Roots != nil && !j.e.Citadel {
+		return "its agent knows istiod by the roots of " + from + ", which no istiod writes any more: restart it, or it gets no certificate once the old root is gone", false
+	}
 	return "", false
 }
 

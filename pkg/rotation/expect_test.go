@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -87,6 +88,39 @@ func TestIstiodOfAnotherCAWithoutTheSecret(t *testing.T) {
 			status := expect.Judge(s, nil)
 			if status.Open() || status.Blockers[0].Kind != "istiod" || status.Replicas.Ready != status.Replicas.Of-1 {
 				t.Errorf("%s: it passes: %+v", name, status.Blockers)
+			}
+		}
+	})
+}
+
+// An agent whose file of roots is of where istiods do not publish them any more cannot
+// follow, whatever its Envoy has loaded: it must be made anew.
+func TestAgentThatReadsRootsOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		for name, row := range map[string]struct {
+			from   string
+			bundle bool   // istiods write a ClusterTrustBundle
+			name   string // of the ConfigMap that they write
+			closed bool
+		}{
+			"the ConfigMap":                            {from: "istio-ca-root-cert"},
+			"nothing says":                             {bundle: true},
+			"the ConfigMap, and now a bundle":          {from: "istio-ca-root-cert", bundle: true, closed: true},
+			"a bundle":                                 {from: mesh.TrustBundleName, bundle: true},
+			"a bundle, and now the ConfigMap":          {from: mesh.TrustBundleName, closed: true},
+			"the ConfigMap, and now one of other name": {from: "istio-ca-root-cert", name: "team-roots", closed: true},
+			"of other name":                            {from: "team-roots", name: "team-roots"},
+			"somebody's own":                           {from: "trust-manager"},
+		} {
+			plane := &s.ControlPlanes[0]
+			plane.Flags.TrustConfigMap, plane.Flags.ClusterTrustBundle = cmp.Or(row.name, mesh.DefaultTrustConfigMap), row.bundle
+			s.Proxies[0].RootsFrom = row.from
+			expect, _ := rotation.Present(s)
+			status := expect.Judge(s, nil)
+			if status.Open() == row.closed || row.closed && (status.Blockers[0].Object != s.Proxies[0].Ref() || status.Blockers[0].Unknown) {
+				t.Errorf("%s: %v", name, status.Blockers)
 			}
 		}
 	})
