@@ -398,7 +398,9 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 	if j.e.Citadel && p.Loaded.Evidence == proxy.EvidenceCerts && len(p.Loaded.Contexts) > 0 {
 		return j.mounted(p.Loaded)
 	}
-	if len(p.Loaded.Identities) == 0 {
+	// A ztunnel on a node without pods of the mesh lists none (ztunnel 1.31.0-rc.0
+	// src/admin.rs, dump_certs): it presents and trusts nothing, as what has not started.
+	if len(p.Loaded.Identities) == 0 && p.Kind != mesh.Ztunnel {
 		return "it holds no mesh certificate", true
 	}
 	for _, secret := range p.Loaded.Warming {

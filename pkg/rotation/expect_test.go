@@ -93,6 +93,25 @@ func TestIstiodOfAnotherCAWithoutTheSecret(t *testing.T) {
 	})
 }
 
+// A ztunnel on a node without pods of the mesh holds nothing, and so nothing old; an
+// Envoy without a certificate is not understood.
+func TestZtunnelThatServesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		p := &s.Proxies[0]
+		p.Kind, p.Loaded = mesh.Ztunnel, &proxy.Loaded{Evidence: proxy.EvidenceZtunnelDump}
+		if status := expect.Judge(s, nil); !status.Open() || status.Proxies.Ready != len(s.Proxies) {
+			t.Errorf("a ztunnel that serves nobody is in the way: %v", status.Blockers)
+		}
+		p.Kind = mesh.Sidecar
+		if status := expect.Judge(s, nil); status.Open() || !status.Blockers[0].Unknown {
+			t.Errorf("an Envoy without a certificate passes: %v", status.Blockers)
+		}
+	})
+}
+
 // An agent whose file of roots is of where istiods do not publish them any more cannot
 // follow, whatever its Envoy has loaded: it must be made anew.
 func TestAgentThatReadsRootsOfNobody(t *testing.T) {
