@@ -25,9 +25,9 @@ const (
 	defaultStatusPort = 15020
 )
 
-// ListProxies lists every pod of the cluster, or of one namespace, that runs a
-// pilot-agent beside an Envoy: sidecars (as container or native sidecar),
-// gateways and waypoints. An error means that the list may be incomplete, and
+// ListProxies lists every pod of the cluster, or of one namespace, that has a
+// certificate of the mesh: sidecars (as container or native sidecar), gateways,
+// waypoints and ztunnels. An error means that the list may be incomplete, and
 // so that nothing may be concluded from it.
 func ListProxies(ctx context.Context, kube kubernetes.Interface, namespace, selector string) ([]Proxy, error) {
 	var proxies []Proxy
@@ -54,6 +54,9 @@ func ListProxies(ctx context.Context, kube kubernetes.Interface, namespace, sele
 func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return Proxy{}, false
+	}
+	if isZtunnel(pod) {
+		return ztunnelOf(pod), true
 	}
 	container, native := agentContainer(pod)
 	if container == nil {
@@ -139,7 +142,7 @@ func statusPort(pod *corev1.Pod, config proxyConfig) int {
 // native sidecar is an init container that restarts always.
 func agentContainer(pod *corev1.Pod) (container *corev1.Container, native bool) {
 	for i := range pod.Spec.Containers {
-		if c := &pod.Spec.Containers[i]; c.Name == "istio-proxy" && !isZtunnel(pod) {
+		if c := &pod.Spec.Containers[i]; c.Name == "istio-proxy" {
 			return c, false
 		}
 	}

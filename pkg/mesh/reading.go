@@ -23,9 +23,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 			if !ended(pod) {
 				mounts = append(mounts, trustMountsOf(pod, names)...)
 			}
-			if isZtunnel(pod) && !ended(pod) {
-				all = append(all, ztunnelOf(pod))
-			} else if p, ok := ProxyOf(pod); ok {
+			if p, ok := ProxyOf(pod); ok {
 				all = append(all, p)
 			} else if b, ok := bareOf(pod); ok {
 				g.bare = append(g.bare, b)

@@ -46,8 +46,9 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 		Use:     "envoy",
 		Aliases: []string{"loaded"},
 		Short:   "Show which certificate and roots every live proxy has loaded",
-		Long: "Reads every live sidecar, gateway and waypoint through its admin port and shows the\n" +
-			"certificate it presents and the roots it judges its peers by. With --root it says of\n" +
+		Long: "Reads every live sidecar, gateway, waypoint and ztunnel through its admin port and shows\n" +
+			"the certificate it presents and the roots it judges its peers by; of a ztunnel, which\n" +
+			"has several, the first that is not as it should be. With --root it says of\n" +
 			"each whether it has loaded these roots; one that cannot be read counts as one that\n" +
 			"has not. All namespaces are read unless -n names one; of several control planes -i and\n" +
 			"--revision keep the proxies that ask them, and those of which that cannot be told.\n\n" +

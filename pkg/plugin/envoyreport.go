@@ -136,17 +136,40 @@ func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
 	if p.Loaded != nil && p.Loaded.Evidence == proxy.EvidenceCerts && len(p.Loaded.Contexts) > 0 {
 		return judgeMounted(item, p.Loaded.Contexts, want, now)
 	}
-	if p.Loaded == nil || len(p.Loaded.Identities) == 0 || p.Loaded.Identities[0].Leaf() == nil {
+	switch {
+	case p.Loaded == nil || len(p.Loaded.Identities) == 0 && p.Kind != mesh.Ztunnel:
 		item.State, item.Reason = stateUnreadable, cmp.Or(p.Error, "it was not read")
 		return item
+	case len(p.Loaded.Identities) == 0:
+		item.State, item.Evidence, item.Reason = stateRead, p.Loaded.Evidence, "it serves no pod of the mesh now: it presents and trusts nothing"
+		return item
 	}
-	identity := p.Loaded.Identities[0]
-	leaf := brief(identity.Leaf())
-	item.Evidence, item.SPIFFE, item.Leaf, item.Roots = p.Loaded.Evidence, identity.SPIFFE, &leaf, briefs(identity.Roots)
-	item.LeafUpdated, item.RootsUpdated = identity.ChainUpdated, identity.RootsUpdated
+	// A ztunnel has one for each account on its node: the first that is not as it should
+	// be is shown.
+	first := judgeIdentity(item, p.Loaded, p.Loaded.Identities[0], want, now)
+	for _, identity := range p.Loaded.Identities {
+		if one := judgeIdentity(item, p.Loaded, identity, want, now); one.State != stateLoaded && one.State != stateRead {
+			return one
+		}
+	}
+	return first
+}
 
+func judgeIdentity(item envoyItem, loaded *proxy.Loaded, identity proxy.Identity, want pki.Bundle, now time.Time) envoyItem {
+	item.Evidence, item.SPIFFE, item.Roots = loaded.Evidence, identity.SPIFFE, briefs(identity.Roots)
+	item.LeafUpdated, item.RootsUpdated = identity.ChainUpdated, identity.RootsUpdated
+	switch {
+	case identity.State != "":
+		item.State, item.Reason = stateUnreadable, "it says of its identity "+cmp.Or(identity.SPIFFE, identity.Secret)+": "+identity.State
+		return item
+	case identity.Leaf() == nil:
+		item.State, item.Reason = stateUnreadable, "it has no certificate for its identity "+cmp.Or(identity.SPIFFE, identity.Secret)
+		return item
+	}
+	leaf := brief(identity.Leaf())
+	item.Leaf = &leaf
 	var stale string
-	item.LeafConfirmed, stale = p.Loaded.InUse(identity)
+	item.LeafConfirmed, stale = loaded.InUse(identity)
 	var missing []string
 	roots := pki.NewSet(identity.Roots...)
 	for _, c := range want.Certs {

@@ -54,6 +54,12 @@ func TestVerdicts(t *testing.T) {
 			Contexts:   []proxy.Context{{SPIFFE: identity, LeafSerial: serial}},
 		}}
 	}
+	ztunnel := func(identities ...proxy.Identity) mesh.Proxy {
+		return mesh.Proxy{Namespace: "istio-system", Name: "ztunnel", Kind: mesh.Ztunnel, Loaded: &proxy.Loaded{Evidence: proxy.EvidenceZtunnelDump, Identities: identities}}
+	}
+	of := func(state string, roots ...*pki.Certificate) proxy.Identity {
+		return proxy.Identity{SPIFFE: identity, Chain: []*pki.Certificate{leaf}, Roots: roots, State: state}
+	}
 	for name, test := range map[string]struct {
 		proxy     mesh.Proxy
 		want      pki.Bundle
@@ -72,6 +78,11 @@ func TestVerdicts(t *testing.T) {
 		"unreadable, no root asked for": {mesh.Proxy{Error: "refused"}, pki.Bundle{}, clock, stateUnreadable, false, ExitFindings},
 		"never read":                    {mesh.Proxy{}, want, clock, stateUnreadable, false, ExitFindings},
 		"loaded without identities":     {mesh.Proxy{Loaded: &proxy.Loaded{}}, want, clock, stateUnreadable, false, ExitFindings},
+		"a ztunnel, all of it":          {ztunnel(of("", newRoot), of("", oldRoot, newRoot)), want, clock, stateLoaded, false, ExitOK},
+		"a ztunnel, one behind":         {ztunnel(of("", newRoot), of("", oldRoot)), want, clock, stateMissing, false, ExitFindings},
+		"a ztunnel, one unusable":       {ztunnel(of("", newRoot), of("Unavailable: no", newRoot)), want, clock, stateUnreadable, false, ExitFindings},
+		"a ztunnel, one without a leaf": {ztunnel(of("", newRoot), proxy.Identity{SPIFFE: identity}), want, clock, stateUnreadable, false, ExitFindings},
+		"a ztunnel that serves nobody":  {ztunnel(), want, clock, stateRead, false, ExitOK},
 		"no root asked for":             {loaded("ff", oldRoot), pki.Bundle{}, clock, stateRead, true, ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {
