@@ -8,8 +8,8 @@ import (
 )
 
 // connectedRule: a proxy that no istiod serves gets no pushed root, and one that has
-// not taken what it was sent may not have taken that either. ztunnels are left out:
-// how they show was never seen on a real one.
+// not taken what it was sent may not have taken that either. Left out are ztunnels, and
+// what is neither: how they show was never seen on a real one.
 func connectedRule() Rule {
 	return Rule{ID: "proxies-connected", Category: Proxies, About: "every proxy is connected to an istiod and has taken what it was sent",
 		Needs: "no istiod was asked who is connected to it", Reads: istiods(), Run: connected}
@@ -47,7 +47,7 @@ func connected(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	var lost []string
 	var kinds crowds[string]
 	for _, p := range s.Proxies {
-		if p.Starting || p.Terminating || p.Kind == mesh.Ztunnel {
+		if p.Starting || p.Terminating || p.Kind == mesh.Ztunnel || p.Opaque {
 			continue
 		}
 		looked++

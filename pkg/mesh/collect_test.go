@@ -697,3 +697,18 @@ func TestWorkloads(t *testing.T) {
 		}
 	}
 }
+
+// What is neither an Envoy nor a ztunnel is not asked: another's words on the same port
+// would prove nothing.
+func TestOpaqueIsNotAsked(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	gateway := running("a", "gateway", map[string]string{"gateway.istio.io/managed": "istio.io-agentgateway-controller"}, corev1.Container{Name: "agentgateway", Env: env("CA_ADDRESS", "istiod.istio-system.svc:15012")})
+	c, _ := collector(envoy(root.pem, root.pem), gateway, running("a", "sidecar", nil, agent()))
+	s := collect(t, c)
+	if len(s.Proxies) != 2 || s.Proxies[1].Loaded == nil {
+		t.Fatalf("%+v", s.Proxies)
+	}
+	if p := s.Proxies[0]; p.Loaded != nil || p.Error == "" || p.CAAddr == "" || p.Reach != mesh.ReachRestart {
+		t.Errorf("%+v", p)
+	}
+}

@@ -59,12 +59,19 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 		return ztunnelOf(pod), true
 	}
 	container, native := agentContainer(pod)
+	opaque := container == nil
+	if opaque {
+		container, native = tokenHolder(pod)
+	}
 	if container == nil {
 		return Proxy{}, false
 	}
 	p := podOf(pod, container)
-	p.Kind, p.Native = kindOf(pod, container), native
+	p.Kind, p.Native, p.Opaque = kindOf(pod, container), native, opaque
 	settingsOf(pod, container).apply(&p)
+	if opaque {
+		return p, true // its image counts otherwise than Istio does
+	}
 	if p.Version = versionOfImage(container.Image); p.Version != "" {
 		p.VersionFrom = "image tag"
 	}
@@ -155,6 +162,54 @@ func agentContainer(pod *corev1.Pod) (container *corev1.Container, native bool) 
 	return nil, false
 }
 
+const (
+	// managedBy is what istiod labels the gateways with that it deploys, and
+	// agentgateways those of GatewayClass istio-agentgateway: since 1.29, and as waypoints
+	// since 1.31, without an Envoy (istio 1.31.0-rc.0
+	// manifests/charts/istio-control/istio-discovery/files/agentgateway.yaml).
+	managedBy     = "gateway.istio.io/managed"
+	agentgateways = "istio.io-agentgateway"
+	// tokenAudience is whom istiod takes for a client of its CA (istio 1.30.3
+	// pkg/security/security.go, TokenAudiences).
+	tokenAudience = "istio-ca"
+)
+
+// tokenHolder finds the container of a pod without an istio-proxy that gets itself a
+// certificate of the mesh all the same: an agentgateway, or whatever mounts a token for
+// istiod's CA.
+func tokenHolder(pod *corev1.Pod) (container *corev1.Container, native bool) {
+	if istiodContainer(pod.Spec.Containers) != nil {
+		return nil, false // istiod has such a token for other clusters' istiods
+	}
+	tokens := map[string]bool{}
+	for _, v := range pod.Spec.Volumes {
+		if v.Projected == nil {
+			continue
+		}
+		for _, source := range v.Projected.Sources {
+			if source.ServiceAccountToken != nil && source.ServiceAccountToken.Audience == tokenAudience {
+				tokens[v.Name] = true
+			}
+		}
+	}
+	gateway := strings.HasPrefix(pod.Labels[managedBy], agentgateways)
+	holds := func(c *corev1.Container) bool {
+		return gateway && c.Name == "agentgateway" || slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return tokens[m.Name] })
+	}
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; holds(c) {
+			return c, false
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && holds(c) {
+			return c, true
+		}
+	}
+	return nil, false
+}
+
 // running reports whether the agent's container runs, or has run: only one that
 // never has can have nothing loaded.
 func running(pod *corev1.Pod, container string) bool {
@@ -189,9 +244,9 @@ func isZtunnel(pod *corev1.Pod) bool { return pod.Labels["app"] == "ztunnel" }
 
 func kindOf(pod *corev1.Pod, container *corev1.Container) ProxyKind {
 	switch {
-	case pod.Labels["gateway.istio.io/managed"] == "istio.io-mesh-controller" || slices.Contains(container.Args, "waypoint"):
+	case pod.Labels[managedBy] == "istio.io-mesh-controller" || pod.Labels[managedBy] == agentgateways+"-waypoint-controller" || slices.Contains(container.Args, "waypoint"):
 		return Waypoint
-	case slices.Contains(container.Args, "router"):
+	case slices.Contains(container.Args, "router") || strings.HasPrefix(pod.Labels[managedBy], agentgateways):
 		return Gateway
 	}
 	return Sidecar

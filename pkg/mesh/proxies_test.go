@@ -33,22 +33,37 @@ func TestVersionOfImage(t *testing.T) {
 func TestProxyOf(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	agent := corev1.Container{Name: "istio-proxy", Image: "hub/proxyv2:1.24.0", Args: []string{"proxy", "sidecar"}}
+	token := []corev1.Volume{{Name: "istio-token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "istio-ca", Path: "istio-token"}}}}}}}
+	holder := func(name string) corev1.Container {
+		return corev1.Container{Name: name, Image: "hub/" + name + ":0.11.1", VolumeMounts: []corev1.VolumeMount{{Name: "istio-token", MountPath: "/var/run/secrets/tokens"}}}
+	}
+	managed := func(by string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Labels: map[string]string{"gateway.istio.io/managed": by}}
+	}
 	for name, test := range map[string]struct {
 		pod    corev1.Pod
 		found  bool
 		kind   ProxyKind
 		native bool
 		admin  int
+		opaque bool
 	}{
-		"sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, agent}}}, found: true, kind: Sidecar, admin: 15000},
+		"agentgateway":                {pod: corev1.Pod{ObjectMeta: managed("istio.io-agentgateway-controller"), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "agentgateway"}}}}, found: true, kind: Gateway, admin: 15000, opaque: true},
+		"agentgateway as a waypoint":  {pod: corev1.Pod{ObjectMeta: managed("istio.io-agentgateway-waypoint-controller"), Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "agentgateway"}}}}, found: true, kind: Waypoint, admin: 15000, opaque: true},
+		"another with a mesh's token": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, holder("own-agent")}, Volumes: token}}, found: true, kind: Sidecar, admin: 15000, opaque: true},
+		"a sidecar beside such":       {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{holder("own-agent"), agent}, Volumes: token}}, found: true, kind: Sidecar, admin: 15000},
+		"a token that nobody mounts":  {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}, Volumes: token}}},
+		"istiod's own token":          {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{holder("discovery")}, Volumes: token}}},
+		"sidecar":                     {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}, agent}}}, found: true, kind: Sidecar, admin: 15000},
 		"native sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{
 			Name: "istio-proxy", RestartPolicy: &always,
 		}}}}, found: true, kind: Sidecar, native: true, admin: 15000},
 		"an init container that ends": {pod: corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "istio-proxy"}}}}},
 		"gateway":                     {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Args: []string{"proxy", "router"}}}}}, found: true, kind: Gateway, admin: 15000},
 		"waypoint":                    {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy", Args: []string{"proxy", "waypoint"}}}}}, found: true, kind: Waypoint, admin: 15000},
-		"ztunnel is no Envoy": {pod: corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "ztunnel"}},
-			Spec: corev1.PodSpec{Containers: []corev1.Container{agent}}}},
+		"ztunnel": {pod: corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "ztunnel"}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{holder("istio-proxy")}, Volumes: token}}, found: true, kind: Ztunnel, admin: 15000},
 		"ended":      {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{agent}}, Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}},
 		"no sidecar": {pod: corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}}}},
 		"admin port by annotation": {pod: corev1.Pod{
@@ -66,8 +81,11 @@ func TestProxyOf(t *testing.T) {
 			if found != test.found {
 				t.Fatalf("found %t", found)
 			}
-			if found && (p.Kind != test.kind || p.Native != test.native || p.AdminPort != test.admin) {
-				t.Errorf("%s, native %t, admin port %d", p.Kind, p.Native, p.AdminPort)
+			if p.Opaque && p.Version != "" {
+				t.Errorf("release %s is none of Istio's", p.Version)
+			}
+			if found && (p.Kind != test.kind || p.Native != test.native || p.AdminPort != test.admin || p.Opaque != test.opaque) {
+				t.Errorf("%s, native %t, admin port %d, opaque %t", p.Kind, p.Native, p.AdminPort, p.Opaque)
 			}
 		})
 	}

@@ -22,6 +22,8 @@ func RereadsRoots(agent string) bool { return !Before(agent, "1.20.1") }
 // istiod's release: a push that does not come keeps its gate closed.
 func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	switch {
+	case p.Opaque:
+		return ReachRestart, "it is neither an Envoy nor a ztunnel: how it follows is not known"
 	case p.Kind == Ztunnel:
 		return ReachRenewal, "ztunnels get roots with their next certificate, " + renewal(p)
 	case p.SPIRE:

@@ -73,12 +73,18 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 // error. more says what else is asked of one; each is called after each of them,
 // one at a time.
 func Load(ctx context.Context, reader *proxy.Reader, proxies []*Proxy, more func(*Proxy, *proxy.Target), each func()) {
-	targets := make([]proxy.Target, len(proxies))
+	targets := make([]proxy.Target, 0, len(proxies))
 	index := make(map[proxy.Pod]*Proxy, len(proxies))
-	for i, p := range proxies {
-		targets[i] = proxy.Target{Pod: p.Pod(), AdminPort: p.AdminPort, Ztunnel: p.Kind == Ztunnel}
-		more(p, &targets[i])
-		index[targets[i].Pod] = p
+	for _, p := range proxies {
+		if p.Opaque {
+			p.Error = "it is neither an Envoy nor a ztunnel, and has a certificate of the mesh: what it has loaded cannot be read from here"
+			each()
+			continue
+		}
+		target := proxy.Target{Pod: p.Pod(), AdminPort: p.AdminPort, Ztunnel: p.Kind == Ztunnel}
+		more(p, &target)
+		targets = append(targets, target)
+		index[target.Pod] = p
 	}
 	reader.Read(ctx, targets, func(r proxy.Result) {
 		p := index[r.Target.Pod]

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -98,7 +99,8 @@ func (s settings) apply(p *Proxy) {
 		p.GraceJitter = r
 	}
 	on := func(name string) bool { b, _ := strconv.ParseBool(s.values[name]); return b }
-	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], s.values["CA_ADDR"]
+	// CA_ADDRESS is a ztunnel's, and an agentgateway's.
+	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], cmp.Or(s.values["CA_ADDR"], s.values["CA_ADDRESS"])
 	p.XDSAgent = on("PROXY_CONFIG_XDS_AGENT")
 	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
 	p.OutputCerts, p.ProvCert = s.values["OUTPUT_CERTS"], s.values["PROV_CERT"]

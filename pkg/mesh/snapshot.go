@@ -301,6 +301,9 @@ type Proxy struct {
 	Kind      ProxyKind `json:"kind"`
 	// Native is true for a sidecar that runs as an init container.
 	Native bool `json:"native,omitempty"`
+	// Opaque is true for what has a certificate of the mesh and is neither an Envoy nor
+	// a ztunnel: nobody here can ask it what it has loaded.
+	Opaque bool `json:"opaque,omitempty"`
 	// Workload is the controller that would replace the pod; Kind "" is a bare pod.
 	Workload       Workload          `json:"workload"`
 	Labels         map[string]string `json:"labels,omitempty"`
