@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -16,8 +17,9 @@ type Unseen struct {
 	Adds string `json:"adds"`
 }
 
-// NotSeen lists the Gaps that close no gate, so that a verdict that is green
-// without them says so.
+// NotSeen lists the Gaps that close no gate, and what of the mesh is not in the Snapshot
+// at all: other clusters, and istiods of revisions that were not asked for. So a verdict
+// that is green without them says so.
 func NotSeen(s *mesh.Snapshot) []Unseen {
 	var all []Unseen
 	for _, g := range s.Gaps {
@@ -25,6 +27,12 @@ func NotSeen(s *mesh.Snapshot) []Unseen {
 		if optional(g.Resource) && !lost {
 			all = append(all, Unseen{Part: cmp.Or(g.Part, g.Resource), Error: g.Error, Adds: adds(g.Resource)})
 		}
+	}
+	for _, r := range s.Remotes {
+		all = append(all, Unseen{Part: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Error: "it says that the mesh may have another cluster, and this is of one alone", Adds: "what proxies there have loaded, if you ask in its own context"})
+	}
+	for _, name := range s.LeftOut {
+		all = append(all, Unseen{Part: "istiod " + name, Error: "another revision was asked for", Adds: "what it signs with, and which roots it hands out"})
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
@@ -45,5 +46,27 @@ func TestUnusableIdentities(t *testing.T) {
 	w.s.Proxies[1].Loaded = nil // the gate names it
 	if got := check.Unusable(w.s); got != nil {
 		t.Errorf("%v", got)
+	}
+}
+
+// Another cluster of the mesh, and an istiod that was left out, are no part of what was
+// looked at: a verdict without them says so.
+func TestWhatIsElsewhereIsSaid(t *testing.T) {
+	w := newWorld(t)
+	if got := check.NotSeen(w.s); got != nil {
+		t.Fatalf("%v", got)
+	}
+	w.s.Remotes = []mesh.Remote{{Kind: "remote-secret", Namespace: "istio-system", Name: "istio-remote-secret-west"}, {Kind: "mesh-networks", Namespace: "istio-system", Name: "west"}}
+	w.s.LeftOut = []string{"istio-system/istiod-canary"}
+	var parts []string
+	for _, u := range check.NotSeen(w.s) {
+		if u.Error == "" || u.Adds == "" {
+			t.Errorf("%+v", u)
+		}
+		parts = append(parts, u.Part)
+	}
+	want := []string{"remote-secret istio-system/istio-remote-secret-west", "mesh-networks istio-system/west", "istiod istio-system/istiod-canary"}
+	if !slices.Equal(parts, want) {
+		t.Errorf("%q", parts)
 	}
 }
