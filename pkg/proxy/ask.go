@@ -81,30 +81,42 @@ func (r *Reader) askOnce(ctx context.Context, target Target, paths []string) (an
 }
 
 // read takes one answer off the line; last says that none follows on it. An error
-// is one of the line: what else follows cannot be told apart.
+// is one of the line: what else follows cannot be told apart. Where something of the
+// answer is left, its body is not closed, which would read it to its end: whoever asks
+// closes the line.
 func read(in *bufio.Reader, path string) (one answer, last bool, err error) {
 	response, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return answer{}, true, err
 	}
-	defer response.Body.Close()
-	if path == clustersPath && response.StatusCode == http.StatusOK {
-		limited := &io.LimitedReader{R: response.Body, N: MaxCounters + 1}
-		one.upstreams, one.err = readClusters(limited)
-		if limited.N <= 0 {
-			return answer{}, true, fmt.Errorf("the answer is larger than %d bytes", MaxCounters)
-		}
-		// Where parsing ended early the rest is still on the line.
-		return one, response.Close || one.err != nil, nil
+	most := int64(MaxAnswer)
+	sift := siftOf(path)
+	if path == clustersPath || path == clientsPath || sift != nil {
+		most = MaxCounters
 	}
-	one.raw, err = io.ReadAll(io.LimitReader(response.Body, MaxAnswer+1))
+	limited, whole := &io.LimitedReader{R: response.Body, N: most + 1}, true
 	switch {
+	case response.StatusCode != http.StatusOK:
+		_, err = io.Copy(io.Discard, limited)
+		one.err = fmt.Errorf("reading %s: it answered %d", path, response.StatusCode)
+	case path == clustersPath:
+		if one.upstreams, one.err = readClusters(limited); one.err != nil {
+			whole = false // parsing ended early
+		}
+	case sift != nil:
+		if one.raw, whole, one.err = sift(limited); one.err != nil {
+			one.raw, one.err, whole = nil, fmt.Errorf("parsing the config dump: %w", one.err), false
+		}
+	default:
+		one.raw, err = io.ReadAll(limited)
+	}
+	switch {
+	case limited.N <= 0:
+		return answer{}, true, fmt.Errorf("the answer is larger than %d bytes", most)
 	case err != nil:
 		return answer{}, true, err
-	case len(one.raw) > MaxAnswer:
-		return answer{}, true, fmt.Errorf("the answer is larger than %d bytes", MaxAnswer)
-	case response.StatusCode != http.StatusOK:
-		one = answer{err: fmt.Errorf("reading %s: it answered %d", path, response.StatusCode)}
+	case !whole:
+		return one, true, nil
 	}
-	return one, response.Close, nil
+	return one, response.Close, response.Body.Close()
 }

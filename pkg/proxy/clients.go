@@ -12,6 +12,9 @@ import (
 // serves (istio 1.30.3 pilot/pkg/bootstrap/monitoring.go, pilot/pkg/xds/debug.go).
 const MonitoringPort = 15014
 
+// clientsPath: some 2 KiB for each proxy since 1.24 (pilot/pkg/xds/debug.go, SyncStatus).
+const clientsPath = "/debug/syncz"
+
 // Client is one proxy that is connected to an istiod.
 type Client struct {
 	// Proxy is namespace/name of its pod.
@@ -28,7 +31,7 @@ type Client struct {
 // that are read here too.
 func ReadClients(ctx context.Context, dialer Dialer, pod Pod) ([]Client, error) {
 	reader := &Reader{Dialer: dialer, Now: func() time.Time { return time.Time{} }}
-	answer := reader.ask(ctx, Target{Pod: pod, AdminPort: MonitoringPort}, "/debug/syncz")[0]
+	answer := reader.ask(ctx, Target{Pod: pod, AdminPort: MonitoringPort}, clientsPath)[0]
 	if answer.err != nil {
 		return nil, answer.err
 	}

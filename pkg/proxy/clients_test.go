@@ -22,6 +22,7 @@ func TestReadClients(t *testing.T) {
 		"no debugging":       {said(404, ""), nil, "it answered 404"},
 		"no list":            {said(200, `{"x":1}`), nil, "parsing the list"},
 		"a name without end": {said(200, `[{"proxy":"p."}]`), nil, "no pod and namespace"},
+		"a large mesh":       {said(200, "["+synced+strings.Repeat(","+`{"padding":"`+strings.Repeat("x", 1<<12)+`","proxy":"app-1.a"}`, proxy.MaxAnswer>>12)+"]"), slices.Repeat([]string{"a/app-1"}, 1+proxy.MaxAnswer>>12), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clients, err := proxy.ReadClients(t.Context(), &script{turns: []turn{{requests: 1, words: test.words}}}, proxy.Pod{})

@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Bounds of one read. A config dump of secrets alone is some 20 KiB; what is
-// larger than MaxAnswer is not one.
+// Bounds of one read. What the mesh's own secrets are in a config dump is some 20 KiB;
+// what is larger than MaxAnswer is not that.
 const (
 	DefaultConcurrency = 32
 	DefaultTimeout     = 10 * time.Second
 	MaxAnswer          = 8 << 20
-	// MaxCounters bounds /clusters, which is read line by line: some 3 KiB for each
-	// endpoint, and a proxy knows every endpoint of the mesh unless told otherwise.
+	// MaxCounters bounds what is read as it comes: /clusters, some 3 KiB for each
+	// endpoint, and a proxy knows every endpoint of the mesh unless told otherwise; a
+	// config dump, of which little is kept; and an istiod's list of its proxies.
 	MaxCounters = 128 << 20
 )
 
@@ -96,14 +97,14 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
 	if target.Ztunnel {
-		dump := r.ask(ctx, target, "/config_dump")[0]
+		dump := r.ask(ctx, target, ztunnelPath)[0]
 		if dump.err != nil {
 			return nil, nil, dump.err
 		}
 		loaded, err := parseZtunnel(dump.raw, r.Now(), &r.parser)
 		return loaded, nil, err
 	}
-	paths := []string{"/config_dump?resource=dynamic_active_secrets", "/certs"}
+	paths := []string{secretsPath, "/certs"}
 	more := func(wanted bool, path string) int {
 		if !wanted {
 			return -1

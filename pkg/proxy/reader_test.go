@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -158,7 +160,7 @@ func TestReadKeepsErrorsPerProxy(t *testing.T) {
 func TestReadRefusesAnEndlessAnswer(t *testing.T) {
 	endless := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		block := bytes.Repeat([]byte(" "), 1<<20)
-		for range 2 * proxy.MaxAnswer / len(block) {
+		for {
 			if _, err := w.Write(block); err != nil {
 				return
 			}
@@ -168,6 +170,74 @@ func TestReadRefusesAnEndlessAnswer(t *testing.T) {
 	reader.Read(t.Context(), []proxy.Target{{}}, func(r proxy.Result) {
 		if r.Err == nil || !strings.Contains(r.Err.Error(), "larger than") {
 			t.Errorf("%v", r.Err)
+		}
+	})
+}
+
+// TestReadLargeDumps: a ztunnel shows every workload of the mesh, and a gateway every
+// credential of its own, beside what is asked for.
+func TestReadLargeDumps(t *testing.T) {
+	leaf, root := certificate(t), certificate(t)
+	b64 := base64.StdEncoding.EncodeToString
+	identities := `"certificates": [{"identity":"spiffe://td/ns/a/sa/b","state":"Available","certChain":[{"pem":"` + b64(leaf.PEM()) + `"}],"rootCerts":[{"pem":"` + b64(root.PEM()) + `"}]}]`
+	workloads := func(w io.Writer) {
+		_, _ = io.WriteString(w, `"workloads": [ {}`)
+		one := []byte(`, {"name": "a \"quoted\" [name]}", "uid": "` + strings.Repeat("x", 1<<10) + "\"}\n")
+		for range 2 * proxy.MaxAnswer / len(one) {
+			if _, err := w.Write(one); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `]`)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"certificates":[]}`) })
+	mux.HandleFunc("/config_dump", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			own := strings.TrimSuffix(string(dump(leaf.PEM(), root.PEM())), "]}")
+			_, _ = io.WriteString(w, own)
+			one := `,{"@type":"x","name":"kubernetes://shop","secret":{"tls_certificate":{"certificate_chain":{"inline_bytes":"` + strings.Repeat("QUFB", 1<<10) + `"}}}}`
+			for range 2 * proxy.MaxAnswer / len(one) {
+				if _, err := io.WriteString(w, one); err != nil {
+					return
+				}
+			}
+			_, _ = io.WriteString(w, "]}\n")
+			return
+		}
+		_, _ = io.WriteString(w, "{\n  ")
+		workloads(w)
+		_, _ = io.WriteString(w, ",\n  "+identities+"\n}\n")
+	})
+	reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }}
+	for _, ztunnel := range []bool{true, false} {
+		reader.Read(t.Context(), []proxy.Target{{Ztunnel: ztunnel}}, func(r proxy.Result) {
+			if r.Err != nil {
+				t.Errorf("ztunnel %t: %v", ztunnel, r.Err)
+				return
+			}
+			if i := r.Loaded.Identities; len(i) != 1 || !i[0].Leaf().Equal(leaf) || len(i[0].Roots) != 1 || !i[0].Roots[0].Equal(root) || r.Loaded.ContextsError != "" {
+				t.Errorf("ztunnel %t: %+v", ztunnel, r.Loaded)
+			}
+		})
+	}
+}
+
+// What a dump is sifted to says what the whole of it does.
+func FuzzSift(f *testing.F) {
+	f.Add(dump(certificate(f).PEM(), certificate(f).PEM()))
+	f.Add([]byte(`{"configs":[{"dynamic_active_secrets":[{"name":"default","secret":{}}],"dynamic_warming_secrets":[{"name":"ROOTCA"}]},{"x":[1,{"y":"\"]"}]}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		whole, wantErr := proxy.ParseSecrets(raw, clock)
+		if wantErr != nil {
+			return
+		}
+		sifted, err := proxy.SiftSecrets(raw)
+		if err != nil {
+			return // what encoding/json lets pass, and no Envoy writes
+		}
+		if got, err := proxy.ParseSecrets(sifted, clock); err == nil && !reflect.DeepEqual(got, whole) {
+			t.Errorf("%+v, want %+v", got, whole)
 		}
 	})
 }
