@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -94,25 +95,32 @@ func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error)
 	var identity Identity
 	for _, s := range active {
 		var into *[]*pki.Certificate
+		var updated *time.Time
 		var from source
 		switch s.Name {
 		case workloadSecret:
-			into, from = &identity.Chain, s.Secret.TLSCertificate.CertificateChain
-			identity.Secret, identity.ChainUpdated = s.Name, s.LastUpdated
+			into, updated, from = &identity.Chain, &identity.ChainUpdated, s.Secret.TLSCertificate.CertificateChain
+			identity.Secret = s.Name
 		case rootSecret:
-			into, from = &identity.Roots, s.Secret.ValidationContext.TrustedCA
-			identity.RootsUpdated = s.LastUpdated
+			into, updated, from = &identity.Roots, &identity.RootsUpdated, s.Secret.ValidationContext.TrustedCA
 		default:
 			continue // a gateway's own credentials: not the mesh's trust
-		}
-		if *into != nil {
-			return nil, fmt.Errorf("secret %q is active twice", s.Name)
 		}
 		certs, err := from.certificates(parser)
 		if err != nil {
 			return nil, fmt.Errorf("secret %q: %w", s.Name, err)
 		}
-		*into = certs
+		// Envoy has a provider for each configuration of the SDS server (envoy
+		// source/common/secret/secret_manager_impl.h, findOrCreate): one that an
+		// EnvoyFilter writes otherwise makes a second of the same name.
+		switch {
+		case *into == nil:
+			*into, *updated = certs, s.LastUpdated
+		case !slices.EqualFunc(*into, certs, func(a, b *pki.Certificate) bool { return a.Equal(b) }):
+			return nil, fmt.Errorf("secret %q is active twice, and not with the same certificates", s.Name)
+		case s.LastUpdated.After(*updated):
+			*updated = s.LastUpdated
+		}
 	}
 	switch {
 	case identity.Chain == nil && identity.Roots == nil:

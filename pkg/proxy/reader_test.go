@@ -69,6 +69,22 @@ func TestParseSecrets(t *testing.T) {
 		t.Errorf("a dump without secrets: %v", err)
 	}
 	withoutRoots, _, _ := strings.Cut(string(dump(leaf.PEM(), root.PEM())), `,{"@type":"x","name":"ROOTCA"`)
+	// One that has a provider more for each, by another configuration of its SDS server.
+	again := strings.TrimSuffix(string(dump(leaf.PEM(), root.PEM())), `]}`) + `,`
+	for name, test := range map[string]struct {
+		more []byte
+		ok   bool
+	}{
+		"the same twice":      {dump(leaf.PEM(), root.PEM()), true},
+		"another certificate": {dump(other.PEM(), root.PEM()), false},
+		"other roots":         {dump(leaf.PEM(), other.PEM()), false},
+		"more roots":          {dump(leaf.PEM(), append(root.PEM(), other.PEM()...)), false},
+	} {
+		loaded, err := proxy.ParseSecrets([]byte(again+strings.TrimPrefix(string(test.more), `{"configs":[`)), clock)
+		if test.ok != (err == nil) || test.ok && (len(loaded.Identities) != 1 || len(loaded.Identities[0].Chain) != 1 || len(loaded.Identities[0].Roots) != 1) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for name, raw := range map[string]string{
 		"a chain, no roots":   withoutRoots + `]}`,
 		"not JSON":            "INFO log line\n{}",
