@@ -171,14 +171,8 @@ func (t *talk) transition(l *Look) error {
 func (t *talk) planned(p *transition) (*rotation.Plan, string, error) {
 	for {
 		plan, err := t.plan(p)
-		switch {
-		case t.ctx.Err() != nil:
-			return nil, "", context.Cause(t.ctx)
-		case err != nil:
-			t.failed(err)
-			return nil, "", nil
-		case len(plan.Refusals) > 0:
-			return nil, "", nil
+		if err != nil || plan == nil || len(plan.Refusals) > 0 {
+			return nil, "", err
 		}
 		var others []string
 		if !p.choice.Resume {
@@ -208,12 +202,13 @@ func (t *talk) failed(err error) {
 	}
 }
 
-// plan tells what a choice would do.
+// plan tells what a choice would do, or why that cannot be said: then there is none.
 func (t *talk) plan(p *transition) (*rotation.Plan, error) {
 	t.say("Planning: looking at the mesh once more. Nothing is changed.")
 	plan, err := t.backend.Plan(t.ctx, p.choice)
 	if err != nil {
-		return nil, err
+		t.failed(err)
+		return nil, context.Cause(t.ctx)
 	}
 	v := newPlanView(t.common)
 	v.back = p.choice.Back
