@@ -257,7 +257,13 @@ func (j *judgement) vouched(r mesh.Istiod, chain []*pki.Certificate) pki.Answer 
 	if r.Signed != nil {
 		usage = pki.ClientAuth
 	}
-	return j.memo.Verify(pki.Question{Judge: pki.Go, Roots: slices.Concat(j.e.Roots, j.e.Besides), Chain: chain, At: j.s.TakenAt, Usage: usage})
+	// What was signed for this very question may be younger than the look that asked it:
+	// not every signer dates back as istiod does (cert-manager and its istio-csr do not).
+	at := j.s.TakenAt
+	if leaf := chain[0].X509; leaf != nil && leaf.NotBefore.After(at) {
+		at = leaf.NotBefore
+	}
+	return j.memo.Verify(pki.Question{Judge: pki.Go, Roots: slices.Concat(j.e.Roots, j.e.Besides), Chain: chain, At: at, Usage: usage})
 }
 
 // asked says that a bundle is the one that is asked for.
