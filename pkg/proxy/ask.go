@@ -69,6 +69,9 @@ func (r *Reader) askOnce(ctx context.Context, target Target, paths []string) (an
 		}
 		for _, path := range some {
 			one, last, err := read(in, path)
+			if err == nil && ctx.Err() != nil {
+				err = one.err // it was not read to its end, and that is no fault of its form
+			}
 			if err != nil {
 				return answers, err
 			}

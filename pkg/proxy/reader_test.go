@@ -182,12 +182,14 @@ func TestReadRefusesAnEndlessAnswer(t *testing.T) {
 			}
 		}
 	})
-	reader := proxy.Reader{Dialer: pipe{endless}, Now: func() time.Time { return clock }}
-	reader.Read(t.Context(), []proxy.Target{{}}, func(r proxy.Result) {
-		if r.Err == nil || !strings.Contains(r.Err.Error(), "larger than") {
-			t.Errorf("%v", r.Err)
-		}
-	})
+	for timeout, says := range map[time.Duration]string{10 * time.Minute: "larger than", 50 * time.Millisecond: "no answer within 50ms"} {
+		reader := proxy.Reader{Dialer: pipe{endless}, Now: func() time.Time { return clock }, Timeout: timeout}
+		reader.Read(t.Context(), []proxy.Target{{}}, func(r proxy.Result) {
+			if r.Err == nil || !strings.Contains(r.Err.Error(), says) {
+				t.Errorf("%v, want %q", r.Err, says)
+			}
+		})
+	}
 }
 
 // TestReadLargeDumps: a ztunnel shows every workload of the mesh, and a gateway every
