@@ -133,14 +133,21 @@ func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		}
 		for _, r := range plane.Replicas {
 			object := "istiod " + plane.Namespace + "/" + r.Pod
-			leaf, _ := evidence(r)
+			leaf, behind := evidence(r)
 			older := !r.Started.IsZero() && r.Started.Before(plane.CA.Created)
+			before, waits := plane.CA.Cert.Certs[0].Before(behind), ""
 			switch {
-			case leaf.SignedBy(plane.CA.Cert.Certs[0]):
+			case before != nil && leaf.SignedBy(before):
+				waits = fmt.Sprintf("it sends %s (%s) with what it signs, until %s, and not the certificate of the same key that %s holds", before.Subject(), before.Fingerprint().Short(), stamp(before.X509.NotAfter), caObject(plane))
+			case leaf != nil && !leaf.SignedBy(plane.CA.Cert.Certs[0]):
+				waits = fmt.Sprintf("it signs with %s and not with what %s holds: the next restart cuts over", issuer(leaf), caObject(plane))
+			}
+			switch {
+			case waits != "":
 				looked++
+				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityError, Object: object, Message: waits, Hint: "see its log for why it has not loaded the Secret; bring the Secret to a state that is safe to load"})
 			case leaf != nil:
 				looked++
-				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("it signs with %s and not with what %s holds: the next restart cuts over", issuer(leaf), caObject(plane)), Hint: "see its log for why it has not loaded the Secret; bring the Secret to a state that is safe to load"})
 			case older:
 				looked++
 				all = append(all, Finding{ID: "ca-waits", Severity: pki.SeverityWarning, Object: object, Message: fmt.Sprintf("it has run since before %s was made (%s), and may still sign with its own root", caObject(plane), stamp(plane.CA.Created)), Hint: "see what it serves: the next restart may cut over"})

@@ -99,6 +99,30 @@ func TestS9_CitadelRenewsItsRoot(t *testing.T) {
 	}
 }
 
+// TestS3_NotUsedAndCalled: no traffic rests on the root, and the API server calls the
+// injector by it all the same: its end is no time to do nothing.
+func TestS3_NotUsedAndCalled(t *testing.T) {
+	for _, hooks := range []bool{true, false} {
+		w := newWorld(t)
+		w.citadel()
+		w.s.MTLS = mesh.MTLS{}
+		if w.s.Webhooks = nil; hooks {
+			w.s.Webhooks = []mesh.Webhook{{Kind: "MutatingWebhookConfiguration", Config: "istio-sidecar-injector", Name: "sidecar-injector.istio.io", CABundle: w.root.Roots, Fatal: true}}
+		}
+		use, why := check.MTLSUse(w.s)
+		text := strings.Join(why, "; ")
+		for _, f := range w.run().Findings {
+			if f.ID == "mtls-not-used" {
+				text += f.Hint
+			}
+		}
+		says := strings.Contains(text, "webhook istio-sidecar-injector") && strings.Contains(text, "--strategy same-key") && !strings.Contains(text, "no action is required")
+		if use != check.NotUsed || says != hooks {
+			t.Errorf("webhooks %t: %s: %s", hooks, use, text)
+		}
+	}
+}
+
 // TestS3_MTLSUse: "not used" exists on Citadel meshes alone, without any policy
 // that accepts mutual TLS, with the control plane not secured, and all of it read.
 func TestS3_MTLSUse(t *testing.T) {

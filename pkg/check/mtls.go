@@ -68,7 +68,25 @@ func MTLSUse(s *mesh.Snapshot) (Use, []string) {
 	if accepts {
 		return MayBeUsed, append(why, "servers accept it, and no client is told to send it")
 	}
-	return NotUsed, []string{"no policy accepts or asks for mutual TLS, and the control plane is not secured"}
+	why = []string{"no policy accepts or asks for mutual TLS, and the control plane is not secured"}
+	if hooks := calledBy(s); len(hooks) > 0 {
+		why = append(why, "the API server calls "+strings.Join(hooks, ", ")+" by the root all the same")
+	}
+	return NotUsed, why
+}
+
+// calledBy are the webhooks that the API server judges by a Citadel's root: the injector
+// serves a certificate of Citadel's whatever mutual TLS is (istio 1.4.10
+// install/kubernetes/helm/istio/charts/sidecarInjectorWebhook/templates/deployment.yaml), as
+// Galley does.
+func calledBy(s *mesh.Snapshot) (all []string) {
+	roots, _ := CitadelRoots(s)
+	for _, w := range s.Webhooks {
+		if ref := "webhook " + w.Config; slices.ContainsFunc(roots, w.CABundle.Set().Has) && !slices.Contains(all, ref) {
+			all = append(all, ref)
+		}
+	}
+	return all
 }
 
 // unreadPolicies are the parts without which nothing says that it is not used.
@@ -114,6 +132,9 @@ func mtlsRules() []Rule {
 			switch use {
 			case NotUsed:
 				f.ID, f.Hint = "mtls-not-used", "no action is required as long as this stays so; rotate before mutual TLS is turned on"
+				if len(calledBy(s)) > 0 {
+					f.Hint = "no traffic needs the root as long as this stays so; without it the API server refuses the webhooks, and no pod that is to be injected starts: renew it before it ends ('kubectl meshca rotate --strategy same-key')"
+				}
 			case MayBeUsed:
 				f.ID, f.Hint = "mtls-may-be-used", "rotate before the root ends"
 			case Used:

@@ -87,16 +87,29 @@ func citadelFlags(args []string) Flags {
 
 // citadelMesh reads what only a Citadel mesh has.
 func (g *gatherer) citadelMesh(ctx context.Context) {
-	homes := map[string]bool{}
-	for _, plane := range g.s.ControlPlanes {
-		if plane.citadel && !homes[plane.Namespace] {
-			homes[plane.Namespace] = true
-			g.components(ctx, plane.Namespace)
-		}
-	}
-	if len(homes) > 0 {
+	if slices.ContainsFunc(g.s.ControlPlanes, func(plane ControlPlane) bool { return plane.citadel }) {
+		g.components(ctx)
 		g.workloadSecrets(ctx)
 	}
+}
+
+// pilotHomes are the namespaces of Pilots, which is where a Citadel mesh has its mesh
+// config: istio/installer (1.3, 1.4) has Citadel in another one (istio-control/istio-discovery
+// and security/citadel there). Where none is seen it is Citadel's own.
+func (g *gatherer) pilotHomes(ctx context.Context, citadel string) (all []string) {
+	pods, err := g.pods(ctx, metav1.NamespaceAll, "istio=pilot")
+	if err != nil {
+		return []string{citadel} // whoever lists proxies says so
+	}
+	for i := range pods {
+		if pod := &pods[i]; !ended(pod) && pod.Labels["app"] != "istiod" && !slices.Contains(all, pod.Namespace) {
+			all = append(all, pod.Namespace)
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, citadel)
+	}
+	return all
 }
 
 // workloadSecrets reads the certificates of every namespace, and lets go of the
@@ -150,11 +163,12 @@ func workloadSecretOf(secret *corev1.Secret) WorkloadSecret {
 	return w
 }
 
-func (g *gatherer) components(ctx context.Context, namespace string) {
+// components are not always in Citadel's own namespace (see pilotHomes).
+func (g *gatherer) components(ctx context.Context) {
 	const selector = "istio in (pilot,galley,sidecar-injector)"
-	pods, err := g.pods(ctx, namespace, selector)
+	pods, err := g.pods(ctx, metav1.NamespaceAll, selector)
 	if err != nil {
-		g.gap("pods of Pilot, Galley and the injector in "+namespace, "list", "pods", namespace, err)
+		g.gap("pods of Pilot, Galley and the injector", "list", "pods", "", err)
 		return
 	}
 	for i := range pods {
@@ -162,7 +176,7 @@ func (g *gatherer) components(ctx context.Context, namespace string) {
 		if ended(pod) || pod.Labels["app"] == "istiod" {
 			continue
 		}
-		c, own := Component{Namespace: namespace, Pod: pod.Name, Role: pod.Labels["istio"]}, ""
+		c, own := Component{Namespace: pod.Namespace, Pod: pod.Name, Role: pod.Labels["istio"]}, ""
 		for _, container := range pod.Spec.Containers {
 			if container.Name == "istio-proxy" {
 				c.Sidecar = true
@@ -184,10 +198,20 @@ func (g *gatherer) components(ctx context.Context, namespace string) {
 	slices.SortFunc(g.s.Components, func(a, b Component) int { return strings.Compare(a.Pod, b.Pod) })
 }
 
+// BySDS reports whether a proxy was seen to hold a certificate that came to it by SDS, and
+// not as a file.
+func (p Proxy) BySDS() bool { return p.Loaded != nil && len(p.Loaded.Identities) > 0 }
+
 // citadelReach: an agent of Istio 1.0 to 1.4 watches the files of its Secret, and
 // restarts its Envoy on new ones; 1.1.3 to 1.1.7 watch the files themselves, which
 // kubelet replaces by a link, and so miss it (istio pull request 14540, in 1.1.8).
+//
+// By SDS, from the node agent of 1.1 to 1.4, it gets certificate and roots with its next
+// request (istio 1.4.10 security/pkg/nodeagent/cache/secretcache.go:660), and no file.
 func citadelReach(p Proxy) (Reach, string) {
+	if p.BySDS() {
+		return ReachRenewal, "it gets its certificate from its node's agent by SDS: with its next one"
+	}
 	release, atLeast := p.ReleaseOf()
 	switch {
 	case release == "" || atLeast:

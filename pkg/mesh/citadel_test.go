@@ -9,10 +9,13 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	admissionv1beta1 "k8s.io/api/admissionregistration/v1beta1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 // oldMesh is Istio 1.1 as it was installed: a Citadel, a Pilot without a sidecar,
@@ -100,6 +103,68 @@ func gapOn(s *mesh.Snapshot, resource string) bool {
 		}
 	}
 	return false
+}
+
+// TestT4_WebhooksOfOldAPIServers: before Kubernetes 1.16, which is where Istio 1.0 to 1.4
+// were at home, webhook configurations have the version v1beta1 alone.
+func TestT4_WebhooksOfOldAPIServers(t *testing.T) {
+	root, _, objects := oldMesh(t)
+	fail := admissionv1beta1.Fail
+	objects = append(objects, &admissionv1beta1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istio-sidecar-injector"}, Webhooks: []admissionv1beta1.MutatingWebhook{{
+		Name: "sidecar-injector.istio.io", FailurePolicy: &fail, ClientConfig: admissionv1beta1.WebhookClientConfig{
+			Service: &admissionv1beta1.ServiceReference{Namespace: "istio-system", Name: "istio-sidecar-injector"}, CABundle: root.pem}}}})
+	c, kube := collector(nil, objects...)
+	for _, resource := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
+		kube.PrependReactor("list", resource, func(action k8stesting.Action) (bool, runtime.Object, error) {
+			if action.GetResource().Version == "v1" {
+				return true, nil, apierrors.NewNotFound(action.GetResource().GroupResource(), "")
+			}
+			return false, nil, nil
+		})
+	}
+	s := collect(t, c)
+	for _, g := range s.Gaps {
+		if strings.Contains(g.Resource, "webhook") {
+			t.Errorf("%s: %s", g.Part, g.Error)
+		}
+	}
+	if len(s.Webhooks) != 1 || !s.Webhooks[0].Fatal || len(s.Webhooks[0].CABundle.Certs) != 1 || !s.Webhooks[0].CABundle.Certs[0].Equal(root.cert) {
+		t.Errorf("%+v", s.Webhooks)
+	}
+	forbid(&kube.Fake, "list", "mutatingwebhookconfigurations")
+	if s := collect(t, c); !slices.ContainsFunc(s.Gaps, func(g mesh.Gap) bool { return g.Resource == "mutatingwebhookconfigurations" && g.Verb == "list" }) {
+		t.Errorf("a refusal leaves no gap: %v", s.Gaps)
+	}
+}
+
+// TestS3_CitadelApartFromPilot: istio/installer (1.3, 1.4) puts Citadel into istio-system,
+// and Pilot, Galley, the injector and the mesh config into another namespace. A mesh
+// config that nobody finds says nothing of what stands in it.
+func TestS3_CitadelApartFromPilot(t *testing.T) {
+	root, _, objects := oldMesh(t)
+	for _, o := range objects {
+		if p, ok := o.(*corev1.Pod); ok {
+			p.Namespace = "istio-control"
+		}
+	}
+	unread := func(s *mesh.Snapshot) bool {
+		return slices.ContainsFunc(s.Unread(), func(g mesh.Gap) bool { return strings.HasPrefix(g.Part, "mesh config") })
+	}
+	c, _ := collector(nil, objects...)
+	if s := collect(t, c); !unread(s) {
+		t.Errorf("there is no mesh config, and it is taken for one that says nothing: %v", s.Unread())
+	}
+	hook := injector("istio-sidecar-injector-istio-control", nil, "istio-sidecar-injector", root.pem)
+	hook.Webhooks[0].ClientConfig.Service.Namespace = "istio-control"
+	c, _ = collector(nil, append(objects, namespace("istio-control", nil), hook,
+		configMap("istio-control", "istio", map[string]string{"mesh": "authPolicy: MUTUAL_TLS\ndefaultConfig:\n  controlPlaneAuthPolicy: MUTUAL_TLS\n"}))...)
+	s := collect(t, c)
+	if unread(s) || s.MTLS.AuthPolicy != mesh.MutualTLS || s.MTLS.ControlPlaneAuthPolicy != mesh.MutualTLS {
+		t.Errorf("%+v, unread %v", s.MTLS, s.Unread())
+	}
+	if len(s.Components) != 2 || s.Components[0].Namespace != "istio-control" || len(s.Webhooks) != 1 {
+		t.Errorf("components %+v, webhooks %+v", s.Components, s.Webhooks)
+	}
 }
 
 // TestP2_Components: a Pilot with and without a sidecar is told apart.

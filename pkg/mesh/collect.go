@@ -241,7 +241,12 @@ func Alike(all []Proxy) func(Proxy) Proxy {
 	return func(p Proxy) Proxy {
 		if release, _ := p.ReleaseOf(); release == "" {
 			if info, ok := siblings[p.Image]; ok {
-				p.Loaded = &proxy.Loaded{Info: info}
+				loaded := proxy.Loaded{}
+				if p.Loaded != nil { // whose own is left as it is
+					loaded = *p.Loaded
+				}
+				loaded.Info = info
+				p.Loaded = &loaded
 			}
 		}
 		return p

@@ -49,14 +49,7 @@ func (g *gatherer) meshConfig(ctx context.Context) {
 		}
 		seen[plane.Namespace+"/"+name] = true
 		domain, selectors := "", 0
-		for _, name := range []string{plane.shared, name} { // the later counts
-			if name == "" {
-				continue
-			}
-			cm := g.meshConfigMap(ctx, plane.Namespace, name)
-			if cm == nil {
-				continue
-			}
+		for _, cm := range g.meshConfigMaps(ctx, plane, name) { // the later counts
 			settings := g.meshSettings(cm)
 			if settings.TrustDomain != "" {
 				domain = settings.TrustDomain
@@ -78,19 +71,44 @@ func (g *gatherer) meshConfig(ctx context.Context) {
 	}
 }
 
+// meshConfigMaps are those of a control plane that are there, the shared one first. A Citadel
+// has none of its own: Pilots do, which do not start without.
+func (g *gatherer) meshConfigMaps(ctx context.Context, plane ControlPlane, name string) (all []*corev1.ConfigMap) {
+	type place struct{ namespace, name string }
+	places := []place{{plane.Namespace, plane.shared}, {plane.Namespace, name}}
+	if plane.citadel {
+		places = nil
+		for _, namespace := range g.pilotHomes(ctx, plane.Namespace) {
+			places = append(places, place{namespace, name})
+		}
+	}
+	for _, p := range places {
+		if p.name == "" {
+			continue
+		}
+		cm, known := g.meshConfigMap(ctx, p.namespace, p.name)
+		if cm != nil {
+			all = append(all, cm)
+		} else if known && plane.citadel {
+			g.beside("mesh config "+p.namespace+"/"+p.name, "get", "configmaps", p.namespace, errors.New("there is none, and a Citadel's mesh has one: what it says of mutual TLS is not known"))
+		}
+	}
+	return all
+}
+
 // meshConfigMap is nil where there is none, so that built-in defaults count, and
 // where it cannot be read, which leaves a Gap.
-func (g *gatherer) meshConfigMap(ctx context.Context, namespace, name string) *corev1.ConfigMap {
+func (g *gatherer) meshConfigMap(ctx context.Context, namespace, name string) (cm *corev1.ConfigMap, known bool) {
 	cm, err := g.Kube.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return nil, true
 	}
 	if err != nil {
 		g.everywhere = true // no namespace is left out by what was not seen
 		g.gap("mesh config "+namespace+"/"+name, "get", "configmaps", namespace, err)
-		return nil
+		return nil, false
 	}
-	return cm
+	return cm, true
 }
 
 func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionv1beta1 "k8s.io/api/admissionregistration/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -18,22 +19,54 @@ const (
 
 // webhooks reads every entry of every configuration that calls an istiod.
 func (g *gatherer) webhooks(ctx context.Context) {
-	var injecting, judging []Webhook
-	err := pages(func(o metav1.ListOptions) (string, error) {
+	injecting, err := g.mutatingWebhooks(ctx)
+	if err != nil {
+		g.gap("mutating webhooks", "list", "mutatingwebhookconfigurations", "", err)
+	}
+	judging, err := g.validatingWebhooks(ctx)
+	if err != nil {
+		g.gap("validating webhooks", "list", "validatingwebhookconfigurations", "", err)
+	}
+	g.s.Webhooks = append(injecting, judging...)
+}
+
+// mutatingWebhooks are of the version v1, or of v1beta1 where the API server has no other:
+// v1 came with Kubernetes 1.16, and Istio 1.0 to 1.4 ran on 1.9 to 1.15.
+func (g *gatherer) mutatingWebhooks(ctx context.Context) (all []Webhook, err error) {
+	restart := func() { all = nil }
+	err = pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().List(ctx, o)
 		if err != nil {
 			return "", err
 		}
 		for _, c := range page.Items {
 			for _, w := range c.Webhooks {
-				injecting = g.webhook(injecting, mutating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
+				all = g.webhook(all, mutating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
 			}
 		}
 		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { injecting = nil })
-	if err != nil {
-		g.gap("mutating webhooks", "list", "mutatingwebhookconfigurations", "", err)
+	}, metav1.ListOptions{}, restart)
+	if err == nil || !absent(err) {
+		return all, err
 	}
+	err = pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.AdmissionregistrationV1beta1().MutatingWebhookConfigurations().List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range page.Items {
+			for _, w := range c.Webhooks {
+				config, policy := ofBeta(w.ClientConfig, w.FailurePolicy)
+				all = g.webhook(all, mutating, c.ObjectMeta, w.Name, config, policy)
+			}
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{}, restart)
+	return all, err
+}
+
+func (g *gatherer) validatingWebhooks(ctx context.Context) (all []Webhook, err error) {
+	restart := func() { all = nil }
 	err = pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().List(ctx, o)
 		if err != nil {
@@ -41,15 +74,41 @@ func (g *gatherer) webhooks(ctx context.Context) {
 		}
 		for _, c := range page.Items {
 			for _, w := range c.Webhooks {
-				judging = g.webhook(judging, validating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
+				all = g.webhook(all, validating, c.ObjectMeta, w.Name, w.ClientConfig, w.FailurePolicy)
 			}
 		}
 		return page.Continue, nil
-	}, metav1.ListOptions{}, func() { judging = nil })
-	if err != nil {
-		g.gap("validating webhooks", "list", "validatingwebhookconfigurations", "", err)
+	}, metav1.ListOptions{}, restart)
+	if err == nil || !absent(err) {
+		return all, err
 	}
-	g.s.Webhooks = append(injecting, judging...)
+	err = pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.AdmissionregistrationV1beta1().ValidatingWebhookConfigurations().List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range page.Items {
+			for _, w := range c.Webhooks {
+				config, policy := ofBeta(w.ClientConfig, w.FailurePolicy)
+				all = g.webhook(all, validating, c.ObjectMeta, w.Name, config, policy)
+			}
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{}, restart)
+	return all, err
+}
+
+// ofBeta is v1beta1 in the words of v1; there an entry that says nothing of failures
+// ignores them.
+func ofBeta(config admissionv1beta1.WebhookClientConfig, policy *admissionv1beta1.FailurePolicyType) (admissionv1.WebhookClientConfig, *admissionv1.FailurePolicyType) {
+	c, p := admissionv1.WebhookClientConfig{URL: config.URL, CABundle: config.CABundle}, admissionv1.Ignore
+	if s := config.Service; s != nil {
+		c.Service = &admissionv1.ServiceReference{Namespace: s.Namespace, Name: s.Name, Path: s.Path, Port: s.Port}
+	}
+	if policy != nil {
+		p = admissionv1.FailurePolicyType(*policy)
+	}
+	return c, &p
 }
 
 func (g *gatherer) webhook(all []Webhook, kind string, meta metav1.ObjectMeta, name string, config admissionv1.WebhookClientConfig, policy *admissionv1.FailurePolicyType) []Webhook {
@@ -83,11 +142,11 @@ func (g *gatherer) callsIstiod(config admissionv1.WebhookClientConfig, meta meta
 		return selected && strings.HasPrefix(config.Service.Name, "istiod") && (g.IstioNamespace == "" || g.IstioNamespace == config.Service.Namespace)
 	}
 	for _, plane := range g.s.ControlPlanes {
+		if plane.citadel && config.Service.Name == "istio-sidecar-injector" {
+			return true // the injector of Istio 1.0 to 1.4 is a service of its own, not always of Citadel's namespace
+		}
 		if plane.Namespace != config.Service.Namespace {
 			continue
-		}
-		if plane.citadel && config.Service.Name == "istio-sidecar-injector" {
-			return true // the injector of Istio 1.0 to 1.4 is a service of its own
 		}
 		if plane.Name == config.Service.Name || selected && (labelled || strings.HasPrefix(config.Service.Name, "istiod")) {
 			return true

@@ -1,6 +1,9 @@
 package pki
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // SignedBy reports whether the key of signer signed c: names alone do not say
 // that, for two generations of a CA may share one. It holds by Go's rules, so that
@@ -8,4 +11,22 @@ import "bytes"
 func (c *Certificate) SignedBy(signer *Certificate) bool {
 	return c != nil && signer != nil && c.X509 != nil && signer.X509 != nil && bytes.Equal(c.X509.RawIssuer, signer.X509.RawSubject) &&
 		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
+}
+
+// Before is, among what is sent behind a leaf, another certificate of this intermediate's
+// name and key, where this one itself is not sent; nil where there is none. An intermediate
+// that is renewed with its key (cert-manager's rotationPolicy Never, its default before 1.18)
+// has signed whatever its last certificate stands behind, so that SignedBy tells the two
+// apart no more: peers are judged by the one that is sent, and that one ends first. Of a root
+// it says nothing: that is looked up among those that a peer trusts.
+func (c *Certificate) Before(sent []*Certificate) *Certificate {
+	if c == nil || c.X509 == nil || bytes.Equal(c.X509.RawSubject, c.X509.RawIssuer) || slices.ContainsFunc(sent, c.Equal) {
+		return nil
+	}
+	for _, o := range sent {
+		if o.X509 != nil && bytes.Equal(o.X509.RawSubject, c.X509.RawSubject) && bytes.Equal(o.X509.RawSubjectPublicKeyInfo, c.X509.RawSubjectPublicKeyInfo) {
+			return o
+		}
+	}
+	return nil
 }

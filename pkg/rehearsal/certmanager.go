@@ -1,6 +1,8 @@
 package rehearsal
 
 import (
+	"crypto/rand"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"reflect"
@@ -28,6 +30,9 @@ type CertManager struct {
 	root  *pki.Authority
 	down  bool
 	fails string
+	// KeepsKey is rotationPolicy Never, the default before cert-manager 1.18: a renewal
+	// certifies the key that there is.
+	KeepsKey bool
 	// Issued counts what it has issued.
 	Issued int
 }
@@ -218,6 +223,12 @@ func (c *CertManager) issue(o *unstructured.Unstructured) {
 		return
 	}
 	c.Issued++
+	cert := signer.Cert
+	if c.KeepsKey {
+		if cert, key, err = c.again(name, signer.Cert); err != nil {
+			return
+		}
+	}
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	secret, err := c.mesh.secret(name)
 	is := err == nil
@@ -227,7 +238,7 @@ func (c *CertManager) issue(o *unstructured.Unstructured) {
 		secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: istioNamespace, Name: name}, Type: corev1.SecretTypeTLS}
 	}
 	mark(secret)
-	secret.Data = map[string][]byte{"tls.crt": signer.Cert.PEM(), "tls.key": key, "ca.crt": c.root.Roots.Raw}
+	secret.Data = map[string][]byte{"tls.crt": cert.PEM(), "tls.key": key, "ca.crt": c.root.Roots.Raw}
 	secret.ResourceVersion = versionOf(secret.ResourceVersion)
 	if is {
 		err = c.mesh.Kube.Tracker().Update(secrets, secret, istioNamespace)
@@ -242,6 +253,26 @@ func (c *CertManager) issue(o *unstructured.Unstructured) {
 	}
 	o.Object["status"] = conditions("Ready", o.GetGeneration())
 	_ = c.store(o) // see above
+}
+
+// again is a new certificate for what a Secret holds: the same name and key, and the
+// dates and the serial number of another.
+func (c *CertManager) again(name string, dates *pki.Certificate) (*pki.Certificate, []byte, error) {
+	secret, err := c.mesh.secret(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	there, err := pki.ParseBundle(secret.Data["tls.crt"])
+	if err != nil {
+		return nil, nil, err
+	}
+	template := *there.Certs[0].X509
+	template.SerialNumber, template.NotBefore, template.NotAfter = dates.X509.SerialNumber, dates.X509.NotBefore, dates.X509.NotAfter
+	der, err := x509.CreateCertificate(rand.Reader, &template, c.root.Cert.X509, template.PublicKey, c.root.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pki.NewCertificate(der), secret.Data["tls.key"], nil
 }
 
 func mark(secret *corev1.Secret) {

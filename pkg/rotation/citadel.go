@@ -41,6 +41,7 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 		p.refuse(Citadel, who, fmt.Sprintf("this mesh is of the time of Citadel, and it runs %s: the renewal is proven on a real 1.4; on releases before it in memory alone, by the rules of their source", release), "try it on a mesh that may fail first; --untested goes on at your own risk")
 	}
 	p.warnRootRenewal(s)
+	p.warnSDS(s)
 	if s.MTLS.ControlPlaneAuthPolicy == mesh.MutualTLS {
 		for _, c := range s.Components {
 			if c.Role == "pilot" && !c.Sidecar {
@@ -68,6 +69,42 @@ func byHand(s *mesh.Snapshot) string {
 // citadelSpan is how long the whole mesh takes to follow.
 func citadelSpan(s *mesh.Snapshot) time.Duration {
 	return citadelWait + (time.Duration(len(s.WorkloadSecrets)) * citadelWrite).Truncate(time.Second)
+}
+
+// warnSDS names those who wait for a node's agent, and what has it ask at once: started
+// anew it has nothing, and its proxies, which it reconnects to, get what Citadel gives then
+// (istio 1.4.10 security/pkg/nodeagent/cache/secretcache.go; it keeps secrets in memory alone).
+func (p *Plan) warnSDS(s *mesh.Snapshot) {
+	longest, lagging := citadelSlowest(s)
+	if len(lagging) == 0 {
+		return
+	}
+	p.warn("citadel-by-sds", "proxy "+lagging[0], fmt.Sprintf("it and all others that get their certificates by SDS follow with their next ones, within %s at most: the gate waits for them", longest.Round(time.Minute)),
+		"once every Secret is renewed restart the node agents: kubectl -n "+p.Namespace+" delete pod -l istio=nodeagent")
+}
+
+// citadelSlowest is how long its last proxy takes to follow, and names those that are last:
+// by files as long as the whole mesh, by SDS as long as the certificate lives that it has, for
+// when its node's agent asks again is that agent's own (istio 1.4.10
+// security/cmd/node_agent_k8s/main.go:250, SECRET_GRACE_DURATION: 12 h of 24 h; 1.1.8: 1 h).
+func citadelSlowest(s *mesh.Snapshot) (longest time.Duration, lagging []string) {
+	longest = citadelSpan(s)
+	for _, proxy := range s.Proxies {
+		if !proxy.BySDS() {
+			continue
+		}
+		leaf := proxy.Loaded.Identities[0].Leaf()
+		if leaf == nil || leaf.X509 == nil {
+			continue
+		}
+		switch life := leaf.X509.NotAfter.Sub(leaf.X509.NotBefore); {
+		case life > longest:
+			longest, lagging = life, []string{proxy.Ref()}
+		case life == longest && len(lagging) < 5:
+			lagging = append(lagging, proxy.Ref())
+		}
+	}
+	return longest, lagging
 }
 
 // warnRootRenewal says where Citadel's own renewal of the root competes with this one,

@@ -76,6 +76,73 @@ func TestS9_CitadelGate(t *testing.T) {
 	}
 }
 
+// TestOldAPIServer: a rotation's lock is a Lease of coordination.k8s.io/v1 (Kubernetes
+// 1.14), and one of before 1.12 would keep what a dry run sends. What names no release of
+// Kubernetes is not refused.
+func TestOldAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		for version, refused := range map[string]bool{"v1.9.11": true, "v1.13.12-gke.25": true, "v1.14.0": false, "v1.36.3": false, "v0.0.0-master+$Format:%H$": false, "": false} {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Cluster.Version = version
+			p := rotation.NewPlan(s, b.config)
+			if got := slices.ContainsFunc(p.Refusals, func(r rotation.Refusal) bool { return r.ID == "old-api-server" && r.Hint != "" }); got != refused {
+				t.Errorf("%q: refused %t", version, got)
+			}
+		}
+	})
+}
+
+// TestCitadelBesideIstiods: on a mesh under way from Citadel to istiod each is judged by
+// its own kind: istiods and what they publish are not passed over.
+func TestCitadelBesideIstiods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		look := func() *mesh.Snapshot {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps = nil
+			b.prober.Probe(b.ctx, s, b.old.Roots.Certs)
+			leaf, err := b.old.IssueLeaf(pki.LeafRequest{SPIFFE: "spiffe://cluster.local/ns/z/sa/old", Public: b.old.Key.Public(), Now: time.Now(), Lifetime: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.ControlPlanes = append(s.ControlPlanes, mesh.ControlPlane{Namespace: "istio-system", Name: "istio-citadel", Settled: true, Desired: 1,
+				CA: mesh.CASource{Kind: mesh.CACitadel}, Replicas: []mesh.Istiod{{Pod: "citadel-1", Started: time.Now()}}})
+			s.WorkloadSecrets = []mesh.WorkloadSecret{{Namespace: "z", Name: "istio.old", Chain: []*pki.Certificate{leaf, b.old.Cert}, Roots: b.old.Roots.Certs}}
+			return s
+		}
+		s := look()
+		expect, ok := rotation.Present(s)
+		if !ok {
+			t.Fatal("no roots")
+		}
+		status := expect.Judge(s, nil)
+		if !status.Open() || status.ConfigMaps.Of == 0 || status.Webhooks.Of == 0 || status.Secrets.Of != 1 || !strings.Contains(status.Evidence, "chain served") && !strings.Contains(status.Evidence, "request") {
+			t.Errorf("istiods or what they publish are not judged: %+v", status)
+		}
+		for name, spoil := range map[string]func(*mesh.Snapshot){
+			"an istiod that cannot be read": func(s *mesh.Snapshot) {
+				s.ControlPlanes[0].Replicas[0].Served, s.ControlPlanes[0].Replicas[0].Signed = nil, nil
+			},
+			"a ConfigMap with another root":    func(s *mesh.Snapshot) { s.Namespaces[0].Trust.Bundle = b.new.Roots },
+			"a webhook called by another root": func(s *mesh.Snapshot) { s.Webhooks[0].CABundle = b.new.Roots },
+			"a Secret of another root":         func(s *mesh.Snapshot) { s.WorkloadSecrets[0].Roots = b.new.Roots.Certs },
+		} {
+			s := look()
+			spoil(s)
+			if expect.Judge(s, nil).Open() {
+				t.Errorf("FALSE PASS: %s", name)
+			}
+		}
+	})
+}
+
 // TestCitadelByHand: what a Citadel's CA cannot be changed to here is refused with all
 // that an operator has to do, and with the outage that it costs.
 func TestCitadelByHand(t *testing.T) {

@@ -58,8 +58,8 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		cost.VirtualMachines = p.vmLife
 	}
 	if p.citadel {
-		cost.LongestWait, cost.Lagging = citadelSpan(s), nil
-		cost.resting = cost.LongestWait
+		cost.LongestWait, cost.Lagging = citadelSlowest(s)
+		cost.resting = citadelSpan(s) // those by SDS can be had to ask at once: the plan says how
 	}
 	return cost
 }

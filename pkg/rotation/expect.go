@@ -185,7 +185,7 @@ func (j *judgement) replicas() {
 		}
 		for _, replica := range plane.Replicas {
 			judge := j.replica
-			if j.e.Citadel {
+			if plane.CA.Kind == mesh.CACitadel {
 				judge = j.citadelReplica
 			}
 			why, unknown, by := judge(replica)
@@ -231,6 +231,9 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 	if j.e.Signer != nil {
 		if !chain[0].SignedBy(j.e.Signer) {
 			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), j.e.Signer.Subject()), false, at
+		}
+		if before := j.e.Signer.Before(chain[1:]); before != nil {
+			return "it still sends " + former(before, j.e.Signer), false, at
 		}
 		// What follows the leaf is the file as istiod has it in memory, and in the
 		// layout of kubernetes.io/tls the roots behind it (istio 1.30.3
@@ -287,7 +290,7 @@ func orUnread(reason string) string {
 // published judges what agents, API server and new pods read: the ConfigMap of
 // every namespace (or the ClusterTrustBundle) and the webhooks.
 func (j *judgement) published() {
-	if j.e.Roots == nil || j.e.unpublished || j.e.Citadel {
+	if j.e.Roots == nil || j.e.unpublished || j.e.Citadel && !j.istiods() {
 		return
 	}
 	if bundle := j.s.ClusterTrustBundle; bundle != nil {
@@ -318,6 +321,12 @@ func (j *judgement) published() {
 			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", j.off(w.CABundle.Certs)))
 		}
 	}
+}
+
+// istiods reports whether any control plane is one: beside them a Citadel may be left of
+// the time before.
+func (j *judgement) istiods() bool {
+	return slices.ContainsFunc(j.s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.CA.Kind != mesh.CACitadel })
 }
 
 func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor) {
@@ -457,6 +466,11 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if j.e.Leaves && !j.memo.SignedBy(leaf, j.e.Signer) {
 		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false
 	}
+	if j.e.Leaves {
+		if before := j.e.Signer.Before(i.Chain[1:]); before != nil {
+			return "its certificate comes with " + former(before, j.e.Signer), false
+		}
+	}
 	if j.e.Accepted != nil {
 		// By its own kind: both kinds are asked in the trust matrix.
 		answer := j.memo.Verify(pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
@@ -470,6 +484,11 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 		return "a live TLS context still uses another certificate, " + stale, false
 	}
 	return "", false
+}
+
+// former says which certificate of an intermediate is meant where two have one key.
+func former(before, signer *pki.Certificate) string {
+	return fmt.Sprintf("%s %s, of the same key as %s, until %s", before.Subject(), before.Fingerprint().Short(), signer.Fingerprint().Short(), stamp(before.X509.NotAfter))
 }
 
 func issuer(c *pki.Certificate) string {

@@ -341,7 +341,7 @@ func (s Status) Counts() string {
 	if s.Evidence != "" {
 		evidence = " (" + s.Evidence + ")"
 	}
-	if s.Secrets.Of > 0 {
+	if s.Secrets.Of > 0 && s.ConfigMaps.Of == 0 { // no istiod beside it publishes any
 		return fmt.Sprintf("%s, %d of %d Citadels%s, %d of %d of its Secrets", proxies, s.Replicas.Ready, s.Replicas.Of, evidence, s.Secrets.Ready, s.Secrets.Of)
 	}
 	text := fmt.Sprintf("%d of %d istiods%s", s.Replicas.Ready, s.Replicas.Of, evidence)
@@ -353,6 +353,9 @@ func (s Status) Counts() string {
 	}
 	if s.Webhooks.Of > 0 {
 		text += fmt.Sprintf(", %d of %d webhooks", s.Webhooks.Ready, s.Webhooks.Of)
+	}
+	if s.Secrets.Of > 0 {
+		text += fmt.Sprintf(", %d of %d Secrets of Citadel's", s.Secrets.Ready, s.Secrets.Of)
 	}
 	return text
 }

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -71,6 +72,9 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // that is restarted before may come back without its proxy, or not at all. Agents
 // meet istiod by the trust ConfigMap, which an istiod writes.
 func (g ground) recover() course {
+	if g.p.citadel { // it answers nobody here, and publishes in Secrets alone
+		return course{forward: g.citadelSameKey().forward}
+	}
 	waves, nudge := wavesLagging, g.nudged(g.target, g.target)
 	if g.p.unwatched() {
 		waves, nudge = wavesBehind, nil
@@ -82,6 +86,9 @@ func (g ground) recover() course {
 // recoverPossible: it is for where nothing else is. The ways without loss have been
 // weighed before it.
 func (p *Plan) recoverPossible(s *mesh.Snapshot) (bool, string) {
+	if !p.ended.IsZero() && p.citadel {
+		return true, fmt.Sprintf("the mesh's CA ended at %s: the renewed root is written at once, Citadel is restarted and renews every Secret, Envoys follow their files", stamp(p.ended))
+	}
 	if !p.ended.IsZero() {
 		return true, fmt.Sprintf("the mesh's CA ended at %s: the new one is written at once, istiods are restarted, then what no push reaches", stamp(p.ended))
 	}
@@ -114,6 +121,10 @@ func (p *Plan) foretell(s *mesh.Snapshot) {
 			expired++
 		}
 	}
+	if p.citadel {
+		p.foretellCitadel(s, say)
+		return
+	}
 	if p.ended.IsZero() {
 		say("not yet: the CA ends at %s; from the first write on, proxies that have followed and those that have not refuse each other", stamp(p.oldRoot.X509.NotAfter))
 	} else {
@@ -124,6 +135,30 @@ func (p *Plan) foretell(s *mesh.Snapshot) {
 	say("order: istiods, then their webhooks and trust ConfigMaps (by themselves), then %d proxies by push and %d by a restart of their workloads, in waves that honour disruption budgets", pushed, len(s.Proxies)-pushed)
 	if n := len(s.VMs); n > 0 {
 		say("by hand: %d virtual machines need the new root in their files and a restart of their agent", n)
+	}
+	say("cannot be saved: requests that fail until both ends have followed, and the open connections of the workloads that are restarted")
+}
+
+// foretellCitadel is the same of a Citadel: nothing is pushed there, and no certificate of
+// a proxy can be seen but its dates.
+func (p *Plan) foretellCitadel(s *mesh.Snapshot, say func(string, ...any)) {
+	missing := 0
+	for _, proxy := range s.Proxies {
+		if proxy.Reach == mesh.ReachRestart {
+			missing++
+		}
+	}
+	if p.ended.IsZero() {
+		say("not yet: the CA ends at %s", stamp(p.oldRoot.X509.NotAfter))
+	} else {
+		say("broken since %s: new connections under mTLS", stamp(p.ended))
+	}
+	say("still works: connections that are open; plain text, where it is let through; Services without a proxy")
+	say("do not restart workloads by hand before the Secrets are written: until then a new pod mounts the old ones, or is not admitted (the injector's webhook)")
+	say("order: Citadel, which writes its %d Secrets anew and has all Envoys follow within %s or so; then %d proxies that miss new files by a restart of their workloads, in waves that honour disruption budgets", len(s.WorkloadSecrets), citadelSpan(s), missing)
+	say("by hand, afterwards: restart Galley, Pilot and the injector, which keep the root of their start: 'kubectl meshca check' names those that need it")
+	if slices.ContainsFunc(s.Proxies, mesh.Proxy.BySDS) {
+		say("by hand, once the Secrets are written: restart the node agents (istio=nodeagent), which trust Citadel by the root of their start and serve the proxies' certificates")
 	}
 	say("cannot be saved: requests that fail until both ends have followed, and the open connections of the workloads that are restarted")
 }

@@ -87,6 +87,7 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 		p.refuse("multi-cluster", r.Kind+" "+strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), "another cluster may share this root, and would be cut off",
 			"rotate all clusters in step by hand; --single-cluster says that gateways and networks are this cluster's own")
 	}
+	p.refuseOldServer(s)
 	p.warnNodes(s)
 	for _, g := range s.Gaps {
 		switch g.Resource {
@@ -111,6 +112,15 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 		if !plane.Settled && !p.config.Resumed && p.config.Strategy != Recover { // with an expired CA no istiod starts
 			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
 		}
+	}
+}
+
+// refuseOldServer: the lock is a Lease of coordination.k8s.io/v1, which came with
+// Kubernetes 1.14; and an API server of before 1.12 knows no dryRun, and keeps what it gets.
+func (p *Plan) refuseOldServer(s *mesh.Snapshot) {
+	server, ok := mesh.ParseRelease(strings.TrimPrefix(s.Cluster.Version, "v"))
+	if ok && server.Major == 1 && server.Minor < 14 {
+		p.refuse("old-api-server", "cluster", "its API server is "+s.Cluster.Version+": it has no Lease (Kubernetes 1.14) to keep two operators apart, and before 1.12 a dry run is a write", "upgrade the cluster to 1.14 or later first")
 	}
 }
 

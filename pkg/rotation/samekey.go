@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -136,7 +137,11 @@ func (p *Plan) renewPossible(g ground, s *mesh.Snapshot, strategy Strategy) (boo
 		return false, why
 	}
 	if p.citadel {
-		return true, "the root keeps name, key and identifier: what either certificate issued holds under both; Citadel is restarted once and renews every Secret, Envoys follow their files"
+		follow := "Envoys follow their files"
+		if slices.ContainsFunc(s.Proxies, mesh.Proxy.BySDS) {
+			follow += ", or, by SDS, with their next certificates"
+		}
+		return true, "the root keeps name, key and identifier: what either certificate issued holds under both; Citadel is restarted once and renews every Secret, " + follow
 	}
 	left, slowest := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), p.config.TrustFileWait
 	late := p.late(s)

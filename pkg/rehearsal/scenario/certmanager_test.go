@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -78,6 +80,41 @@ func TestS16_RenewBehindCertManager(t *testing.T) {
 			t.Errorf("later: %v", b.failed()[0])
 		}
 	})
+}
+
+// A renewal that keeps the key, as cert-manager before 1.18 does unless told otherwise:
+// a leaf of before is signed by the new certificate's key too, and comes with the old
+// certificate, which ends soon. Only what is sent behind a leaf tells.
+func TestS16_RenewedWithItsKey(t *testing.T) {
+	for _, proof := range []bool{true, false} {
+		t.Run(fmt.Sprintf("csr proof %t", proof), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, c := managedBench(t)
+				c.KeepsKey, b.trial.Config.CSRProof = true, proof
+				signer := func() (*pki.Certificate, *mesh.Snapshot) {
+					s, err := b.trial.Look(b.ctx)
+					b.must(err)
+					return s.ControlPlanes[0].CA.Cert.Certs[0], s
+				}
+				before, _ := signer()
+				out := b.manage(rotation.Renew)
+				after, s := signer()
+				if out.Err != nil || c.Issued != 1 || after.Equal(before) || !pki.SameKey(after.X509.PublicKey, before.X509.PublicKey) {
+					t.Fatalf("%d issued, %s: %v", c.Issued, after.Fingerprint().Short(), out.Err)
+				}
+				for _, r := range s.ControlPlanes[0].Replicas {
+					if r.Served != nil && slices.ContainsFunc(r.Served.Chain, before.Equal) {
+						t.Errorf("FALSE PASS: %s serves the certificate of before", r.Pod)
+					}
+				}
+				for _, p := range s.Proxies {
+					if slices.ContainsFunc(p.Loaded.Identities[0].Chain, before.Equal) {
+						t.Errorf("FALSE PASS: %s presents the certificate of before", p.Ref())
+					}
+				}
+			})
+		})
+	}
 }
 
 // What would not end well is refused before anything is changed, each with its hint.

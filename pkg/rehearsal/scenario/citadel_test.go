@@ -14,6 +14,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal/scenario"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -122,6 +123,39 @@ func TestS9_CitadelInGoodOrder(t *testing.T) {
 		}
 		if expect, ok := rotation.Present(s); !ok || !expect.Judge(s, nil).Open() {
 			t.Errorf("it does not agree with itself: %v", expect.Judge(s, nil).Blockers)
+		}
+	})
+}
+
+// TestCitadelBySDS: with the node agent of 1.1 to 1.4 a proxy's certificate is no file.
+// It and the roots follow with the proxy's next request, which is waited for, whatever
+// its release makes of files.
+func TestCitadelBySDS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := citadelBench(t, "1.1.5")
+		b.renewed()
+		s, err := b.trial.Look(b.ctx)
+		b.must(err)
+		files := rotation.NewPlan(s, b.trial.Config)
+		leaf := s.WorkloadSecrets[0].Chain[0]
+		for i := range s.Proxies {
+			p := &s.Proxies[i]
+			if p.Loaded.Evidence != proxy.EvidenceCerts || p.Reach != mesh.ReachRestart {
+				t.Fatalf("%s: %s by %s", p.Ref(), p.Reach, p.Loaded.Evidence)
+			}
+			p.Loaded = &proxy.Loaded{Evidence: proxy.EvidenceConfigDump, Identities: []proxy.Identity{{Secret: "default", Chain: []*pki.Certificate{leaf}, Roots: b.oldRoot.Roots.Certs}}}
+			if p.Reach, p.ReachWhy = mesh.ReachOf(*p, s.ControlPlanes); p.Reach != mesh.ReachRenewal || !strings.Contains(p.ReachWhy, "SDS") {
+				t.Errorf("%s: %s, %s", p.Ref(), p.Reach, p.ReachWhy)
+			}
+		}
+		plan := rotation.NewPlan(s, b.trial.Config)
+		if plan.Strategy != rotation.SameKey || !slices.ContainsFunc(plan.Warnings, func(r rotation.Refusal) bool {
+			return r.ID == "citadel-by-sds" && strings.Contains(r.Hint, "nodeagent")
+		}) {
+			t.Errorf("%q, warnings %v", plan.Strategy, plan.Warnings)
+		}
+		if life := leaf.X509.NotAfter.Sub(leaf.X509.NotBefore); plan.Cost.LongestWait < life || len(plan.Cost.Lagging) == 0 || files.Cost.LongestWait >= life {
+			t.Errorf("%s is waited for certificates that live %s, and %s for files: %v", plan.Cost.LongestWait, life, files.Cost.LongestWait, plan.Refusals)
 		}
 	})
 }

@@ -86,6 +86,56 @@ func TestS2_Recover(t *testing.T) {
 	}
 }
 
+// TestS2_RecoverCitadel: the root of a Citadel has ended. It answers no request here, so
+// that its Secrets and the Envoys' live contexts prove the end of the outage; those that
+// miss new files are restarted, and no other.
+func TestS2_RecoverCitadel(t *testing.T) {
+	for name, workloads := range map[string][]rehearsal.Workload{
+		"all follow their files": nil,
+		"one misses new files":   {{Namespace: "a", Name: "one", Proxies: 2}, {Namespace: "b", Name: "stuck", Proxies: 2, Release: "1.1.5"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := citadelBench(t, "1.1.8", workloads...)
+				time.Sleep(31 * day)
+				if b.failing() == 0 {
+					t.Fatal("nobody is refused: there is no outage")
+				}
+				b.renewed()
+				if out := b.trial.Run(b.ctx); !errors.Is(out.Err, rotation.ErrRefused) || out.Plan.Refusals[0].ID != "ca-ended" {
+					t.Errorf("without --strategy recover it is not refused: %v, %v", out.Plan.Refusals, out.Err)
+				}
+				b.trial.Config.Strategy = rotation.Recover
+				out := b.trial.Run(b.ctx)
+				if out.Err != nil {
+					t.Fatalf("it ends with %v, %v", out.Err, out.Plan.Refusals)
+				}
+				if !out.Proof.Open() || out.Proof.Secrets.Of == 0 {
+					t.Errorf("it is done, and not proven: %+v", out.Proof)
+				}
+				for _, e := range out.Events {
+					if e.Kind == rotation.EventWorkload && !strings.Contains(e.Object, "stuck") {
+						t.Errorf("restarted: %s", e.Object)
+					}
+				}
+				text := strings.Join(out.Plan.Outage, "\n") + out.Plan.Why
+				for _, part := range []string{"broken since", "Citadel", "Galley, Pilot and the injector"} {
+					if !strings.Contains(text, part) {
+						t.Errorf("the plan does not say %q:\n%s", part, text)
+					}
+				}
+				if strings.Contains(text, "istiod") || strings.Contains(text, "push") {
+					t.Errorf("the plan speaks of what is not there:\n%s", text)
+				}
+				time.Sleep(time.Minute)
+				if n := b.failing(); n > 0 {
+					t.Errorf("FALSE PASS: %d pairs are still refused", n)
+				}
+			})
+		})
+	}
+}
+
 // failing is how many pairs would be refused now.
 func (b *bench) failing() int {
 	b.t.Helper()
