@@ -196,6 +196,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 			return seal.file, pki.WriteSealed(seal.file, raw, seal.recipients, seal.trial)
 		}
 	}
+	outlivesReaders()
 	err = engine.Manage(ctx, m, certificates, func(ctx context.Context) (*rotation.Managed, error) {
 		s, err := observer.whole(ctx)
 		if err != nil {
@@ -240,6 +241,10 @@ func managedOutcome(err error) error {
 		return found(err, "the mesh goes on with what it has; 'kubectl describe certificate' tells why")
 	case errors.As(err, &gate) && gate.TimedOut:
 		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run the same command again"}
+	case errors.Is(err, rotation.ErrAway):
+		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; run the same command again when the API server answers"}
+	case errors.Is(err, rotation.ErrHeld): // whose Lease is not taken over here
+		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
 	}
 	return outcome(err)
 }

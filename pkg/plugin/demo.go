@@ -178,6 +178,7 @@ func (d *demonstration) rotate(ctx context.Context) error {
 			}
 		},
 	}
+	outlivesReaders()
 	err = engine.Run(ctx, plan, nil)
 	stop()
 	wg.Wait()

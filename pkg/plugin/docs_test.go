@@ -207,6 +207,13 @@ func permissionsPage() []byte {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", strings.Join(n.verbs, ", "), resource, n.scope, cell(n.why), cell(without))
 		}
 	}
+	b.WriteString("\n## Of some meshes\n\n| what | verbs | resource | where | what for |\n|---|---|---|---|---|\n")
+	for _, m := range []struct {
+		flag string
+		permission
+	}{{"--citadel", ofCitadel()}, {"--issuer-secret", ofIssuer("NAMESPACE", "NAME")}} {
+		fmt.Fprintf(&b, "| `rbac %s` | %s | %s | %s | %s |\n", m.flag, strings.Join(m.verbs, ", "), strings.TrimSuffix(m.resource+" ("+strings.Join(m.names, ", ")+")", " ()"), m.scope, cell(m.why))
+	}
 	return []byte(b.String())
 }
 

@@ -23,7 +23,11 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // by nohup, or a shell for its background: Notify would take that back
+			signal.Notify(signals, s)
+		}
+	}
 	defer signal.Stop(signals)
 	go func() {
 		select {
@@ -63,6 +67,11 @@ func tell(streams genericiooptions.IOStreams, err error, hint string) {
 		fmt.Fprintln(streams.ErrOut, "hint: "+plain(hint))
 	}
 }
+
+// outlivesReaders has a run go on though nobody reads what it says any more: Go's runtime
+// ends a process that writes to a closed pipe on its standard output or error (os/signal),
+// and a phase that ends so leaves the Lease held and its last word unwritten.
+func outlivesReaders() { signal.Ignore(syscall.SIGPIPE) }
 
 // NewRoot is the whole command tree over the streams given.
 func NewRoot(streams genericiooptions.IOStreams) *cobra.Command {

@@ -32,6 +32,17 @@ type permission struct {
 	without string
 }
 
+// ofCitadel is what a mesh of Citadel's time asks beside the rest: the certificates of its
+// workloads are Secrets of every namespace, and an RBAC rule knows no type.
+func ofCitadel() permission {
+	return permission{forRead, everywhere, "", "secrets", nil, []string{"list"}, "the workloads' certificates of a Citadel mesh (istio.io/key-and-cert)", ""}
+}
+
+// ofIssuer is what the Secret of cert-manager's issuer asks: where it is, its user decides.
+func ofIssuer(namespace, name string) permission {
+	return permission{forRead, scope(namespace), "", "secrets", []string{name}, []string{"get"}, "the root that cert-manager's issuer of the type ca would bring; its key is not kept", ""}
+}
+
 // permissions are all that the commands use: "rbac" prints them, the reference
 // lists them, and a test holds them against what a rehearsed rotation really asks.
 func permissions() []permission {

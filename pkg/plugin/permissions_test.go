@@ -272,3 +272,67 @@ func TestOneVerbLess(t *testing.T) {
 		}
 	}
 }
+
+// Two kinds of meshes ask for Secrets that no other does: without them it is said what is
+// missing, and with what "rbac" adds for them it is not.
+func TestPermissionsByMesh(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		more    permission
+		managed bool
+		want    string
+	}{
+		{"citadel", ofCitadel(), false, `cannot list resource "secrets"`},
+		{"issuer", ofIssuer("cert-manager", "root"), true, `cannot get resource "secrets"`},
+	} {
+		for _, more := range [][]permission{nil, {test.more}} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				root, old := testCA(t, "A")
+				var m *rehearsal.Mesh
+				var err error
+				if test.managed {
+					if m, err = rehearsal.New(ctx, tick{}, rehearsal.Spec{CA: old, Source: mesh.CAPluggedTLS, Release: "1.30.3", Replicas: 1, Namespaces: []string{"a"}, Proxies: 1, TTL: time.Hour, Lag: time.Second}); err == nil {
+						_, err = m.Manage(root)
+					}
+				} else {
+					m, err = rehearsal.NewCitadel(ctx, tick{}, rehearsal.CitadelSpec{CA: root, Release: "1.4.10", TTL: 90 * 24 * time.Hour, Lag: time.Second, Workloads: []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 1}}})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				g := newGatekeeper(m, append(needed(forRotate), more...))
+				g.kube.Resources = m.Kube.Resources
+				s, err := (&mesh.Collector{Kube: g.kube, Dynamic: m.Dynamic, Dialer: m, Now: time.Now}).Collect(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				said := ""
+				for _, gap := range s.Gaps {
+					said += gap.Error + "\n"
+				}
+				for _, c := range s.ManagedCAs {
+					said += c.Error + "\n"
+				}
+				if missing := strings.Contains(said, test.want); missing == (len(more) > 0) {
+					t.Errorf("%s with %d permissions more: %q", test.name, len(more), said)
+				}
+			})
+		}
+	}
+}
+
+// The example of "rbac" binds every role that it prints.
+func TestRolesAreBound(t *testing.T) {
+	for _, r := range roles(forRead, "istio-system", false) {
+		bound := fmt.Sprintf("kubectl -n %s create rolebinding %s --role=%[2]s", r.Metadata.Namespace, r.Metadata.Name)
+		if r.Kind == "ClusterRole" {
+			bound = fmt.Sprintf("kubectl create clusterrolebinding %s --clusterrole=%[1]s", r.Metadata.Name)
+		}
+		if !strings.Contains(rbacExample, bound) {
+			t.Errorf("nothing says %q", bound)
+		}
+	}
+}

@@ -3,8 +3,10 @@ package plugin
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -16,20 +18,27 @@ const rbacExample = `  # the roles that reading needs
   kubectl meshca rbac | kubectl apply -f -
   kubectl create clusterrolebinding meshca-read --clusterrole=meshca-read --group=mesh-watchers
   kubectl -n istio-system create rolebinding meshca-read --role=meshca-read --group=mesh-watchers
+  kubectl -n kube-node-lease create rolebinding meshca-read --role=meshca-read --group=mesh-watchers
 
   # and what rotate needs beside them, where istiod is in a namespace of its own
-  kubectl meshca rbac --for rotate -i mesh-control`
+  kubectl meshca rbac --for rotate -i mesh-control
+
+  # where cert-manager writes the CA: its issuer's own CA, to know the root of the next renewal
+  kubectl meshca rbac --for rotate --issuer-secret cert-manager/mesh-root`
 
 func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	var wanted, namespace, output string
-	var noSecrets bool
+	var noSecrets, citadel bool
+	var issuer string
 	cmd := &cobra.Command{
 		Use:   "rbac",
 		Short: "Print the least roles for reading and for rotating",
 		Long: "Prints a ClusterRole and the Roles beside it, with nothing that the commands do\n" +
 			"not use. Bind them to whom you like. --for rotate holds what reading needs too.\n" +
 			"Reading the Secrets can be left out: the roots come from ConfigMaps and from what\n" +
-			"istiods serve then, and what could not be seen is named.",
+			"istiods serve then, and what could not be seen is named.\n" +
+			"Two kinds of meshes ask for more: --citadel (Istio 1.0 to 1.4) for the Secrets of all\n" +
+			"namespaces, --issuer-secret for the CA of cert-manager's issuer.",
 		Example: rbacExample,
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -39,10 +48,23 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			if noSecrets && purpose(wanted) == forRotate {
 				return usage(fmt.Errorf("--no-secrets with --for %s", wanted), "a rotation writes the CA Secret")
 			}
+			issuerHome, issuerName, ok := strings.Cut(issuer, "/")
+			if issuer != "" && (!ok || issuerHome == "" || issuerName == "" || strings.Contains(issuerName, "/")) {
+				return usage(fmt.Errorf("--issuer-secret %q", issuer), "write namespace/name: the issuer's spec.ca.secretName names it, and a ClusterIssuer's is in cert-manager's own namespace")
+			}
+			if noSecrets && (citadel || issuer != "") {
+				return usage(errors.New("--no-secrets excludes --citadel and --issuer-secret"), "what they add are Secrets")
+			}
 			if output != "yaml" && output != "json" {
 				return usage(fmt.Errorf("unknown output format %q", output), "use yaml or json")
 			}
 			all := roles(purpose(wanted), namespace, noSecrets)
+			if citadel {
+				all = beside(all, purpose(wanted), "", ofCitadel())
+			}
+			if issuer != "" {
+				all = beside(all, purpose(wanted), issuerHome, ofIssuer(issuerHome, issuerName))
+			}
 			if output == "json" { // one document, as kubectl reads it
 				encoder := json.NewEncoder(streams.Out)
 				encoder.SetIndent("", "  ")
@@ -71,6 +93,8 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	cmd.Flags().StringVarP(&output, "output", "o", "yaml", "yaml or json")
 	completions(cmd, "output", "yaml", "json")
 	cmd.Flags().BoolVar(&noSecrets, "no-secrets", false, "leave out the Secrets of istiod's namespace")
+	cmd.Flags().BoolVar(&citadel, "citadel", false, "for a mesh of Citadel's time: list the Secrets of all namespaces, where its workloads' certificates are")
+	cmd.Flags().StringVar(&issuer, "issuer-secret", "", "namespace/name of the Secret that cert-manager's issuer of the type ca signs with")
 	completions(cmd, "for", string(forRead), string(forRotate))
 	return cmd
 }
@@ -102,7 +126,7 @@ func roles(p purpose, istiod string, noSecrets bool) []role {
 		}
 		for _, need := range needed(p) {
 			if need.scope == s && (!noSecrets || need.resource != "secrets") {
-				r.Rules = append(r.Rules, rbacv1.PolicyRule{APIGroups: []string{need.group}, Resources: []string{need.resource}, ResourceNames: need.names, Verbs: need.verbs})
+				r.Rules = append(r.Rules, need.rule())
 			}
 		}
 		if len(r.Rules) > 0 {
@@ -110,6 +134,24 @@ func roles(p purpose, istiod string, noSecrets bool) []role {
 		}
 	}
 	return all
+}
+
+func (n permission) rule() rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{n.group}, Resources: []string{n.resource}, ResourceNames: n.names, Verbs: n.verbs}
+}
+
+// beside adds what a mesh asks beside the rest to the role of a namespace, or, in "", of
+// the cluster.
+func beside(all []role, p purpose, namespace string, n permission) []role {
+	for i := range all {
+		if all[i].Metadata.Namespace == namespace {
+			all[i].Rules = append(all[i].Rules, n.rule())
+			return all
+		}
+	}
+	r := role{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role", Rules: []rbacv1.PolicyRule{n.rule()}}
+	r.Metadata.Name, r.Metadata.Namespace = "meshca-"+string(p), namespace
+	return append(all, r)
 }
 
 // needed are the permissions of a purpose; who rotates also reads.

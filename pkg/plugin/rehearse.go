@@ -242,6 +242,8 @@ type rehearsed struct {
 	CSRs           int `json:"csrs"`
 	Burst          int `json:"burst"`
 	IstiodRestarts int `json:"istiodRestarts"`
+	// Workloads are pods of workloads that were replaced.
+	Workloads int `json:"workloadRestarts"`
 	// FailedPairs are pairs of proxies that would have refused each other.
 	FailedPairs int `json:"failedPairs"`
 	Judged      int `json:"judgedPairs"`
@@ -273,6 +275,9 @@ type rehearsedProgress struct {
 func (r *rehearsed) take(e rotation.Event) {
 	if r.began.IsZero() {
 		r.began = e.Time
+	}
+	if f := e.Figures; f != nil { // of each run: with --back there are two
+		r.IstiodRestarts, r.Workloads = r.IstiodRestarts+f.Restarts, r.Workloads+f.Workloads
 	}
 	at := e.Time.Sub(r.began).Seconds()
 	if e.Kind != rotation.EventGate && e.Kind != rotation.EventPassed && (e.Kind != rotation.EventWrite || e.Step == "") {
@@ -313,11 +318,6 @@ func (r *rehearsed) end(out scenario.Outcome, m *rehearsal.Mesh, now time.Time) 
 	if !r.began.IsZero() {
 		r.Seconds = now.Sub(r.began).Seconds()
 	}
-	for _, e := range out.Events {
-		if e.Figures != nil {
-			r.IstiodRestarts = e.Figures.Restarts
-		}
-	}
 	var gate *rotation.GateError
 	switch {
 	case errors.As(out.Err, &gate):
@@ -348,7 +348,11 @@ func (r *rehearsed) rows(bool) [][]string {
 	}
 	var tail [][]string
 	line := func(format string, args ...any) { tail = append(tail, []string{fmt.Sprintf(format, args...)}) }
-	line("%d certificate requests, at most %d within a second; %d istiods restarted, no workload restarted", r.CSRs, r.Burst, r.IstiodRestarts)
+	workloads := "no workload restarted"
+	if r.Workloads > 0 {
+		workloads = fmt.Sprintf("%d workload pods restarted", r.Workloads)
+	}
+	line("%d certificate requests, at most %d within a second; %d istiods restarted, %s", r.CSRs, r.Burst, r.IstiodRestarts, workloads)
 	for _, s := range r.Steps {
 		if s.Last != "" && s.Took > 0 {
 			line("last in %s (%s): %s", s.Phase, s.Step, s.Last)

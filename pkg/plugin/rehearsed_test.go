@@ -99,9 +99,9 @@ func TestRehearsedScripts(t *testing.T) {
 	})
 }
 
-// rehearse [cold|managed|self-signed|ended|citadel|vm] starts a mesh, whose CA cert-manager
-// may write, and makes a CA to rotate to. One whose CA has ended has workloads that can
-// be restarted.
+// rehearse [cold|managed|self-signed|ended|workloads|citadel|vm] starts a mesh, whose CA
+// cert-manager may write, and makes a CA to rotate to. One whose CA has ended, and one of
+// workloads that no push reaches, have such as can be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 	th := ts.Value("theater").(*theater)
 	kind, life := strings.Join(args, ""), pki.RootLifetime
@@ -125,6 +125,8 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		spec.VMs = []string{"vm"}
 	case "ended":
 		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}
+	case "workloads":
+		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2, Cold: true}}
 	}
 	if kind == "citadel" {
 		old, err = dated("A", 340*24*time.Hour)

@@ -232,6 +232,8 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 			return found(err, "its owner must replace it with one that can be changed")
 		case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
 			return found(err, "somebody wrote it at the same moment: run the same command again, it looks anew")
+		case errors.Is(err, rotation.ErrHeld): // who has begun since it was looked
+			return found(err, "wait until it ends, or stop it: 'kubectl meshca status' shows it")
 		}
 		return outcome(err)
 	}

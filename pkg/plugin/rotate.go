@@ -155,6 +155,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 			return seal.file, seal.write(plan, old.Data, ca)
 		}
 	}
+	outlivesReaders()
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
 	if err == nil {

@@ -86,6 +86,10 @@ func TestOutputsFitTheirSchemas(t *testing.T) {
 	recipient := identity.Recipient().String()
 	made := filepath.Join(folder, "ca")
 	root, cert, key, chain := filepath.Join(made, "root-cert.pem"), filepath.Join(made, "ca-cert.pem"), filepath.Join(made, "ca-key.pem"), filepath.Join(made, "cert-chain.pem")
+	nothing := filepath.Join(folder, "nothing.json")
+	if err := os.WriteFile(nothing, []byte(`{"apiVersion":"meshca.io/v1alpha1","kind":"Snapshot","takenAt":"2026-11-01T00:00:00Z"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, run := range []struct {
 		kind string
 		args []string
@@ -98,6 +102,7 @@ func TestOutputsFitTheirSchemas(t *testing.T) {
 		{"VersionList", []string{"versions", "--from-snapshot", snapshot}},
 		{"Verification", []string{"verify", "--from-snapshot", snapshot}},
 		{"Plan", []string{"plan", "--from-snapshot", snapshot, "--root", root, "--ca-cert", cert, "--ca-key", key, "--chain", chain}},
+		{"Plan", []string{"plan", "--from-snapshot", nothing, "--root", root, "--ca-cert", cert, "--ca-key", key, "--chain", chain}},
 		{"Version", []string{"version"}},
 		{"CertificateInventory", []string{"certs", "--from-snapshot", snapshot}},
 		{"CertificateRequest", []string{"ca", "csr", "--out", filepath.Join(folder, "request")}},

@@ -179,7 +179,7 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 	r.emit(Event{Kind: EventPlan, Plan: plan, Message: plan.Summary()})
 	err := r.all(ctx, staged)
 	if err != nil {
-		r.emit(Event{Kind: EventFailed, Message: err.Error()})
+		r.finish(EventFailed, err.Error())
 	}
 	r.lastWord(ctx, err)
 	return err
@@ -223,7 +223,11 @@ func (r *run) stops(left []Step) bool {
 }
 
 func (r *run) stopped(ctx context.Context) error {
-	r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without --until to go on", r.Until))
+	bound := "--until"
+	if r.Back {
+		bound = "--to"
+	}
+	r.finish(EventStopped, fmt.Sprintf("phase %s is proven; run again without %s to go on", r.Until, bound))
 	return r.save(ctx)
 }
 

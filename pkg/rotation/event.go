@@ -42,7 +42,7 @@ type Event struct {
 	// Object is what was written, restarted or waited for.
 	Object  string `json:"object,omitempty"`
 	Message string `json:"message"`
-	// Gate is set for gate and passed, Plan for plan, Figures for done and stopped.
+	// Gate is set for gate and passed, Plan for plan, Figures for how it ended.
 	Gate    *Status  `json:"gate,omitempty"`
 	Plan    *Plan    `json:"plan,omitempty"`
 	Figures *Figures `json:"figures,omitempty"`

@@ -177,7 +177,7 @@ func (m *Managed) judgeIssuer(c mesh.ManagedCA, accept map[string]string) {
 		m.plan.warn("next-root-accepted", object, "which root it brings is not known, and accepted: "+reason, "'kubectl meshca backup' first: if it brings another root, 'kubectl meshca cert-manager release' and 'kubectl meshca restore' bring the old CA back")
 	case next == nil:
 		m.plan.refuse("next-root-unknown", object, "it is not known which root the next certificate brings: "+cmp.Or(c.Error, "an issuer of the type "+cmp.Or(c.IssuerType, "unknown")+" shows nothing beforehand"),
-			"ask whoever runs "+c.Issuer+" whether its root stays, then say --accept "+c.Namespace+"/"+c.Name+"=REASON")
+			"where its Secret may not be read, 'kubectl meshca rbac --for rotate --issuer-secret NAMESPACE/NAME' prints the role; else ask whoever runs "+c.Issuer+" whether its root stays, then say --accept "+c.Namespace+"/"+c.Name+"=REASON")
 	case !slices.ContainsFunc(m.roots, next.Equal):
 		m.plan.refuse("root-changes", object, fmt.Sprintf("%s would bring the root %s (%s), and the mesh trusts %s (%s): istiod would refuse it, and cut over when it restarts", c.Issuer, next.Subject(), next.Fingerprint().Short(), m.Root.Subject, m.Root.Fingerprint.Short()), m.handover())
 	case len(m.roots) > 1:

@@ -257,7 +257,7 @@ type Step struct {
 // NewPlan decides; it is pure. A plan with refusals is a plan that will not be
 // run, and still says what it would have been as far as that can be known.
 func NewPlan(s *mesh.Snapshot, config Config) *Plan {
-	p := &Plan{config: config}
+	p := &Plan{config: config, Options: []Option{}}
 	plane, ok := p.controlPlane(s)
 	if !ok {
 		return p
