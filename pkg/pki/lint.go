@@ -42,6 +42,7 @@ func LintRules() []LintRule {
 		{"blank-line", SeverityError, "a certificate's block has a blank line in it: Envoy takes what stands before it for headers, and refuses the whole file; Go reads it", "leave blank lines out: sed '/^[[:space:]]*$/d' FILE"},
 		{"pem-headers", SeverityError, "a certificate's block has headers: Go passes over the certificate, Envoy may not", "leave them out, and the blank line behind them: sed '/^[[:space:]]*$/d; /^[A-Za-z-]*:/d' FILE"},
 		{"text-outside", SeverityWarning, "a file has text outside its PEM blocks", "leave the blocks alone: openssl x509 -in FILE; the bytes of a bundle travel to every proxy"},
+		{"not-text", SeverityError, "a file of certificates has bytes that are no text (UTF-8): istiod sends the file as text with every certificate, and none can be sent", "leave the blocks alone: openssl x509 -in FILE -out FILE.pem; such bytes stand in names and comments outside of them"},
 		{"key-in-certificates", SeverityError, "a private key stands among certificates", "take it out at once: istiod hands these files to every proxy and namespace"},
 		{"foreign-block", SeverityError, "a PEM block is not a certificate", "keep CERTIFICATE blocks alone: openssl x509 -in FILE rewrites a TRUSTED CERTIFICATE"},
 		{"unparsable", SeverityError, "a certificate cannot be parsed: istiod passes it over or refuses it", anew},

@@ -113,6 +113,12 @@ func fileRows(t *testing.T) map[string]fileRow {
 	add("cut key", "e:cut-block w:no-newline", func(f *pki.Files) { f.CAKey.Data = f.CAKey.Data[:100] })
 	add("garbage at the end", "w:text-outside", func(f *pki.Files) { f.Root.Data = join(f.Root.Data, []byte("%\n")) })
 	add("comment between", "w:text-outside", func(f *pki.Files) { f.Chain.Data = join(of(two.Cert), []byte("subject=one\n"), of(one.Cert)) })
+	add("a friendly name in Latin-1", "e:not-text w:text-outside", func(f *pki.Files) {
+		f.Root.Data = join([]byte("Bag Attributes\n    friendlyName: Z\xfcrich\n"), f.Root.Data)
+	})
+	add("a friendly name in UTF-8", "w:text-outside", func(f *pki.Files) {
+		f.Root.Data = join([]byte("Bag Attributes\n    friendlyName: Z\u00fcrich\n"), f.Root.Data)
+	})
 	add("all empty", "e:empty-file", func(f *pki.Files) {
 		*f = pki.Files{Root: pki.File{Name: "r"}, CACert: pki.File{Name: "c"}, CAKey: pki.File{Name: "k"}}
 	})

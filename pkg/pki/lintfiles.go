@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // LintFiles looks at the files as bytes, and at what only the files show: line
@@ -25,6 +26,11 @@ func LintFiles(f Files) []Finding {
 func (l *linter) content(file File, needed bool) []*Certificate {
 	if !l.bytes(file, needed) {
 		return nil
+	}
+	// istio 1.30.3 security/pkg/server/ca/server.go:155 makes strings of a protobuf of
+	// them, and such a string must be UTF-8: no answer to a request could be sent.
+	if !utf8.Valid(file.Data) {
+		l.add("not-text", file.Name, "it has bytes outside its PEM blocks that are no UTF-8")
 	}
 	var certs []*Certificate
 	whole := true
@@ -62,6 +68,20 @@ func (l *linter) content(file File, needed bool) []*Certificate {
 		return nil
 	}
 	return certs
+}
+
+// LintCertificates looks at one file of certificates as LintFiles does.
+func LintCertificates(f File) []Finding {
+	l := newLinter()
+	l.content(f, true)
+	return l.found
+}
+
+// LintKey looks at one file of a private key as LintFiles does.
+func LintKey(f File) []Finding {
+	l := newLinter()
+	l.key(f)
+	return l.found
 }
 
 func (l *linter) key(file File) {

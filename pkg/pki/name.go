@@ -34,11 +34,16 @@ func sameName(a, b []byte) bool {
 	return err == nil && one == other
 }
 
+// numericString is the one type of string that Go reads in a name and BoringSSL does not
+// fold.
+const numericString cbasn1.Tag = 18
+
 var errName = errors.New("a name that cannot be compared")
 
 // canonicalName is the canonical form of a distinguished name's DER (boringssl
 // crypto/x509/x_name.cc): strings as UTF-8, ASCII letters small, spaces trimmed
-// and folded. An error is for what BoringSSL may not load.
+// and folded. Digits of a NumericString, as tax offices have them in names, stay as they
+// are, type and all. An error is for what BoringSSL may not load.
 func canonicalName(der []byte) (string, error) {
 	in := cryptobyte.String(der)
 	var sets cryptobyte.String
@@ -54,20 +59,24 @@ func canonicalName(der []byte) (string, error) {
 		var members [][]byte
 		for !set.Empty() {
 			var pair, value cryptobyte.String
-			var id, folded []byte
+			var id []byte
 			var tag cbasn1.Tag
 			if !set.ReadASN1(&pair, cbasn1.SEQUENCE) || !pair.ReadASN1Bytes(&id, cbasn1.OBJECT_IDENTIFIER) ||
 				!pair.ReadAnyASN1(&value, &tag) || !pair.Empty() {
 				return "", errName
 			}
-			folded, ok := foldString(tag, value)
-			if !ok {
-				return "", errName
+			as, folded := tag, []byte(value)
+			if tag != numericString {
+				var ok bool
+				if folded, ok = foldString(tag, value); !ok {
+					return "", errName
+				}
+				as = cbasn1.UTF8String
 			}
 			var member cryptobyte.Builder
 			member.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 				b.AddASN1(cbasn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(id) })
-				b.AddASN1(cbasn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes(folded) })
+				b.AddASN1(as, func(b *cryptobyte.Builder) { b.AddBytes(folded) })
 			})
 			members = append(members, member.BytesOrPanic())
 		}

@@ -244,10 +244,8 @@ func (q Question) judgePath(p envoyPath) Answer {
 			return answer
 		}
 	}
-	for _, c := range p.certs[:len(p.certs)-1] {
-		if c.has(extPolicyConstraints) || c.has(extInhibitAny) || c.has(extMappings) {
-			return depends("%s has policy constraints, which are not judged here", c.Subject())
-		}
+	if answer, ok := policiesHold(p.certs); !ok {
+		return answer
 	}
 	if answer, ok := q.maySignHandshake(p.certs[0]); !ok {
 		return answer
@@ -261,6 +259,36 @@ func (q Question) judgePath(p envoyPath) Answer {
 		path[i] = c.Certificate
 	}
 	return accepted(path)
+}
+
+// policiesHold looks whether a certificate below the anchor asks for a policy that those
+// below it have not (boringssl crypto/x509/policy.cc, X509_policy_check). Nothing else
+// asks for one: mapped and forbidden policies count only then.
+func policiesHold(certs []*fields) (Answer, bool) {
+	left := len(certs) + 1 // so many certificates until one is asked for
+	var asks *fields
+	for i := len(certs) - 2; i >= 0; i-- {
+		c := certs[i]
+		if c.oddPolicy != nil {
+			return depends("%s cannot be judged here: %v", c.Subject(), c.oddPolicy), false
+		}
+		if left == 0 && !c.has(extPolicies) {
+			return refused("%s asks for a policy, and %s has none", asks.Subject(), c.Subject()), false
+		}
+		if left > 0 && (i == 0 || !c.selfIssued()) {
+			left--
+		}
+		if c.explicitPolicy >= 0 && c.explicitPolicy < left {
+			left, asks = c.explicitPolicy, c
+		}
+	}
+	switch {
+	case left > 0:
+		return Answer{}, true
+	case !certs[0].has(extPolicies):
+		return refused("%s asks for a policy, and %s has none", asks.Subject(), certs[0].Subject()), false
+	}
+	return depends("%s asks for a policy, and whether it is the right one is not judged here", asks.Subject()), false
 }
 
 // presentedMay checks what is asked of presented certificates only.

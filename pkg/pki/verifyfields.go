@@ -24,6 +24,8 @@ type fields struct {
 	// odd says why an extension cannot be judged: the certificate loads, and what it
 	// is then good for is not known.
 	odd error
+	// oddPolicy is the same of what it says of policies, which nobody reads of an anchor.
+	oddPolicy error
 
 	tbs, signature       []byte
 	algorithm, inner     []byte // the AlgorithmIdentifiers outside and inside
@@ -49,6 +51,7 @@ type fields struct {
 	hasNames             bool
 	permitted, forbidden []subtree
 	constrained          bool
+	explicitPolicy       int // below how many certificates a policy is asked for, -1 for never
 
 	memo *Memo // of which signatures are known; nil where nothing is remembered
 }
@@ -106,7 +109,7 @@ func fieldsOf(certs []*Certificate) []*fields {
 }
 
 func readFields(c *Certificate) *fields {
-	f := &fields{Certificate: c, pathLen: -1}
+	f := &fields{Certificate: c, pathLen: -1, explicitPolicy: -1}
 	f.broken = f.read(c.DER)
 	return f
 }
@@ -188,7 +191,13 @@ func (f *fields) read(der []byte) error {
 			f.critical = append(f.critical, id)
 		}
 		if !f.readExtension(standard(id), value) {
-			f.odd = fmt.Errorf("extension %s in an unusual form", id)
+			unusual := fmt.Errorf("extension %s in an unusual form", id)
+			switch standard(id) {
+			case extPolicies, extMappings, extPolicyConstraints, extInhibitAny:
+				f.oddPolicy = unusual
+			default:
+				f.odd = unusual
+			}
 		}
 	}
 	return nil
@@ -251,6 +260,15 @@ func (f *fields) readExtension(which int, value cryptobyte.String) bool {
 		return f.readConstraints(value)
 	case extPolicies:
 		return readPolicies(value)
+	case extPolicyConstraints:
+		return f.readPolicyConstraints(value)
+	case extMappings:
+		return readMappings(value)
+	case extInhibitAny:
+		n := 0
+		return value.ReadASN1Integer(&n) && value.Empty() && n >= 0
+	case extCRLDP:
+		return readDistributionPoints(value)
 	}
 	return true
 }
@@ -381,8 +399,9 @@ func (f *fields) readConstraints(value cryptobyte.String) bool {
 	return in.Empty()
 }
 
-// readPolicies: BoringSSL refuses a chain where a policy stands twice
-// (boringssl crypto/x509/policy.cc).
+// readPolicies: BoringSSL refuses a chain where a policy stands twice, and where the
+// address of its statement is of another type (boringssl crypto/x509/policy.cc,
+// v3_cpols.cc).
 func readPolicies(value cryptobyte.String) bool {
 	var in cryptobyte.String
 	if !value.ReadASN1(&in, cbasn1.SEQUENCE) || !value.Empty() || in.Empty() {
@@ -392,10 +411,93 @@ func readPolicies(value cryptobyte.String) bool {
 	for !in.Empty() {
 		var one cryptobyte.String
 		var id asn1.ObjectIdentifier
-		if !in.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&id) || slices.ContainsFunc(seen, id.Equal) {
+		if !in.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&id) || slices.ContainsFunc(seen, id.Equal) || !readQualifiers(one) {
 			return false
 		}
 		seen = append(seen, id)
+	}
+	return true
+}
+
+func readQualifiers(in cryptobyte.String) bool {
+	if in.Empty() {
+		return true
+	}
+	var list cryptobyte.String
+	if !in.ReadASN1(&list, cbasn1.SEQUENCE) || !in.Empty() {
+		return false
+	}
+	for !list.Empty() {
+		var one, value cryptobyte.String
+		var id asn1.ObjectIdentifier
+		var tag cbasn1.Tag
+		if !list.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&id) || !one.ReadAnyASN1(&value, &tag) || !one.Empty() ||
+			id.Equal(oid{1, 3, 6, 1, 5, 5, 7, 2, 1}) && tag != cbasn1.IA5String { // id-qt-cps, RFC 5280 4.2.1.4
+			return false
+		}
+	}
+	return true
+}
+
+// readPolicyConstraints: one of the two at least (RFC 5280 4.2.1.11).
+func (f *fields) readPolicyConstraints(value cryptobyte.String) bool {
+	var in cryptobyte.String
+	explicit, mapping := -1, -1
+	if !value.ReadASN1(&in, cbasn1.SEQUENCE) || !value.Empty() || in.Empty() ||
+		!readSkip(&in, cbasn1.Tag(0).ContextSpecific(), &explicit) || !readSkip(&in, cbasn1.Tag(1).ContextSpecific(), &mapping) || !in.Empty() {
+		return false
+	}
+	f.explicitPolicy = explicit
+	return true
+}
+
+// readSkip reads a number of certificates, where it is there.
+func readSkip(in *cryptobyte.String, tag cbasn1.Tag, out *int) bool {
+	if !in.PeekASN1Tag(tag) {
+		return true
+	}
+	var n int64
+	if !in.ReadASN1Int64WithTag(&n, tag) || n < 0 || n > 1<<16 {
+		return false
+	}
+	*out = int(n)
+	return true
+}
+
+// readMappings: one at least, and none of any policy (RFC 5280 6.1.4 a).
+func readMappings(value cryptobyte.String) bool {
+	var in cryptobyte.String
+	if !value.ReadASN1(&in, cbasn1.SEQUENCE) || !value.Empty() || in.Empty() {
+		return false
+	}
+	anyPolicy := oid{2, 5, 29, 32, 0}
+	for !in.Empty() {
+		var one cryptobyte.String
+		var from, to asn1.ObjectIdentifier
+		if !in.ReadASN1(&one, cbasn1.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&from) || !one.ReadASN1ObjectIdentifier(&to) || !one.Empty() ||
+			from.Equal(anyPolicy) || to.Equal(anyPolicy) {
+			return false
+		}
+	}
+	return true
+}
+
+// readDistributionPoints: what is no list of points makes the whole certificate invalid
+// (boringssl crypto/x509/v3_purp.cc, setup_crldp). The names in it are not looked at.
+func readDistributionPoints(value cryptobyte.String) bool {
+	var in cryptobyte.String
+	if !value.ReadASN1(&in, cbasn1.SEQUENCE) || !value.Empty() {
+		return false
+	}
+	for !in.Empty() {
+		var point, name, full cryptobyte.String
+		var named bool
+		if !in.ReadASN1(&point, cbasn1.SEQUENCE) ||
+			!point.ReadOptionalASN1(&name, &named, cbasn1.Tag(0).Constructed().ContextSpecific()) ||
+			named && (!name.ReadASN1(&full, cbasn1.Tag(0).Constructed().ContextSpecific()) || !name.Empty()) ||
+			!point.SkipOptionalASN1(cbasn1.Tag(1).ContextSpecific()) || !point.SkipOptionalASN1(cbasn1.Tag(2).Constructed().ContextSpecific()) || !point.Empty() {
+			return false
+		}
 	}
 	return true
 }

@@ -35,7 +35,7 @@ func constraintsHold(path []*fields, usage Usage) (Answer, bool) {
 func (f *fields) allows(below *fields) (Answer, bool) {
 	names := slices.Clone(below.names)
 	if below.subjectAs != "" {
-		names = append(names, generalName{tag: tagDirectory})
+		names = append(names, generalName{tag: tagDirectory, value: below.subject})
 	}
 	for _, n := range names {
 		permitted, forbidden := ofKind(f.permitted, n.tag), ofKind(f.forbidden, n.tag)
@@ -43,8 +43,14 @@ func (f *fields) allows(below *fields) (Answer, bool) {
 			continue
 		}
 		all := append(permitted, forbidden...)
-		if n.tag != tagURI && n.tag != tagDNS || slices.ContainsFunc(all, func(s subtree) bool { return s.bounded }) {
+		if n.tag != tagURI && n.tag != tagDNS && n.tag != tagDirectory || slices.ContainsFunc(all, func(s subtree) bool { return s.bounded }) {
 			return depends("%s has name constraints of a kind that is not judged here", f.Subject()), false
+		}
+		if n.tag == tagDirectory {
+			if !directoryWithin(n.value, permitted, forbidden) {
+				return refused("the name %s is not within the name constraints of %s", below.Subject(), f.Subject()), false
+			}
+			continue
 		}
 		yes, no := 0, 0
 		for _, strict := range []bool{false, true} {
@@ -76,6 +82,20 @@ func ofKind(all []subtree, tag int) []subtree {
 		}
 	}
 	return some
+}
+
+// directoryWithin: a distinguished name is within those that begin as it does, in the
+// canonical form (boringssl crypto/x509/v3_ncons.cc, nc_dn).
+func directoryWithin(name []byte, permitted, forbidden []subtree) bool {
+	as, err := canonicalName(name)
+	if err != nil { // it was read before
+		return false
+	}
+	begins := func(s subtree) bool {
+		base, err := canonicalName(s.base.value)
+		return err == nil && strings.HasPrefix(as, base)
+	}
+	return (len(permitted) == 0 || slices.ContainsFunc(permitted, begins)) && !slices.ContainsFunc(forbidden, begins)
 }
 
 // within judges one name. BoringSSL reads URIs strictly since April 2026

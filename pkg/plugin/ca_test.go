@@ -2,7 +2,10 @@ package plugin_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -102,6 +105,24 @@ func (b *bench) left() []string {
 		b.t.Fatal(err)
 	}
 	return all
+}
+
+// wide is text as some shells on Windows write it.
+func wide(text []byte) []byte {
+	out := []byte("\xff\xfe")
+	for _, c := range text {
+		out = append(out, c, 0)
+	}
+	return out
+}
+
+func derOf(t *testing.T, text []byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatal("no PEM")
+	}
+	return block.Bytes
 }
 
 // What is made is sound, complete and kept: four files by the names of the Secret,
@@ -385,6 +406,14 @@ func TestCACrossSign(t *testing.T) {
 	}
 	plain := b.write("plain.pem", pki.NewBundle(leaf, ca.Cert).Raw)
 	crossed := b.write("crossed.pem", slices.Concat(b.read("plain.pem"), b.read("cross.pem")))
+	// As a web server's certificate has it.
+	narrow := *leaf.X509
+	narrow.ExtKeyUsage, narrow.ExtraExtensions = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, nil
+	der, err := x509.CreateCertificate(rand.Reader, &narrow, ca.Cert.X509, key.Public(), ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serverOnly := b.write("server-only.pem", pki.NewBundle(pki.NewCertificate(der), ca.Cert).Raw)
 	both := b.write("both.pem", slices.Concat(b.read("old", "root-cert.pem"), b.read("new", "root-cert.pem")))
 	verify := func(roots, chain string, more ...string) []string {
 		return append([]string{"ca", "verify", "--roots", roots, "--chain", chain}, more...)
@@ -412,10 +441,20 @@ func TestCACrossSign(t *testing.T) {
 		"in ten years":       {verify(newRoot, plain, "--at", "2040-01-01", "-o", "name"), 2, "envoy/refused"},
 		"no roots":           {[]string{"ca", "verify", "--chain", plain}, 64, "--roots and --chain are needed"},
 		"unknown judge":      {verify(newRoot, plain, "--for", "nginx"), 64, "use one of envoy, go, ztunnel, all"},
-		"unknown usage":      {verify(newRoot, plain, "--usage", "sign"), 64, "use one of client, server, any"},
+		"unknown usage":      {verify(newRoot, plain, "--usage", "sign"), 64, "use one of both, client, server, any"},
+		"server only":        {verify(newRoot, serverOnly), 2, "as a client it is refused: no subject"},
+		"server only, says":  {verify(newRoot, serverOnly, "-o", "name"), 2, "envoy/depends"},
+		"server only, asked": {verify(newRoot, serverOnly, "--usage", "server", "-o", "yaml"), 0, "\nusage: server\n"},
+		"server only, any":   {verify(newRoot, serverOnly, "--usage", "any"), 0, "accepted"},
+		"a CA as a leaf":     {verify(newRoot, b.path("new", "ca-cert.pem"), "--usage", "both"), 2, "may not sign a handshake"},
+		"what was asked":     {verify(newRoot, plain, "-o", "yaml"), 0, "\nusage: both\n"},
 		"unknown release":    {verify(newRoot, plain, "--envoy", "new"), 64, "Envoy's own release"},
 		"Istio's release":    {verify(newRoot, plain, "--envoy", "1.-1"), 64, "Envoy's own release"},
 		"empty roots":        {verify(b.write("nothing", nil), plain), 1, "no certificate in it"},
+		"UTF-16 roots":       {verify(b.write("utf-16", wide(b.read("new", "root-cert.pem"))), plain), 1, "no certificate in it: it is text in UTF-16\nhint: save it as plain ASCII"},
+		"Vault's answer":     {verify(newRoot, b.write("vault.json", []byte(`{"data":{"certificate":"x"}}`))), 1, "it is Vault's JSON"},
+		"DER chain":          {verify(newRoot, b.write("chain.der", leaf.DER)), 1, "it is a certificate as DER, not PEM\nhint: convert it"},
+		"PKCS#7 with CRLF":   {verify(newRoot, b.write("chain.p7b", []byte("-----BEGIN PKCS7-----\r\nAAAA\r\n-----END PKCS7-----\r\n"))), 1, "hint: take the certificates out: openssl pkcs7"},
 		"a key as roots":     {verify(b.path("new", "ca-key.pem"), plain), 1, `is a "EC PRIVATE KEY"`},
 		"no such chain":      {verify(newRoot, b.path("none")), 1, "no such file"},
 		"a folder":           {verify(b.dir, plain), 1, "is a directory"},
@@ -431,6 +470,8 @@ func TestCACrossSign(t *testing.T) {
 		"cross: several roots":          {[]string{"ca", "cross-sign", "--root", both, "--by", oldRoot, "--by-key", b.path("old.age"), "--identity", b.identity}, 1, "2 certificates in it, want one"},
 		"cross: of several, by its key": {[]string{"ca", "cross-sign", "--root", newRoot, "--by", b.write("turned.pem", slices.Concat(b.read("new", "root-cert.pem"), b.read("old", "root-cert.pem"))), "--by-key", b.path("old.age"), "--identity", b.identity}, 0, "BEGIN CERTIFICATE"},
 		"cross: the key is none":        {[]string{"ca", "cross-sign", "--root", newRoot, "--by", oldRoot, "--by-key", newRoot}, 1, `a "CERTIFICATE" where a private key should be`},
+		"cross: the key is DER":         {[]string{"ca", "cross-sign", "--root", newRoot, "--by", oldRoot, "--by-key", b.write("key.der", derOf(t, b.unsealed("old.age")))}, 1, "no private key in it: it is a private key as DER, not PEM\nhint: convert it"},
+		"accept: the answer is DER":     {[]string{"ca", "accept", "--ca-key", b.path("new", "ca-key.pem"), "--ca-cert", b.write("signed.cer", ca.Cert.DER), "--root", newRoot, "--out", b.path("accepted")}, 1, "it is a certificate as DER, not PEM\nhint: convert it"},
 		"cross: into no folder":         {args("--out", b.path("none", "cross.pem")), 1, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -506,6 +547,8 @@ func TestCAInspect(t *testing.T) {
 		"glued":         {[]string{b.write("glued", append(bytes.TrimSpace(root), root...))}, 2, "PEM blocks begin"},
 		"unparsable":    {[]string{b.write("odd", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))}, 2, "cannot be parsed"},
 		"empty":         {[]string{b.write("empty", nil)}, 1, "neither a PEM block nor a certificate"},
+		"UTF-16":        {[]string{b.write("utf-16", wide(root))}, 1, "it is text in UTF-16\nhint: save it as plain ASCII"},
+		"DER key":       {[]string{b.write("der-key", derOf(t, b.read("new", "ca-key.pem")))}, 1, "it is a private key as DER, not PEM\nhint: convert it"},
 		"no such file":  {[]string{cert, b.path("none")}, 1, "no such file"},
 		"a folder":      {[]string{b.dir}, 1, "is a directory"},
 		"nothing named": {nil, 64, "no file is named"},

@@ -105,6 +105,12 @@ func (o *caAcceptOptions) read(in *input) (*pki.Authority, error) {
 			return nil, err
 		}
 		*f.into = pki.File{Name: f.name, Data: raw}
+		if len(raw) == 0 && f.flag == "--chain" {
+			continue // there is nothing between
+		}
+		if _, err := parseBundle(f.flag, f.name, raw); err != nil {
+			return nil, err
+		}
 	}
 	ca, err := pki.ParsePublic(files)
 	if err != nil {

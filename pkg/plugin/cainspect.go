@@ -135,7 +135,11 @@ func (r *caInspectReport) add(name string, raw []byte) error {
 		r.Items = append(r.Items, r.certificate(caInspectItem{File: name, Block: 1, Type: kindCertificate}, c))
 		return nil
 	}
-	return failed(fmt.Errorf("%s: neither a PEM block nor a certificate is in it", name), "")
+	message, hint := "", ""
+	for _, f := range pki.LintCertificates(pki.File{Name: name, Data: raw}) {
+		message, hint = ": "+f.Message, f.Hint
+	}
+	return failed(fmt.Errorf("%s: neither a PEM block nor a certificate is in it%s", name, message), hint)
 }
 
 func (r *caInspectReport) inspect(name string, number int, block *pem.Block) caInspectItem {

@@ -38,8 +38,11 @@ func judgeNames() []string {
 	return []string{string(pki.Envoy), string(pki.Go), string(pki.Webpki), "all"}
 }
 
+// bothUsages is what a mesh presents a leaf as: no single question of pki.
+const bothUsages pki.Usage = "both"
+
 func usageNames() []string {
-	return []string{string(pki.ClientAuth), string(pki.ServerAuth), string(pki.AnyUsage)}
+	return []string{string(bothUsages), string(pki.ClientAuth), string(pki.ServerAuth), string(pki.AnyUsage)}
 }
 
 func newCAVerifyCommand(streams genericiooptions.IOStreams) *cobra.Command {
@@ -50,7 +53,8 @@ func newCAVerifyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Long: "Judges a chain, leaf first, by the rules of those who meet chains in a mesh: Envoy\n" +
 			"(sidecars, gateways), Go (istiod, agents, API server) and ztunnel. They differ. The\n" +
 			"answer is accepted, refused, or depends: releases differ, or it cannot be told. Only\n" +
-			"accepted is yes.\n\n" +
+			"accepted is yes. A leaf is judged as both sides of a connection present it, and the\n" +
+			"answer depends where the two differ; a chain that begins with a CA has no usage.\n\n" +
 			"Exit codes: 0 accepted by all that were asked, 2 refused or depends, 1 a file could not\n" +
 			"be read, 64 bad usage.",
 		Example: caVerifyExample,
@@ -61,7 +65,7 @@ func newCAVerifyCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	flags.StringVar(&o.roots, "roots", "", "PEM file of the root bundle, in its order")
 	flags.StringVar(&o.chain, "chain", "", "PEM file of what is presented, leaf first")
 	flags.StringVar(&o.judge, "for", string(pki.Envoy), "who judges: "+strings.Join(judgeNames(), ", "))
-	flags.StringVar(&o.usage, "usage", string(pki.AnyUsage), "what the chain is presented as: "+strings.Join(usageNames(), ", "))
+	flags.StringVar(&o.usage, "usage", "", "what the chain is presented as: "+strings.Join(usageNames(), ", ")+" (default both; of a chain that begins with a CA any)")
 	flags.Var(&o.at, "at", "judge as of this time (default now)")
 	flags.StringVar(&o.spiffe, "spiffe", "", "SPIFFE ID that the leaf must have")
 	flags.StringVar(&o.dns, "dns", "", "DNS name that the leaf must have")
@@ -81,7 +85,7 @@ func (o *caVerifyOptions) validate() (minor int, err error) {
 		return 0, usage(errors.New("--roots and --chain are needed"), "the one is what is trusted, the other what is presented")
 	case !slices.Contains(judgeNames(), o.judge):
 		return 0, usage(fmt.Errorf("--for %q", o.judge), "use one of "+strings.Join(judgeNames(), ", "))
-	case !slices.Contains(usageNames(), o.usage):
+	case o.usage != "" && !slices.Contains(usageNames(), o.usage):
 		return 0, usage(fmt.Errorf("--usage %q", o.usage), "use one of "+strings.Join(usageNames(), ", "))
 	case o.envoy == "":
 		return 0, nil
@@ -118,15 +122,20 @@ func (o *caVerifyOptions) run(streams genericiooptions.IOStreams) error {
 			return failed(fmt.Errorf("reading %s %s: %w: Go and Envoy do not read the same", file.flag, file.name, err), "'kubectl meshca ca lint' names the fault of a CA's file and its remedy")
 		}
 	}
+	presentedAs := bothUsages
 	if leaf := chain.Certs[0].X509; leaf != nil && leaf.IsCA {
+		presentedAs = pki.AnyUsage // a CA's certificate is for neither side
 		fmt.Fprintln(streams.ErrOut, "warning: "+plain("the first certificate of "+o.chain+" is a CA, "+chain.Certs[0].Subject()+": a chain begins with its leaf"))
+	}
+	if o.usage != "" {
+		presentedAs = pki.Usage(o.usage)
 	}
 	judges := []pki.Judge{pki.Judge(o.judge)}
 	if o.judge == "all" {
 		judges = []pki.Judge{pki.Envoy, pki.Go, pki.Webpki}
 	}
 	report := newCAVerifyReport(pki.Question{
-		Roots: roots.Certs, Chain: chain.Certs, At: o.at.orNow(), Usage: pki.Usage(o.usage), SPIFFE: o.spiffe, DNS: o.dns, EnvoyMinor: minor,
+		Roots: roots.Certs, Chain: chain.Certs, At: o.at.orNow(), Usage: presentedAs, SPIFFE: o.spiffe, DNS: o.dns, EnvoyMinor: minor,
 	}, judges)
 	return errors.Join(printResult(streams.Out, o.output, report), report.failure())
 }
@@ -136,14 +145,40 @@ func newCAVerifyReport(q pki.Question, judges []pki.Judge) *caVerifyReport {
 	r := &caVerifyReport{APIVersion: mesh.APIVersion, Kind: "ChainVerdict", At: q.At, Usage: q.Usage, Roots: briefs(q.Roots), Chain: briefs(q.Chain)}
 	for _, judge := range judges {
 		q.Judge = judge
-		answer := pki.Verify(q)
+		answer := presented(q)
 		r.Items = append(r.Items, caVerdict{Judge: judge, Result: answer.Result, Reason: answer.Reason, Path: briefs(answer.Path)})
 	}
 	// The worst answer is that of the whole.
-	order := []pki.Result{pki.Accepted, pki.Depends, pki.Refused}
-	worst := slices.MaxFunc(r.Items, func(a, b caVerdict) int { return slices.Index(order, a.Result) - slices.Index(order, b.Result) })
+	worst := slices.MaxFunc(r.Items, func(a, b caVerdict) int { return gravity(a.Result) - gravity(b.Result) })
 	r.Result, r.Reason, r.Path = worst.Result, worst.Reason, worst.Path
 	return r
+}
+
+// presented asks one judge, of both usages where none is named: where they differ the
+// answer depends on the side, and says so.
+func presented(q pki.Question) pki.Answer {
+	if q.Usage != bothUsages {
+		return pki.Verify(q)
+	}
+	q.Usage = pki.ClientAuth
+	client := pki.Verify(q)
+	q.Usage = pki.ServerAuth
+	server := pki.Verify(q)
+	side, worse, better := pki.ClientAuth, client, server
+	if gravity(server.Result) > gravity(client.Result) {
+		side, worse, better = pki.ServerAuth, server, client
+	}
+	if worse.Result == better.Result {
+		return client
+	}
+	worse.Reason = fmt.Sprintf("as a %s it is %s: %s; as the other side %s", side, worse.Result, worse.Reason, better.Result)
+	worse.Result = pki.Depends
+	return worse
+}
+
+// gravity orders answers: accepted, depends, refused.
+func gravity(r pki.Result) int {
+	return slices.Index([]pki.Result{pki.Accepted, pki.Depends, pki.Refused}, r)
 }
 
 // caVerifyReport is the result of "ca verify".

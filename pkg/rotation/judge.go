@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -13,9 +14,9 @@ import (
 )
 
 // judge asks, before anything is written, whether every chain that the steps will
-// produce is accepted by everybody who will meet it: leaves by Envoys, istiod's
-// serving chain by agents (Go). During a step the mesh is mixed, so chains and
-// bundles of a step meet those of the one before.
+// produce is accepted by everybody who will meet it: leaves by Envoys, and by ztunnels
+// where there are any, istiod's serving chain by agents (Go). During a step the mesh is
+// mixed, so chains and bundles of a step meet those of the one before.
 func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 	if len(p.Steps) == 0 || p.config.New.Key == nil {
 		return
@@ -26,6 +27,7 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 		return
 	}
 	roots, minor := ca.Root.Certs, oldestEnvoy(s)
+	ambient := slices.ContainsFunc(s.Proxies, func(proxy mesh.Proxy) bool { return proxy.Kind == mesh.Ztunnel })
 	for _, step := range p.Steps {
 		next := mustCerts(step.Roots)
 		if step.Signs == newSide {
@@ -41,6 +43,10 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: minor})
 				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth, EnvoyMinor: minor})
 				p.mustAccept(step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
+				if ambient {
+					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth})
+					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
+				}
 			}
 		}
 		roots = next

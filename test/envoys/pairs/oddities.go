@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/hex"
 	"fmt"
 	"math/big"
 	"time"
@@ -96,6 +97,55 @@ func (m *Maker) oddities() []Pair {
 	})
 	everywhere("asks for a policy", func(c *Cert) { c.Extra = []pkix.Extension{ext(true, []byte{0x30, 3, 0x80, 1, 0}, 2, 5, 29, 36)} })
 	everywhere("forbids any policy", func(c *Cert) { c.Extra = []pkix.Extension{ext(true, []byte{2, 1, 0}, 2, 5, 29, 54)} })
+	policyConstraints := func(value ...byte) func(*Cert) {
+		return func(c *Cert) {
+			c.Extra = []pkix.Extension{ext(true, append([]byte{0x30, byte(len(value))}, value...), 2, 5, 29, 36)}
+		}
+	}
+	everywhere("asks for a policy further down", policyConstraints(0x80, 1, 1))
+	everywhere("asks for a policy far down", policyConstraints(0x80, 1, 9))
+	everywhere("forbids mappings of policies", policyConstraints(0x81, 1, 0))
+	everywhere("policy constraints that say nothing", policyConstraints())
+	everywhere("forbids any policy below zero", func(c *Cert) { c.Extra = []pkix.Extension{ext(true, []byte{2, 1, 0xff}, 2, 5, 29, 54)} })
+	everywhere("has a policy and asks for one", func(c *Cert) {
+		c.Extra = []pkix.Extension{ext(false, policy, 2, 5, 29, 32), ext(true, []byte{0x30, 3, 0x80, 1, 0}, 2, 5, 29, 36)}
+	})
+	mapping := func(from, to asn1.ObjectIdentifier) []byte {
+		return must(asn1.Marshal([][]asn1.ObjectIdentifier{{from, to}}))
+	}
+	anyPolicy := asn1.ObjectIdentifier{2, 5, 29, 32, 0}
+	everywhere("maps a policy", func(c *Cert) {
+		c.Extra = []pkix.Extension{ext(true, mapping(asn1.ObjectIdentifier{1, 2, 3}, asn1.ObjectIdentifier{1, 2, 4}), 2, 5, 29, 33)}
+	})
+	everywhere("maps any policy", func(c *Cert) {
+		c.Extra = []pkix.Extension{ext(true, mapping(anyPolicy, asn1.ObjectIdentifier{1, 2, 4}), 2, 5, 29, 33)}
+	})
+	everywhere("maps no policy", func(c *Cert) { c.Extra = []pkix.Extension{ext(true, []byte{0x30, 0}, 2, 5, 29, 33)} })
+	statement := func(tag int) func(*Cert) {
+		type qualifier struct {
+			ID    asn1.ObjectIdentifier
+			Value asn1.RawValue
+		}
+		type information struct {
+			ID         asn1.ObjectIdentifier
+			Qualifiers []qualifier
+		}
+		value := must(asn1.Marshal([]information{{asn1.ObjectIdentifier{1, 2, 3}, []qualifier{{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 2, 1}, asn1.RawValue{Tag: tag, Bytes: []byte("https://example.org/cps")}}}}}))
+		return func(c *Cert) { c.Extra = []pkix.Extension{ext(false, value, 2, 5, 29, 32)} }
+	}
+	everywhere("a policy with its statement", statement(asn1.TagIA5String))
+	everywhere("a policy with its statement in another type", statement(asn1.TagUTF8String))
+	point := must(hex.DecodeString("300f300da00ba0098607687474703a2f2f"))
+	everywhere("a distribution point", func(c *Cert) { c.Extra = []pkix.Extension{ext(false, point, 2, 5, 29, 31)} })
+	everywhere("a distribution point that is none", func(c *Cert) { c.Extra = []pkix.Extension{ext(false, []byte{5, 0}, 2, 5, 29, 31)} })
+	everywhere("a distribution point of nothing known", func(c *Cert) {
+		c.Extra = []pkix.Extension{ext(false, []byte{0x30, 4, 0x30, 2, 5, 0}, 2, 5, 29, 31)}
+	})
+	everywhere("a number in the name", func(c *Cert) {
+		if c.DN != "" {
+			c.Raw = sets(pair(10, c.DN), numbers("12 34"))
+		}
+	})
 	everywhere("valid until 2055", func(c *Cert) { c.To = time.Date(2055, 1, 1, 0, 0, 0, 0, time.UTC).Sub(m.Now) })
 	everywhere("underscore in a PrintableString", func(c *Cert) {
 		if c.DN != "" {
@@ -313,6 +363,10 @@ func (m *Maker) oddities() []Pair {
 	name("two values, turned round", sets(pair(3, "A"), pair(10, "B")), sets(pair(10, "B"), pair(3, "A")))
 	name("a plus sign in a value", sets(pair(3, "a+2.5.4.10=b")), set(pair(3, "a"), pair(10, "b")))
 
+	name("digits as a number and as text", nameOf(asn1Set(numbers("1234"))), nameOf(asn1Set(pair(5, "1234"))))
+	name("digits with other spaces", nameOf(asn1Set(numbers("12  34"))), nameOf(asn1Set(numbers("12 34"))))
+	name("digits as a number", nameOf(asn1Set(numbers("1234"))), nameOf(asn1Set(numbers("1234"))))
+
 	// Name constraints.
 	const here, uri, dns = "spiffe://cluster.local/ns/a/sa/b", 6, 2
 	constrained := func(what string, extension pkix.Extension, change func(*Cert)) {
@@ -367,6 +421,22 @@ func (m *Maker) oddities() []Pair {
 	constrained("directory permitted, no subject", permit(4, directory("a")), as(here))
 	constrained("directory permitted, another subject", permit(4, directory("a")), func(c *Cert) { c.DN = "b" })
 	constrained("directory permitted, that subject", permit(4, directory("a")), func(c *Cert) { c.DN = "a" })
+	company := sets(pair(10, "Acme"), pair(11, "mesh"), pair(3, "intermediate"))
+	for _, d := range []struct {
+		what string
+		base []byte
+	}{
+		{"beginning", sets(pair(10, "ACME"), pair(11, " mesh"))}, {"whole", company}, {"everything", []byte{0x30, 0}}, {"end", sets(pair(11, "mesh"), pair(3, "intermediate"))},
+		{"more", sets(pair(10, "Acme"), pair(11, "mesh"), pair(3, "intermediate"), pair(3, "x"))}, {"beginning of a value", sets(pair(10, "Ac"))},
+	} {
+		for _, permitted := range []bool{true, false} {
+			r := root("root A")
+			r.Extra = []pkix.Extension{URIConstraint(4, permitted, string(d.base))}
+			i := inter("intermediate A", r)
+			i.Raw = company
+			add(fmt.Sprintf("constraints: directory of the intermediate, permitted %t, %s", permitted, d.what), of(r), Leaf(i), i)
+		}
+	}
 	r = root("root A")
 	r.Extra = []pkix.Extension{URIConstraint(uri, true, "cluster.local")}
 	i = inter("intermediate A", r)
@@ -419,6 +489,11 @@ func pair(last int, value string) []byte {
 		Value asn1.RawValue
 	}
 	return must(asn1.Marshal(attribute{asn1.ObjectIdentifier{2, 5, 4, last}, asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte(value)}}))
+}
+
+// numbers is a serial number in digits, as tax offices have them in names.
+func numbers(value string) []byte {
+	return must(asn1.Marshal(pkix.AttributeTypeAndValue{Type: asn1.ObjectIdentifier{2, 5, 4, 5}, Value: asn1.RawValue{Tag: asn1.TagNumericString, Bytes: []byte(value)}}))
 }
 
 // set is a name of one set; sets of one for each attribute.
