@@ -115,7 +115,7 @@ func readRoots(name string) (pki.Bundle, error) {
 func parseBundle(flag, name string, raw []byte) (pki.Bundle, error) {
 	bundle, err := pki.ParseBundle(raw)
 	if err != nil {
-		err, hint := recognized(err, pki.LintCertificates(pki.File{Name: name, Data: raw}))
+		hint, err := recognized(err, pki.LintCertificates(pki.File{Name: name, Data: raw}))
 		return bundle, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), cmp.Or(hint, "the file must hold PEM certificates and nothing else; 'kubectl meshca ca inspect' shows what is in it"))
 	}
 	return bundle, nil
@@ -124,7 +124,7 @@ func parseBundle(flag, name string, raw []byte) (pki.Bundle, error) {
 // recognized says what a file is that cannot be read as what it should be, and what to do
 // about it: users bring what openssl, Vault, cfssl and others write. The hint is "" where
 // nothing is known.
-func recognized(err error, findings []pki.Finding) (error, string) {
+func recognized(err error, findings []pki.Finding) (hint string, _ error) {
 	for _, f := range findings {
 		if f.Severity != pki.SeverityError || f.ID == "crlf" || f.ID == "not-text" { // these are read all the same
 			continue
@@ -132,9 +132,9 @@ func recognized(err error, findings []pki.Finding) (error, string) {
 		if errors.Is(err, pki.ErrEmptyBundle) || errors.Is(err, pki.ErrNoKey) {
 			err = fmt.Errorf("%w: %s", err, f.Message)
 		}
-		return err, f.Hint
+		return f.Hint, err
 	}
-	return err, ""
+	return "", err
 }
 
 // single reads a file of one certificate.
@@ -179,7 +179,7 @@ func (in *input) key(flag, name string, o opener) (crypto.Signer, error) {
 		return nil, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), "write it without a passphrase with 'openssl pkey', or seal it with age and give --identity")
 	}
 	if err != nil {
-		err, hint := recognized(err, pki.LintKey(pki.File{Name: name, Data: raw}))
+		hint, err := recognized(err, pki.LintKey(pki.File{Name: name, Data: raw}))
 		return nil, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), cmp.Or(hint, "it must hold one RSA or ECDSA key as PEM"))
 	}
 	return key, nil
