@@ -112,7 +112,7 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		paths = append(paths, path)
 		return len(paths) - 1
 	}
-	info, bootstrap, clusters := more(target.Info, "/server_info"), more(target.Bootstrap, "/config_dump?mask=bootstrap"), more(target.Counters, clustersPath)
+	info, bootstrap, clusters := more(target.Info, "/server_info"), more(target.Bootstrap, bootstrapPath), more(target.Counters, clustersPath)
 	answers := r.ask(ctx, target, paths...)
 	loaded, err := r.secretsOf(answers[0], answers[1])
 	if err != nil {

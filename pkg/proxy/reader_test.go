@@ -260,6 +260,51 @@ func FuzzSift(f *testing.F) {
 	})
 }
 
+// TestReadAWholeDump: an Envoy of before 1.13 knows no ?resource=, and answers with all
+// that it has: in a mesh of some hundred services more than any other answer may be long.
+// Of that its secrets and its bootstrap are kept.
+func TestReadAWholeDump(t *testing.T) {
+	chain, roots := certificate(t), certificate(t)
+	secrets := dump(chain.PEM(), roots.PEM())
+	active := bytes.TrimSuffix(bytes.TrimPrefix(secrets, []byte(`{"configs":`)), []byte("}"))
+	filler := `{"name": "outbound|80||a.b", "text": "` + strings.Repeat(`x\"}],{[`, 1<<10) + `", "n": [1, -2.5e3, true, null, {"a": []}]}`
+	for name, test := range map[string]struct {
+		services int
+		end      string
+		err      string
+	}{
+		"large":   {2 * proxy.MaxAnswer / len(filler), "\n ]}\n", ""},
+		"endless": {(proxy.MaxCounters + 1<<20) / len(filler), "]}", "larger than"},
+		"cut":     {2 * proxy.MaxAnswer / len(filler), "", "config dump"},
+	} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{ "configs" : [ {"@type":"b","bootstrap":{"static_resources":{"clusters":[{"name":"xds-grpc","hosts":[{"socket_address":{"address":"istio-pilot","port_value":15010}}]}]}}},`, "\n",
+				`{"@type":"c","dynamic_active_clusters":[`, filler)
+			for range test.services {
+				if _, err := fmt.Fprint(w, ",\n", filler); err != nil {
+					return
+				}
+			}
+			fmt.Fprintf(w, `]}, {"dynamic_active_secrets":%s, "@type":"s"}`, active)
+			fmt.Fprint(w, test.end)
+		})
+		reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }, Timeout: time.Minute}
+		reader.Read(t.Context(), []proxy.Target{{Bootstrap: true}}, func(r proxy.Result) {
+			switch {
+			case test.err != "":
+				if r.Err == nil || !strings.Contains(r.Err.Error(), test.err) {
+					t.Errorf("%s: %v", name, r.Err)
+				}
+			case r.Err != nil || !r.Loaded.Identities[0].Leaf().Equal(chain) || !r.Loaded.Identities[0].Roots[0].Equal(roots):
+				t.Errorf("%s: %v %+v", name, r.Err, r.Loaded)
+			case r.Loaded.ControlPlane == nil || r.Loaded.ControlPlane.Address != "istio-pilot:15010":
+				t.Errorf("%s: the bootstrap is lost: %+v", name, r.Loaded.ControlPlane)
+			}
+		})
+	}
+}
+
 // TestReadCounters: a proxy that knows a whole large mesh says more of it than any
 // other answer may be long, and not without end.
 func TestReadCounters(t *testing.T) {

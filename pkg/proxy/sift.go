@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	secretsPath = "/config_dump?resource=dynamic_active_secrets"
-	ztunnelPath = "/config_dump"
+	secretsPath   = "/config_dump?resource=dynamic_active_secrets"
+	bootstrapPath = "/config_dump?mask=bootstrap"
+	ztunnelPath   = "/config_dump"
 )
 
 // sift reads an answer as it comes and keeps what is asked of it, as JSON of the same
@@ -22,11 +23,14 @@ type sift func(io.Reader) (kept []byte, whole bool, err error)
 // siftOf is how the answer to a question is sifted, nil where it is read as it is. A
 // ztunnel shows every workload and service of the mesh, about a KiB each, and takes no
 // filter (ztunnel 1.31.0-rc.0 src/admin.rs, handle_config_dump); a gateway every
-// credential of its own.
+// credential of its own; and an Envoy before 1.13 (Istio 1.0 to 1.4) knows neither
+// resource nor mask and answers either with all that it has.
 func siftOf(path string) sift {
 	switch path {
 	case secretsPath:
 		return siftSecrets
+	case bootstrapPath:
+		return siftBootstrap
 	case ztunnelPath:
 		return siftCertificates
 	}
@@ -73,6 +77,26 @@ func (s *sifter) config(listed bool) error {
 		}
 		return s.value(false)
 	})
+}
+
+// siftBootstrap keeps of an Envoy's dump what it was started with.
+func siftBootstrap(r io.Reader) ([]byte, bool, error) {
+	s := &sifter{in: bufio.NewReader(r)}
+	err := s.object(func(key string) error {
+		if key != "configs" {
+			return s.value(false)
+		}
+		return s.array(key, func() error {
+			return s.object(func(key string) error {
+				if key != "bootstrap" {
+					return s.value(false)
+				}
+				_, err := s.keep(key)
+				return err
+			})
+		})
+	})
+	return s.kept.Bytes(), true, err
 }
 
 // siftCertificates keeps a ztunnel's certificates, and leaves what follows unread: they
