@@ -213,11 +213,18 @@ func (m *Mesh) roll(namespace, name string) {
 // startup is how long a new pod takes to be ready.
 const startup = 2 * time.Second
 
+// rollIstiods replaces every replica. A rollout that begins takes over from the one before,
+// whose pods are old to it, as the Deployment controller has it: both at once would leave
+// a replica more for each that both replace.
 func (m *Mesh) rollIstiods(p *plane) {
-	old := m.replicas(p)
+	p.rollouts++
+	old, mine := m.replicas(p), p.rollouts
 	m.rolling(istioNamespace, p.deployment, 0, len(old))
 	for n, i := range old {
 		m.after(m.spec.Lag*2+m.spec.Lag*2*time.Duration(n), func() {
+			if p.rollouts != mine {
+				return
+			}
 			if m.startIstiod(p) == nil {
 				m.stopIstiod(i)
 			}

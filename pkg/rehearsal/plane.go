@@ -16,6 +16,7 @@ import (
 type plane struct {
 	Revision
 	deployment string
+	rollouts   int // how many of its Deployment have begun
 }
 
 const defaultRevision = "default"
