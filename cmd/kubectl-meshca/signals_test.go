@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,11 +16,25 @@ import (
 	"time"
 )
 
+// heard has what is started hear its signals, also where nohup has started these tests:
+// what a process catches, those that it starts do not inherit as ignored.
+func heard(t *testing.T) {
+	t.Helper()
+	caught := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(caught, s)
+		}
+	}
+	t.Cleanup(func() { signal.Stop(caught) })
+}
+
 // TestRunOutlivesItsTerminal sends a run what ends the session that began it, or closes
 // what reads of it. nohup, and a shell's job in the background, start it with the signal
 // ignored, and Go's runtime ends a process that writes to a closed pipe on its standard
 // output or error.
 func TestRunOutlivesItsTerminal(t *testing.T) {
+	heard(t)
 	program := filepath.Join(t.TempDir(), "kubectl-meshca")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)

@@ -104,6 +104,7 @@ func (o *operator) ends(code int) {
 // passphrase that is not shown, a closed gate, a pause, the way back; Ctrl-C once and
 // twice; a terminal that is lost.
 func TestWizardOnATerminal(t *testing.T) {
+	heard(t)
 	program := filepath.Join(t.TempDir(), "kubectl-meshca")
 	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
