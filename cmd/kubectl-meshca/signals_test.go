@@ -17,7 +17,8 @@ import (
 )
 
 // heard has what is started hear its signals, also where nohup has started these tests:
-// what a process catches, those that it starts do not inherit as ignored.
+// what a process catches, those that it starts do not inherit as ignored. It is caught to
+// the end: let go, it is ignored again, and Go does not say so any more.
 func heard(t *testing.T) {
 	t.Helper()
 	caught := make(chan os.Signal, 1)
@@ -26,7 +27,6 @@ func heard(t *testing.T) {
 			signal.Notify(caught, s)
 		}
 	}
-	t.Cleanup(func() { signal.Stop(caught) })
 }
 
 // TestRunOutlivesItsTerminal sends a run what ends the session that began it, or closes
