@@ -274,13 +274,22 @@ func (s *Snapshot) Forsaken(p Proxy) string {
 // as they have loaded it; what the Secret holds where that was not read. The two differ
 // where istiods have refused what was written.
 func (s *Snapshot) LiveRoots(plane ControlPlane) []*pki.Certificate {
+	if anchor, _ := s.LiveAnchor(plane); anchor != nil {
+		return anchor.Bundle.Certs
+	}
+	return plane.CA.Root.Certs
+}
+
+// LiveAnchor is where the roots of a control plane's own namespace stand, and what that
+// is: the cluster's bundle, or the ConfigMap. Nil where neither was read or has a root.
+func (s *Snapshot) LiveAnchor(plane ControlPlane) (anchor *TrustAnchor, where string) {
 	if t := s.ClusterTrustBundle; t != nil && len(t.Bundle.Certs) > 0 {
-		return t.Bundle.Certs
+		return t, "clustertrustbundle " + t.Name
 	}
 	for _, n := range s.Namespaces {
 		if n.Name == plane.Namespace && n.Trust != nil && len(n.Trust.Bundle.Certs) > 0 {
-			return n.Trust.Bundle.Certs
+			return n.Trust, "configmap " + n.Name + "/" + n.Trust.Name
 		}
 	}
-	return plane.CA.Root.Certs
+	return nil, ""
 }

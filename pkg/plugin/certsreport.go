@@ -54,7 +54,7 @@ type certsCluster struct {
 
 // certsCA is one certificate of a CA.
 type certsCA struct {
-	// Source is where it was found: a Secret.
+	// Source is where it was found: a Secret, or what the mesh trusts where that was not read.
 	Source string `json:"source"`
 	// Role is root, signer or chain.
 	Role string `json:"role"`
@@ -98,7 +98,7 @@ type certsLink struct {
 func newCertsCluster(s *mesh.Snapshot) certsCluster {
 	c := certsCluster{Context: s.Cluster.Context, At: s.TakenAt, TrustDomain: s.TrustDomain, uid: s.Cluster.UID, CA: []certsCA{}, Planes: []certsPlane{}, Items: []certsItem{}}
 	for _, plane := range s.ControlPlanes {
-		c.authority(plane, s.TakenAt)
+		c.authority(s, plane)
 		for _, r := range plane.Replicas {
 			if plane.CA.Kind != mesh.CACitadel { // a Citadel serves on another port, and to nobody who is read here
 				c.Planes = append(c.Planes, servedBy(plane, r))
@@ -136,23 +136,27 @@ func newCertsCluster(s *mesh.Snapshot) certsCluster {
 	return c
 }
 
-func (c *certsCluster) authority(plane mesh.ControlPlane, at time.Time) {
+func (c *certsCluster) authority(s *mesh.Snapshot, plane mesh.ControlPlane) {
 	source := "secret " + plane.CA.Namespace + "/" + plane.CA.Secret
 	if plane.CA.Secret == "" {
 		source = "istiod " + plane.Namespace + "/" + plane.Name
 	}
 	seen := pki.Set{}
-	add := func(role string, certs []*pki.Certificate) {
+	add := func(role, source string, certs []*pki.Certificate) {
 		for _, cert := range certs {
 			if !seen.Has(cert) {
 				seen[cert.Fingerprint()] = cert
-				c.CA = append(c.CA, certsCA{Source: source, Role: role, certBrief: brief(cert), DaysLeft: pki.Describe(cert, at).DaysLeft})
+				c.CA = append(c.CA, certsCA{Source: source, Role: role, certBrief: brief(cert), DaysLeft: pki.Describe(cert, s.TakenAt).DaysLeft})
 			}
 		}
 	}
-	add("root", plane.CA.Root.Certs)
-	add("signer", plane.CA.Cert.Certs)
-	add("chain", plane.CA.Chain.Certs)
+	add("root", source, plane.CA.Root.Certs)
+	// A CA that is no Secret, or one that may not be read, is known by what the mesh trusts.
+	if anchor, where := s.LiveAnchor(plane); anchor != nil && len(plane.CA.Root.Certs) == 0 {
+		add("root", where, anchor.Bundle.Certs)
+	}
+	add("signer", source, plane.CA.Cert.Certs)
+	add("chain", source, plane.CA.Chain.Certs)
 }
 
 func servedBy(plane mesh.ControlPlane, r mesh.Istiod) certsPlane {

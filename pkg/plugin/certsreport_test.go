@@ -57,3 +57,35 @@ func TestS17_SeveralClusters(t *testing.T) {
 		t.Errorf("a certificate has ended, and the exit code is %d", code)
 	}
 }
+
+// TestS17_RootsWithoutASecret: a CA that is no Secret, or one that may not be read, is
+// known by what its mesh trusts, and shared with another cluster alike.
+func TestS17_RootsWithoutASecret(t *testing.T) {
+	at := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	root, err := pki.NewRoot(pki.Request{Subject: pkix.Name{CommonName: "root"}, Key: pki.ECDSAP256, Now: at, Lifetime: 900 * 24 * time.Hour, PathLen: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plane := mesh.ControlPlane{Namespace: "istio-system", Name: "istiod", CA: mesh.CASource{Kind: mesh.CAIstioCSR}}
+	trust := mesh.TrustAnchor{Name: "istio-ca-root-cert", Bundle: pki.NewBundle(root.Cert)}
+	bundle := trust
+	bundle.Name = mesh.TrustBundleName
+	plain := &mesh.Snapshot{TakenAt: at, Cluster: mesh.Cluster{Context: "plain", UID: "1"}, ControlPlanes: []mesh.ControlPlane{plane}}
+	plain.ControlPlanes[0].CA = mesh.CASource{Kind: mesh.CAPlugged, Namespace: "istio-system", Secret: "cacerts", Exists: true, Root: trust.Bundle}
+	maps := &mesh.Snapshot{TakenAt: at, Cluster: mesh.Cluster{Context: "maps", UID: "2"}, ControlPlanes: []mesh.ControlPlane{plane},
+		Namespaces: []mesh.Namespace{{Name: "a"}, {Name: "istio-system", Trust: &trust}}}
+	bundled := &mesh.Snapshot{TakenAt: at, Cluster: mesh.Cluster{Context: "bundled", UID: "3"}, ControlPlanes: []mesh.ControlPlane{plane}, ClusterTrustBundle: &bundle}
+	r := &certsReport{}
+	for _, s := range []*mesh.Snapshot{plain, maps, bundled} {
+		r.add(newCertsCluster(s), s, func(string, map[string]string) bool { return true })
+	}
+	r.share()
+	if len(r.Shared) != 1 || strings.Join(r.Shared[0].Clusters, ",") != "plain,maps,bundled" {
+		t.Errorf("%+v", r.Shared)
+	}
+	for i, want := range []string{"secret istio-system/cacerts", "configmap istio-system/istio-ca-root-cert", "clustertrustbundle " + mesh.TrustBundleName} {
+		if ca := r.Clusters[i].CA; len(ca) != 1 || ca[0].Source != want || ca[0].Role != "root" || ca[0].DaysLeft != 900 {
+			t.Errorf("%s: %+v", want, ca)
+		}
+	}
+}

@@ -76,11 +76,13 @@ func (f *caFlags) validate() error {
 	return seal.validateSeal()
 }
 
-// newCA is the CA that the flags name. rootKey is set where the root was made
-// here: it goes into the sealed file and nowhere else.
+// newCA is the CA that the flags name. root is set where the root was made
+// here: its key goes into the sealed file and nowhere else. renewed is the mesh's own
+// with its root certified anew.
 type newCA struct {
 	authority *pki.Authority
 	root      *pki.Authority
+	renewed   bool
 }
 
 func (f *caFlags) load(now time.Time) (newCA, error) {

@@ -65,6 +65,10 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 		}
 	case ca.authority == nil && len(s.ControlPlanes) > 0:
 		return p, usage(errors.New("no new CA is named, and no rotation is under way"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca with --seal-to and --sealed-file; a root that only expires needs none with --strategy same-key")
+	case ca.renewed: // it needs nobody's signature but its own
+		if err = o.keyHolds(); err != nil {
+			return p, err
+		}
 	case ca.authority != nil:
 		if config.Cross, err = o.crossCert(s, ca.authority, time.Now()); err != nil {
 			return p, err

@@ -17,10 +17,18 @@ func (o *rotateOptions) keepsKey() bool {
 	return o.strategy == string(rotation.SameKey) || o.strategy == string(rotation.Recover)
 }
 
+// keyHolds refuses to certify a leaked key anew.
+func (o *rotateOptions) keyHolds() error {
+	if o.reason == string(rotation.Compromised) {
+		return found(errors.New("refused: whoever has the leaked key has the new certificate's too"), "name a CA of another key: --new-ca, or --root, --ca-cert, --ca-key and --chain")
+	}
+	return nil
+}
+
 // renewed is the mesh's CA with its root certified anew.
 func (o *rotateOptions) renewed(ctx context.Context, kube kubernetes.Interface, s *mesh.Snapshot, now time.Time) (*pki.Authority, error) {
-	if o.reason == string(rotation.Compromised) {
-		return nil, found(errors.New("refused: whoever has the leaked key has the new certificate's too"), "name a CA of another key: --new-ca, or --root, --ca-cert, --ca-key and --chain")
+	if err := o.keyHolds(); err != nil {
+		return nil, err
 	}
 	var key crypto.Signer
 	if o.oldRootKey != "" {

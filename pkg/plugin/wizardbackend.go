@@ -162,13 +162,35 @@ func (b *wizardBackend) prepare(ctx context.Context, observer *observer, c tui.C
 	if err == nil && o.back {
 		err = o.mayGoBack(p)
 	}
+	if err == nil && c.Renew && p.ca != nil {
+		b.renewed(c, p.ca)
+	}
 	return p, err
+}
+
+// renewed keeps the root that was certified anew for a choice: what was planned is what
+// is rotated to.
+func (b *wizardBackend) renewed(c tui.Choice, ca *pki.Authority) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.of == sameMaterial(c) && b.ca.authority == nil {
+		b.ca = newCA{authority: ca, renewed: true}
+	}
+}
+
+// sameMaterial is of a choice what decides which CA it is.
+func sameMaterial(c tui.Choice) tui.Choice {
+	c.Strategy, c.Reason = "", ""
+	return c
 }
 
 // optionsOf are the flags that a choice amounts to.
 func (b *wizardBackend) optionsOf(c tui.Choice) rotateOptions {
 	o := b.options
 	o.oldRootKey, o.strategy, o.back = c.OldRootKey, string(c.Strategy), c.Back
+	if c.Renew && o.strategy == "" {
+		o.strategy = string(rotation.SameKey)
+	}
 	if o.reason = string(c.Reason); o.reason == "" {
 		o.reason = string(rotation.Expiring)
 	}
@@ -182,15 +204,19 @@ func (b *wizardBackend) material(c tui.Choice) (newCA, *sealing, error) {
 	if c.Resume {
 		return newCA{}, nil, nil
 	}
-	c.Strategy, c.Reason = "", ""
+	c = sameMaterial(c)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.ca.authority != nil && b.of == c {
+	if b.seal != nil && b.of == c {
 		return b.ca, b.seal, nil
 	}
 	seal, err := sealFor(c)
 	if err != nil {
 		return newCA{}, nil, err
+	}
+	if c.Renew { // from the mesh's own, once that was read
+		b.of, b.ca, b.seal, b.sealed = c, newCA{}, seal, false
+		return b.ca, seal, nil
 	}
 	flags := caFlags{make: c.Make, keySpec: string(pki.ECDSAP256), root: c.Root, cert: c.Cert, key: c.Key, chain: c.ChainFile}
 	ca, err := flags.load(b.clock.Now())

@@ -37,7 +37,11 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	add("--ca-key", c.Key)
 	add("--chain", c.ChainFile)
 	add("--old-root-key", c.OldRootKey)
-	add("--strategy", string(c.Strategy))
+	strategy := c.Strategy
+	if c.Renew && strategy == "" {
+		strategy = rotation.SameKey
+	}
+	add("--strategy", string(strategy))
 	if c.Reason != tui.Reason(rotation.Expiring) {
 		add("--reason", string(c.Reason))
 	}

@@ -38,6 +38,8 @@ func TestPrintedCommands(t *testing.T) {
 			"kubectl meshca rotate" + flags + accept + " --new-ca --reason compromised --seal-to passphrase --sealed-file 'a b.age'"},
 		{tui.Choice{Reason: tui.Expiring, Root: "r.pem", Cert: "c.pem", Key: "k.pem", Strategy: rotation.CrossSign, OldRootKey: "o.pem", SealedFile: "a.age", Recipient: "age1abcdefghij"},
 			"kubectl meshca rotate" + flags + accept + " --root r.pem --ca-cert c.pem --ca-key k.pem --old-root-key o.pem --strategy cross-sign --seal-to age1abcdefghij --no-trial cdefghij --sealed-file a.age"},
+		{tui.Choice{Reason: tui.Expiring, Renew: true, SealedFile: "a.age", Passphrase: "hunter2"},
+			"kubectl meshca rotate" + flags + accept + " --strategy same-key --seal-to passphrase --sealed-file a.age"},
 	} {
 		got := b.Command(c.choice)
 		if got != c.want {

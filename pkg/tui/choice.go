@@ -20,8 +20,9 @@ type Choice struct {
 	Resume bool
 	// Back takes it back instead; it comes with Resume.
 	Back bool
-	// Make has root and intermediate made here; otherwise the files name them.
-	Make                       bool
+	// Make has root and intermediate made here; Renew has the mesh's own root certified
+	// anew, with the key that it has; otherwise the files name them.
+	Make, Renew                bool
 	Root, Cert, Key, ChainFile string
 	// OldRootKey is the file of the old root's key, for a cross certificate.
 	OldRootKey string

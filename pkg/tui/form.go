@@ -40,7 +40,7 @@ func newForm(c common, cluster string, at time.Time) *form {
 	}
 	f.why = ask("Why", "expiring: the root's end is near. compromised: somebody else may have its key; until the last phase is proven, proxies still accept what it signed. move: another CA is to take over.",
 		string(Expiring), string(Compromised), string(Move))
-	f.source = ask("New CA", "made here: a root and an intermediate; the root's key leaves only sealed. from files: your own.", "made here", "from files")
+	f.source = ask("New CA", "made here: a root and an intermediate; the root's key leaves only sealed. from files: your own. same key: the root that stands gets a later end, where it only expires.", "made here", "from files", "same key")
 	files := func(f *form) bool { return f.source.chosen == 1 }
 	f.root = ask("  root", "PEM file of the new root.")
 	f.cert = ask("  certificate", "PEM file of the certificate that signs (the intermediate).")
@@ -49,7 +49,7 @@ func newForm(c common, cluster string, at time.Time) *form {
 	for _, q := range []*field{f.root, f.cert, f.key, f.chain} {
 		q.shown = files
 	}
-	f.oldKey = ask("Old root's key", "PEM file, only needed to cross-sign where Istio's multi-root flags are off; may be left empty.")
+	f.oldKey = ask("Old root's key", "PEM file, only needed to cross-sign where Istio's multi-root flags are off, or for the same key where an intermediate signs; may be left empty.")
 	f.sealTo = ask("Seal copy to", "Old and new CA are kept in a sealed file before the first change: to a passphrase, or to an age recipient.", "passphrase", "age recipient")
 	f.recipient = ask("  recipient", "age1...: whoever has the identity that belongs to it can open the copy.")
 	f.ending = ask(fmt.Sprintf("  its last %d", EndingLength), fmt.Sprintf("Nobody tries to open the copy here: without its identity it is lost. Type the last %d characters of the recipient to say that you have it.", EndingLength))
@@ -141,14 +141,14 @@ func (f *form) choice() (Choice, error) {
 		return strings.TrimSpace(q.input.Value())
 	}
 	c := Choice{
-		Reason: Reason(f.why.options[f.why.chosen]), Make: f.source.chosen == 0, Root: text(f.root), Cert: text(f.cert), Key: text(f.key), ChainFile: text(f.chain),
+		Reason: Reason(f.why.options[f.why.chosen]), Make: f.source.chosen == 0, Renew: f.source.chosen == 2, Root: text(f.root), Cert: text(f.cert), Key: text(f.key), ChainFile: text(f.chain),
 		OldRootKey: text(f.oldKey), SealedFile: text(f.file), Recipient: text(f.recipient),
 	}
 	if f.sealTo.chosen == 0 {
 		c.Passphrase = f.word.input.Value()
 	}
 	switch {
-	case !c.Make && (c.Root == "" || c.Cert == "" || c.Key == ""):
+	case !c.Make && !c.Renew && (c.Root == "" || c.Cert == "" || c.Key == ""):
 		return c, errors.New("root, certificate and key of the new CA must be named")
 	case c.SealedFile == "":
 		return c, errors.New("the sealed copy needs a file")

@@ -145,9 +145,9 @@ func smallMesh(t *testing.T, ctx context.Context) *rehearsal.Demonstration {
 	return d
 }
 
-// onSmallMesh plays on a small mesh, in a folder and a bubble of its own: no handshake
-// may have failed in the end, and no goroutine be left.
-func onSmallMesh(t *testing.T, play func(*testing.T, *rehearsal.Demonstration, *age.X25519Identity)) {
+// inBubble plays in a folder and a bubble of its own, with somebody to seal to: no
+// goroutine may be left.
+func inBubble(t *testing.T, play func(*testing.T, context.Context, *age.X25519Identity)) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	identity, err := age.GenerateX25519Identity()
@@ -157,14 +157,27 @@ func onSmallMesh(t *testing.T, play func(*testing.T, *rehearsal.Demonstration, *
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		d := smallMesh(t, ctx)
-		play(t, d, identity)
-		if failures, judged := d.Mesh.Failures(); len(failures) > 0 || judged == 0 {
-			t.Errorf("%d of %d handshakes failed, the first: %+v", len(failures), judged, failures[:min(1, len(failures))])
-		}
+		play(t, ctx, identity)
 		cancel()
 		time.Sleep(2 * time.Second) // the last second of a wizard's stopwatch
 	})
+}
+
+// onSmallMesh plays on a small mesh: no handshake may have failed in the end.
+func onSmallMesh(t *testing.T, play func(*testing.T, *rehearsal.Demonstration, *age.X25519Identity)) {
+	t.Helper()
+	inBubble(t, func(t *testing.T, ctx context.Context, identity *age.X25519Identity) {
+		d := smallMesh(t, ctx)
+		play(t, d, identity)
+		noneFailed(t, d.Mesh)
+	})
+}
+
+func noneFailed(t *testing.T, m *rehearsal.Mesh) {
+	t.Helper()
+	if failures, judged := m.Failures(); len(failures) > 0 || judged == 0 {
+		t.Errorf("%d of %d handshakes failed, the first: %+v", len(failures), judged, failures[:min(1, len(failures))])
+	}
 }
 
 // TestGuidedRotation is a whole rotation as an operator would see it: a plan, a
