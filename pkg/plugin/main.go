@@ -101,8 +101,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
-				defer cluster.warnings.hold()()
-				return runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)
+				return cluster.runWizard(cmd.Context(), newWizardBackend(cmd, cluster, defaultOptions()), streams, false)
 			}
 			return cmd.Help()
 		},

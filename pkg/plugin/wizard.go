@@ -60,10 +60,7 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if err := o.meshFlags.validate(); err != nil {
 				return err
 			}
-			if !lines {
-				defer c.warnings.hold()()
-			}
-			return runWizard(cmd.Context(), newWizardBackend(cmd, c, o), streams, lines)
+			return c.runWizard(cmd.Context(), newWizardBackend(cmd, c, o), streams, lines)
 		},
 	}
 	o.meshFlags.addFlags(cmd.Flags())
@@ -118,12 +115,20 @@ func onTerminal(streams genericiooptions.IOStreams) bool {
 	return isTerminal(streams.In) && canDraw(streams.Out) && os.Getenv("CI") == ""
 }
 
-func runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
-	return wizardOn(ctx, b, time.Now, streams, lines)
+// runWizard keeps off the screen whoever else would write on it.
+func (c *cluster) runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
+	o := tui.Options{Backend: b, Now: time.Now}
+	if !lines {
+		defer c.warnings.hold()()
+		said, release := c.logIn(ctx, streams.ErrOut)
+		defer release()
+		o.Said = said
+	}
+	return wizardOn(ctx, o, streams, lines)
 }
 
-func wizardOn(ctx context.Context, b tui.Backend, now func() time.Time, streams genericiooptions.IOStreams, lines bool) error {
-	options := tui.Options{Backend: b, In: streams.In, Out: streams.Out, Now: now}
+func wizardOn(ctx context.Context, options tui.Options, streams genericiooptions.IOStreams, lines bool) error {
+	options.In, options.Out = streams.In, streams.Out
 	run := tui.Run
 	if lines {
 		run = tui.RunPlain

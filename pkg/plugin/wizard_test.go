@@ -30,7 +30,7 @@ func TestWizardKeepsHints(t *testing.T) {
 		{errors.New("broken"), "'kubectl meshca check' needs no terminal"},
 	} {
 		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &bytes.Buffer{}, ErrOut: &bytes.Buffer{}}
-		err := wizardOn(t.Context(), unseen{err: c.err}, time.Now, streams, true)
+		err := wizardOn(t.Context(), tui.Options{Backend: unseen{err: c.err}, Now: time.Now}, streams, true)
 		if code, hint := codeOf(err); code != ExitError || hint != c.want {
 			t.Errorf("it ends with %d, %v, hint %q", code, err, hint)
 		}

@@ -21,6 +21,9 @@ type Options struct {
 	// Out is the terminal it draws on.
 	Out io.Writer
 	Now func() time.Time
+	// Said tells what somebody else would have written on the screen meanwhile, as a
+	// program does that logs in; nil where nobody would.
+	Said <-chan string
 }
 
 // Outcome is how the wizard was left.
@@ -55,7 +58,9 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 // New is the wizard as a model, for who runs it by other means than Run; the
 // renderer of o.Out decides about colour.
 func New(ctx context.Context, o Options) *Wizard {
-	return newWizard(ctx, newCommon(o.Out, o.Now), o.Backend)
+	w := newWizard(ctx, newCommon(o.Out, o.Now), o.Backend)
+	w.voice = o.Said
+	return w
 }
 
 func newCommon(out io.Writer, now func() time.Time) common {

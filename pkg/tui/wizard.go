@@ -49,8 +49,10 @@ type Wizard struct {
 	done, of    int
 	err         error
 	progress    chan [2]int
-	asking      bool // whether to stop here
-	stopping    bool // asked twice: waiting for the rotation to let go
+	voice       <-chan string
+	said        string // what it told last
+	asking      bool   // whether to stop here
+	stopping    bool   // asked twice: waiting for the rotation to let go
 	help        bool
 	interrupted bool
 }
@@ -71,7 +73,26 @@ type lookMsg struct {
 // progressMsg tells how many proxies are read.
 type progressMsg struct{ done, of int }
 
-func (w *Wizard) Init() tea.Cmd { return tea.Batch(w.look(), w.listen()) }
+// saidMsg is what somebody else would have written on the screen.
+type saidMsg string
+
+func (w *Wizard) Init() tea.Cmd { return tea.Batch(w.look(), w.listen(), w.hear()) }
+
+// hear waits for what somebody else says.
+func (w *Wizard) hear() tea.Cmd {
+	ctx, voice := w.ctx, w.voice
+	if voice == nil {
+		return nil
+	}
+	return func() tea.Msg {
+		select {
+		case text := <-voice:
+			return saidMsg(text)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
 
 func (w *Wizard) look() tea.Cmd {
 	if w.looking {
@@ -92,7 +113,6 @@ func (w *Wizard) look() tea.Cmd {
 
 // listen waits for the next count; there is one who listens, for as long as the
 // wizard lives.
-
 func (w *Wizard) listen() tea.Cmd {
 	ctx, progress := w.ctx, w.progress
 	return func() tea.Msg {
@@ -112,6 +132,9 @@ func (w *Wizard) Update(m tea.Msg) (tea.Model, tea.Cmd) {
 	case progressMsg:
 		w.done, w.of = m.done, m.of
 		return w, w.listen()
+	case saidMsg:
+		w.said = strings.TrimSpace(string(m))
+		return w, w.hear()
 	case lookMsg:
 		return w, w.took(m)
 	case endedMsg:
@@ -142,7 +165,7 @@ func (w *Wizard) took(m lookMsg) tea.Cmd {
 		return nil
 	}
 	first := w.seen == nil
-	w.seen = m.look
+	w.seen, w.said = m.look, "" // whoever was to log in has
 	for _, p := range w.pages {
 		p.look(m.look)
 	}
@@ -172,6 +195,10 @@ func (w *Wizard) key(m tea.KeyMsg) tea.Cmd {
 	}
 	if w.help {
 		w.help = false
+		return nil
+	}
+	if w.said != "" && key.Matches(m, k.Back) {
+		w.said = ""
 		return nil
 	}
 	typing := w.page().typing()
@@ -271,6 +298,9 @@ func (w *Wizard) notice(width int) []string {
 		for _, line := range wrap(text, width-2, 4) {
 			lines = append(lines, " "+style(line))
 		}
+	}
+	if w.said != "" {
+		say(w.styles.warn.Render, symbolWarn+" The kubeconfig's login program says (esc hides it): "+strings.Join(strings.Fields(w.said), " "))
 	}
 	switch {
 	case w.stopping:
