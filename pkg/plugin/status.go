@@ -66,21 +66,32 @@ func (o *statusOptions) run(ctx context.Context, c *cluster, streams genericioop
 	case o.all:
 		return o.history(ctx, c, streams)
 	}
-	last := ""
+	last, missed := "", ""
 	for {
 		r, err := o.look(ctx, c)
-		if err != nil {
+		switch {
+		case err != nil && (last == "" || context.Cause(ctx) != nil):
 			return err
-		}
-		// What moves with the clock alone is no change.
-		if text := r.essence(); text != last {
-			last = text
-			if err := o.print(streams.Out, r); err != nil {
-				return err
+		case err != nil: // whoever watches has seen it before: an API server may be away for a while
+			if text := err.Error(); text != missed {
+				missed = text
+				fmt.Fprintln(streams.ErrOut, "warning: this look has failed, and is tried again: "+plain(text))
 			}
+		case o.watch && missed != "":
+			missed = ""
+			fmt.Fprintln(streams.ErrOut, "note: it is seen again")
 		}
-		if !o.watch || !r.underWay() && r.State != stateUnknown {
-			return r.failure()
+		if err == nil {
+			// What moves with the clock alone is no change.
+			if text := r.essence(); text != last {
+				last = text
+				if err := o.print(streams.Out, r); err != nil {
+					return err
+				}
+			}
+			if !o.watch || !r.underWay() && r.State != stateUnknown {
+				return r.failure()
+			}
 		}
 		select {
 		case <-ctx.Done():
