@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -59,10 +58,7 @@ func (w *wave) next(ctx context.Context, m *move) error {
 		}
 	}
 	pod, uid := m.queue[0], types.UID(m.queue[0].UID)
-	err := w.Kube.PolicyV1().Evictions(m.target.Namespace).Evict(ctx, &policyv1.Eviction{
-		ObjectMeta:    metav1.ObjectMeta{Namespace: m.target.Namespace, Name: pod.Name},
-		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}},
-	})
+	err := ask(ctx, w.Kube, metav1.ObjectMeta{Namespace: m.target.Namespace, Name: pod.Name}, &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	switch {
 	case err == nil:
 		m.state, m.evicted, m.queue, m.detail = Restarting, &pod, m.queue[1:], "pod "+pod.Name+" is evicted"

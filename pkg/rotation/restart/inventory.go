@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -30,7 +29,7 @@ func NewInventory(objects ...runtime.Object) *Inventory {
 }
 
 func (i *Inventory) add(object runtime.Object) {
-	if p, ok := object.(*policyv1.PodDisruptionBudget); ok {
+	if p, ok := budgetOf(object); ok {
 		b := newBudget(p)
 		i.budgets[b.ref()] = b
 	} else if c, ok := newController(object); ok {
@@ -104,7 +103,7 @@ func lister(kube kubernetes.Interface, k Ref) (pager.ListPageFunc, string) {
 		}, "replicationcontrollers"
 	}
 	return func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-		return kube.PolicyV1().PodDisruptionBudgets(k.Namespace).List(ctx, o)
+		return budgets(ctx, kube, k.Namespace, o)
 	}, "poddisruptionbudgets.policy"
 }
 
