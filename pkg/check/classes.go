@@ -81,6 +81,16 @@ func Classes(s *mesh.Snapshot) []Class {
 	return all
 }
 
+// About is what sets it apart from others in words: who judges, who signed, what comes
+// with a leaf, and what is trusted.
+func (c Class) About() string {
+	text := fmt.Sprintf("%s, signed by %s", c.Kind, c.Signer)
+	if n := len(c.Chain) - 1; n > 0 {
+		text += fmt.Sprintf(" (%d above the leaf)", n)
+	}
+	return text + ", trust " + strings.Join(c.Trusts, "; ")
+}
+
 func (c *Class) add(p mesh.Proxy) {
 	if ref := p.Ref(); len(c.Proxies) == 0 || c.Proxies[len(c.Proxies)-1] != ref {
 		c.Proxies = append(c.Proxies, ref)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	text "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/spf13/cobra"
@@ -209,12 +210,7 @@ func (r *caLintReport) rows(wide bool) [][]string {
 	return append(rows, []string{fmt.Sprintf("verdict: %s (clock: %s)", r.verdict(), stamp(r.At))})
 }
 
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
+func counted(n int, what string) string { return text.Count(n, what) }
 
 func (r *caLintReport) verdict() string {
 	switch {

@@ -84,7 +84,7 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 		return printResult(streams.Out, o.output, newScenarioList())
 	}
 	if o.wizard && !hasTerminal(streams, o.plain) {
-		return usage(errors.New("the wizard needs a terminal"), "leave --wizard out")
+		return usage(errors.New("the wizard needs a terminal"), "leave --wizard out, or give --plain, which needs no screen")
 	}
 	if o.speed == 0 {
 		o.speed = rehearsal.DemoSpeed(o.scenario)

@@ -161,7 +161,7 @@ func exitCodesPage(t *testing.T) []byte {
 			fmt.Fprintf(&b, "| %s | %s |\n", c.value, cell(c.about))
 		}
 	}
-	b.WriteString("\nEach command's page in [reference](reference/kubectl_meshca.md) says what its own mean.\n")
+	b.WriteString("\nThe page of a command in [reference](reference/kubectl_meshca.md) says what its own mean, where it has others than 0, 1 and 64.\n")
 	return []byte(b.String())
 }
 

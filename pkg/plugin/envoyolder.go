@@ -28,10 +28,10 @@ func readOlder(name string) (*envoyReport, error) {
 	}
 	var r envoyReport
 	if err := json.Unmarshal(raw, &r); err != nil || r.Kind != "EnvoyList" || r.APIVersion != mesh.APIVersion {
-		return nil, found(fmt.Errorf("--older-than %s: it is no EnvoyList", name), "write it before the change: 'kubectl meshca envoy --counters -o json > before.json'")
+		return nil, failed(fmt.Errorf("--older-than %s: it is no EnvoyList", name), "write it before the change: 'kubectl meshca envoy --counters -o json > before.json'")
 	}
 	if r.TakenAt.IsZero() || !slices.ContainsFunc(r.Items, func(i envoyItem) bool { return len(i.Upstreams) > 0 }) {
-		return nil, found(fmt.Errorf("--older-than %s: there are no counters in it", name), "write it before the change: 'kubectl meshca envoy --counters -o json > before.json'")
+		return nil, failed(fmt.Errorf("--older-than %s: there are no counters in it", name), "write it before the change: 'kubectl meshca envoy --counters -o json > before.json'")
 	}
 	return &r, nil
 }

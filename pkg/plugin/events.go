@@ -142,7 +142,12 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, kept := range plan.Kept {
 		row("kept", kept.Subject+"  "+kept.Fingerprint.Short())
 	}
-	for _, o := range plan.Options {
+	options := plan.Options
+	if plan.GoesBack() {
+		row("", "the way back, to the old root and signer")
+		options = nil
+	}
+	for _, o := range options {
 		mark := "not possible: "
 		if o.Possible {
 			mark = "possible: "
@@ -156,17 +161,26 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	}
 	for i, step := range plan.Course() {
 		note := ""
+		if i < plan.Written() {
+			if plan.GoesBack() {
+				continue // from further on than it stands
+			}
+			note = " (written)"
+		}
 		if step.Restart {
-			note = " (istiod restarts)"
+			note += " (istiod restarts)"
 		}
 		if step.Waves != "" {
 			note += " (workloads are restarted in waves: " + string(step.Waves) + ")"
 		}
 		row(fmt.Sprintf("%d. %s", i+1, step.Phase), step.About+note)
 	}
+	if n := len(plan.Course()); plan.Standing != nil {
+		row("left", fmt.Sprintf("%d of %d writes; the cost is that of all of them", n-plan.Written(), n))
+	}
 	if len(plan.Steps) > 0 {
-		row("cost", fmt.Sprintf("%d certificate requests at once, %d istiods restarted, %d workload pods restarted, waits for renewals up to %s, waits for files %s",
-			plan.Cost.CSRs, plan.Cost.IstiodRestarts, plan.Cost.WorkloadRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
+		row("cost", fmt.Sprintf("%d certificate requests at once, %s, %d istiods restarted, %d workload pods restarted, waits for renewals up to %s, waits for files %s",
+			plan.Cost.CSRs, counted(plan.Cost.Bursts, "time"), plan.Cost.IstiodRestarts, plan.Cost.WorkloadRestarts, plan.Cost.LongestWait, plan.Cost.FileWaits))
 		if v := plan.Cost.VirtualMachines; v != nil {
 			row("", v.String()+"; that long is waited before an old root is taken away")
 		}

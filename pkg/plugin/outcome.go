@@ -53,6 +53,10 @@ func ended(err error, back bool) error {
 		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
 	case errors.Is(err, rotation.ErrStaged):
 		return found(err, "finish it, then 'kubectl meshca retire'")
+	case errors.Is(err, rotation.ErrPast) && back:
+		return found(err, "nothing was done; 'kubectl meshca rotate' goes forward again, --to names a phase that is still ahead on the way back")
+	case errors.Is(err, rotation.ErrPast):
+		return found(err, "nothing was done; 'kubectl meshca rollback' goes back, --until names a phase that is still ahead")
 	case errors.Is(err, rotation.ErrForeign):
 		return found(err, "find out who wrote it: this rotation goes on only from what it knows")
 	case errors.Is(err, rotation.ErrNothing):

@@ -81,7 +81,7 @@ func (o *rotateOptions) manifests(ctx context.Context, kube kubernetes.Interface
 		w.undo()
 		return failed(fmt.Errorf("--manifests: %w", w.err), "nothing was left behind")
 	}
-	fmt.Fprintf(streams.ErrOut, "wrote %d files for %d steps into %s: begin with README.md\n", len(w.written), len(all), dir)
+	fmt.Fprintf(streams.ErrOut, "wrote %d files for %d steps, there and back, into %s: begin with README.md\n", len(w.written), len(all), dir)
 	return nil
 }
 

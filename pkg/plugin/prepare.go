@@ -81,6 +81,12 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	p.ca = config.New
 	p.plan = rotation.NewPlan(s, config)
+	if p.staged != nil {
+		// Where that cannot be told, the run itself says why.
+		if at, err := p.plan.Stand(ctx, observer.collector.Kube, p.staged, o.back); err == nil {
+			p.plan.Standing = &at
+		}
+	}
 	return p, nil
 }
 

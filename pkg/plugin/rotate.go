@@ -118,7 +118,11 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	}
 	plan := prepared.plan
 	if o.until != "" && plan.Strategy != "" && !slices.Contains(plan.Phases(), rotation.Phase(o.until)) {
-		return usage(fmt.Errorf("--until %s: %s has no such phase", o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Phases()), ", "))
+		flag := "--until"
+		if o.back {
+			flag = "--to"
+		}
+		return usage(fmt.Errorf("%s %s: %s has no such phase", flag, o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Phases()), ", "))
 	}
 	printer := newEventPrinter(streams, o.output)
 	if o.dryRun == "client" || len(plan.Refusals) > 0 {

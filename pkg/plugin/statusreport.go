@@ -261,7 +261,7 @@ func (s standing) next(r *statusReport) string {
 	case r.State == stateDone, r.State == stateBack && s.staged != nil:
 		return "kubectl meshca retire"
 	}
-	return "kubectl meshca plan"
+	return "kubectl meshca check" // and then a plan: which CA comes, somebody has to say
 }
 
 func (r *statusReport) underWay() bool { return r.State == stateRunning || r.State == stateUnfinished }
@@ -321,7 +321,14 @@ func (r *statusReport) rows(wide bool) [][]string {
 	rows = append(rows, []string{"holder", r.holder()})
 	if j := r.Rotation; j != nil {
 		for _, g := range j.Gates {
-			rows = append(rows, []string{"gate " + string(g.Phase), fmt.Sprintf("opened %s: %s", stamp(g.At), counts(g.Proxies, g.Listed, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence))})
+			which := "gate " + string(g.Phase)
+			if g.Step != "" && g.Step != string(g.Phase) {
+				which += ", " + g.Step
+			}
+			if g.Back {
+				which += " (way back)"
+			}
+			rows = append(rows, []string{which, fmt.Sprintf("opened %s: %s", stamp(g.At), counts(g.Proxies, g.Listed, g.Replicas, g.ConfigMaps, g.Webhooks, g.Evidence))})
 		}
 		for _, x := range j.Exceptions {
 			rows = append(rows, []string{"accepted", fmt.Sprintf("%s by %s at %s (%s): %s", x.Object, x.By, stamp(x.At), x.Why, x.Reason)})
@@ -425,7 +432,7 @@ type historyReport struct {
 func (r *historyReport) rows(wide bool) [][]string {
 	rows := [][]string{{"ROTATION", "STRATEGY", "PHASE", "BEGUN", "LAST WRITE", "OLD ROOT", "NEW ROOT", "BY"}}
 	if wide {
-		rows[0] = append(rows[0], "GATES", "EXCEPTIONS", "RUNS", "ENGINE", "WAITS")
+		rows[0] = append(rows[0], "GATES", "EXCEPTIONS", "RUNS", "LAST ENGINE", "LAST WAITS")
 	}
 	for _, j := range r.Items {
 		row := []string{j.ID, cmp.Or(string(j.Strategy), "cert-manager "+string(j.Act)), string(j.Phase), stamp(j.Started), stamp(j.Updated),

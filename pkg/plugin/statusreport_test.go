@@ -17,7 +17,7 @@ func TestStatusOfWhatWasNotRead(t *testing.T) {
 		code  int
 		next  string
 	}{
-		"all was read":                     {standing{}, stateNone, ExitOK, "kubectl meshca plan"},
+		"all was read":                     {standing{}, stateNone, ExitOK, "kubectl meshca check"},
 		"no lease":                         {standing{leaseError: "no", refused: []string{"get leases"}}, stateUnknown, ExitError, "ask for a role that may get leases in namespace mesh: 'kubectl meshca rbac --for read -i mesh' prints it"},
 		"no journals":                      {standing{journalError: "no", refused: []string{"list configmaps"}}, stateUnknown, ExitError, "ask for a role that may list configmaps in namespace mesh: 'kubectl meshca rbac --for read -i mesh' prints it"},
 		"a staged secret of other content": {standing{stagedError: "no PEM"}, stateUnknown, ExitError, "mend what is named as not read, and look again"},

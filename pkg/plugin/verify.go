@@ -333,7 +333,7 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	}
 	if len(r.Classes) > 1 || wide {
 		for _, c := range r.Classes {
-			rows = append(rows, []string{fmt.Sprintf("class %s: %d proxies, signed by %s, trust %s", c.Name, len(c.Proxies), c.Signer, strings.Join(c.Trusts, "; "))})
+			rows = append(rows, []string{fmt.Sprintf("class %s: %s: %s", c.Name, counted(len(c.Proxies), "proxy"), c.About())})
 		}
 	}
 	for _, pair := range r.Refused {
@@ -359,7 +359,7 @@ func (r *verifyReport) rows(wide bool) [][]string {
 func (r *verifyReport) proven() string {
 	of := r.Status.Counts()
 	if len(r.Classes) > 0 {
-		of = fmt.Sprintf("%d proxies, %d classes, %d pairs", r.Status.Proxies.Of, len(r.Classes), len(r.pairs))
+		of = fmt.Sprintf("%s, %s, %s", counted(r.Status.Proxies.Of, "proxy"), counted(len(r.Classes), "class"), counted(len(r.pairs), "pair"))
 	}
 	return fmt.Sprintf("proven: %s (%s)", r.Status.Proves(len(r.Classes) > 0), of)
 }

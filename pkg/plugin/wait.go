@@ -11,7 +11,7 @@ import (
 // which the mesh decides and no number in a page of help can.
 func waitFlag(flags *pflag.FlagSet, into *time.Duration, byDefault string) {
 	*into = untold
-	flags.Var((*wait)(into), "timeout", "bound on the waits of all gates together; 0 looks once (default: "+byDefault+")")
+	flags.Var((*wait)(into), "timeout", "bound on the waits of all gates together, not on those for files or for the certificates of who was accepted; 0 looks once (default: "+byDefault+")")
 }
 
 // untold is a wait that no flag has given.

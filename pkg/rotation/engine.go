@@ -89,6 +89,8 @@ var (
 	ErrClosed = errors.New("the gate stayed closed")
 	// ErrNothing: there is nothing to go back from.
 	ErrNothing = errors.New("nothing to go back from")
+	// ErrPast: the phase to stop after is behind.
+	ErrPast = errors.New("that phase is behind")
 	// ErrForeign: the CA Secret holds what this rotation has not written.
 	ErrForeign = errors.New("somebody else has changed the CA")
 )
@@ -241,6 +243,9 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		return err
 	}
 	if r.stops(steps[at.step:]) {
+		if !at.untouched && !(at.step > 0 && !at.written && steps[at.step-1].Phase == r.Until) {
+			return fmt.Errorf("%w: %s was to be the last, and what is left begins in %s", ErrPast, r.Until, steps[at.step].Phase)
+		}
 		return r.stopped(ctx)
 	}
 	for i := at.step; i < len(steps); i++ {
@@ -407,7 +412,7 @@ func (r *run) wait(ctx context.Context) error {
 	if d <= 0 {
 		return nil
 	}
-	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until every pod's copy of the trust ConfigMap has followed", d)})
+	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(d), Message: fmt.Sprintf("%s until every pod's copy of the trust ConfigMap has followed", d)})
 	return r.let(ctx, d)
 }
 

@@ -42,6 +42,8 @@ type Event struct {
 	// Object is what was written, restarted or waited for.
 	Object  string `json:"object,omitempty"`
 	Message string `json:"message"`
+	// Until is when a wait of known length ends, set for wait.
+	Until time.Time `json:"until,omitzero"`
 	// Gate is set for gate and passed, Plan for plan, Figures for how it ended.
 	Gate    *Status  `json:"gate,omitempty"`
 	Plan    *Plan    `json:"plan,omitempty"`

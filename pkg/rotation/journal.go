@@ -79,6 +79,7 @@ type JournalRun struct {
 type JournalGate struct {
 	Phase      Phase     `json:"phase"`
 	Step       string    `json:"step,omitempty"`
+	Back       bool      `json:"back,omitempty"` // on the way back
 	At         time.Time `json:"at"`
 	By         string    `json:"by"`
 	Evidence   string    `json:"evidence,omitempty"`
@@ -273,7 +274,7 @@ func (j *journal) note(e Event) {
 
 func (j *journal) passed(e Event) {
 	g := e.Gate
-	gate := JournalGate{Phase: e.Phase, Step: e.Step, At: e.Time, By: j.state.Holder, Evidence: clipped(g.Evidence),
+	gate := JournalGate{Phase: e.Phase, Step: e.Step, Back: j.state.Back, At: e.Time, By: j.state.Holder, Evidence: clipped(g.Evidence),
 		Replicas: g.Replicas, ConfigMaps: g.ConfigMaps, Webhooks: g.Webhooks, Proxies: g.Proxies, Listed: g.Listed, Accepted: len(g.Accepted)}
 	j.state.opened(gate)
 	for _, b := range g.Accepted {
@@ -283,7 +284,7 @@ func (j *journal) passed(e Event) {
 
 // opened keeps a gate as it was the last time.
 func (s *Journal) opened(gate JournalGate) {
-	s.Gates = last(append(slices.DeleteFunc(s.Gates, func(o JournalGate) bool { return o.Phase == gate.Phase && o.Step == gate.Step }), gate))
+	s.Gates = last(append(slices.DeleteFunc(s.Gates, func(o JournalGate) bool { return o.Phase == gate.Phase && o.Step == gate.Step && o.Back == gate.Back }), gate))
 }
 
 // excepted keeps who accepted an object first, and for which phase.

@@ -96,6 +96,9 @@ type Plan struct {
 	// AlreadyDone is true where the mesh signs with the new CA and trusts its root
 	// alone: there is nothing to do but to prove it.
 	AlreadyDone bool `json:"alreadyDone,omitempty"`
+	// Standing is where a rotation stands that was begun before, nil where none was, or
+	// where that cannot be told.
+	Standing *Standing `json:"standing,omitempty"`
 
 	// begun are the steps, there and back, of the course that this one takes over from.
 	begun []Step
@@ -423,6 +426,22 @@ func (p *Plan) Course() []Step {
 	}
 	return p.Steps
 }
+
+// Written is how many steps of the course are behind a rotation that was begun before:
+// written, or on the way back not needed any more.
+func (p *Plan) Written() int {
+	if p.Standing == nil {
+		return 0
+	}
+	return min(p.Standing.Written, len(p.Course()))
+}
+
+// LeafLife is the longest life of a workload's certificate: that long is waited for
+// whoever could not be read and was accepted, before a root is taken away.
+func (p *Plan) LeafLife() time.Duration { return p.leafLife }
+
+// GoesBack reports whether the course is the way back.
+func (p *Plan) GoesBack() bool { return p.config.Back }
 
 // Phases are those of the plan, in order.
 func (p *Plan) Phases() []Phase {

@@ -41,7 +41,7 @@ func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
 	if removes {
 		until = "every certificate of before has expired"
 	}
-	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s until %s: %s could not be read (%d in all)", left.Round(time.Second), until, r.unseen[0].Object, len(r.unseen))})
+	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(left), Message: fmt.Sprintf("%s until %s: %s could not be read (%d in all)", left.Round(time.Second), until, r.unseen[0].Object, len(r.unseen))})
 	if err := r.let(ctx, left); err != nil {
 		return err
 	}

@@ -11,11 +11,12 @@ import (
 // whatever the journal says.
 type Standing struct {
 	// Written of Of writes stand.
-	Written, Of int
+	Written int `json:"written"`
+	Of      int `json:"of"`
 	// Step is what stands in the Secret, nil where that is the old CA.
-	Step *Step
+	Step *Step `json:"-"`
 	// Back are the phases of the way back from here.
-	Back []Phase
+	Back []Phase `json:"back,omitempty"`
 }
 
 // Stand finds out where a plan stands. staged is what its rotation keeps; back is

@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -38,9 +39,25 @@ func TestUntil(t *testing.T) {
 		if !stops(rotation.SignNew) {
 			t.Error("until sign-new nothing is written")
 		}
-		if stops(rotation.TrustNew) {
-			t.Error("until a phase that is behind the CA is written")
+		if stops(rotation.SignNew) {
+			t.Error("until the phase that it stands in the CA is written")
 		}
+		at := version()
+		b.engine.Until = rotation.TrustNew
+		if err := b.run(); !errors.Is(err, rotation.ErrPast) || version() != at {
+			t.Errorf("until a phase that is behind: %v", err)
+		}
+		// And on the way back, from before the phase that is named.
+		b.engine.Back, b.engine.Until = true, rotation.TrustNew
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		at = version()
+		b.engine.Until = rotation.SignNew
+		if err := b.run(); !errors.Is(err, rotation.ErrPast) || version() != at {
+			t.Errorf("back to a phase that is behind: %v", err)
+		}
+		b.engine.Back = false
 		b.engine.Until = rotation.Done
 		if err := b.run(); err != nil {
 			t.Fatal(err)

@@ -13,7 +13,7 @@ func (r *run) count(ctx context.Context) error {
 	if r.Baseline <= 0 {
 		return nil
 	}
-	r.emit(Event{Kind: EventWait, Message: fmt.Sprintf("%s of real traffic, to know what fails already", r.Baseline)})
+	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(r.Baseline), Message: fmt.Sprintf("%s of real traffic, to know what fails already", r.Baseline)})
 	for look := range 2 {
 		if look > 0 {
 			if err := r.let(ctx, r.Baseline); err != nil {

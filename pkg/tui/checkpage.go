@@ -132,6 +132,5 @@ func (p *checkPage) mark() string {
 func (p *checkPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil }
 func (p *checkPage) typing() bool             { return false }
 func (p *checkPage) keys() []key.Binding {
-	k := p.bound
-	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
+	return p.items.keys()
 }

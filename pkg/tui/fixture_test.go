@@ -50,7 +50,7 @@ func fixture(proxies int) *Look {
 			Roots: []string{"CN=mesh root 2017,O=Acme  3fa1b2c4"},
 			Status: rotation.Status{Replicas: rotation.Count{Ready: 2, Of: 2}, ConfigMaps: rotation.Count{Ready: 13, Of: 14}, Webhooks: rotation.Count{Ready: 3, Of: 3}, Proxies: rotation.Count{Ready: 96, Of: 98}, Evidence: "chain served on 15012",
 				Blockers: []rotation.Blocker{{Kind: "configmap", Object: "search/istio-ca-root-cert", Why: "it is immutable and holds other roots"}, {Kind: "proxy", Object: "payments/ledger-7d9c6b5f4-x2x8l", Why: "unreadable: dial 15000: connection refused", Unknown: true}}},
-			Classes: []check.Class{{Name: "A", Proxies: []string{"web/a", "web/b"}, Signer: "CN=mesh CA 2024", Trusts: []string{"CN=mesh root 2017"}}, {Name: "B", Proxies: []string{"vm/old"}, Signer: "CN=other", Trusts: []string{"CN=other root"}}},
+			Classes: []check.Class{{Name: "A", Kind: mesh.Sidecar, Proxies: []string{"web/a", "web/b"}, Signer: "CN=mesh CA 2024", Trusts: []string{"CN=mesh root 2017"}}, {Name: "B", Kind: mesh.Gateway, Proxies: []string{"vm/old"}, Signer: "CN=other", Trusts: []string{"CN=other root"}}},
 			Pairs: []check.Pair{{Client: "A", Server: "A", Answer: pki.Answer{Result: pki.Accepted}}, {Client: "A", Server: "B", By: "server", Answer: pki.Answer{Result: pki.Refused, Reason: "no trusted issuer"}},
 				{Client: "B", Server: "A", By: "server", Answer: pki.Answer{Result: pki.Refused, Reason: "no trusted issuer"}}, {Client: "B", Server: "B", Answer: pki.Answer{Result: pki.Accepted}}},
 		},

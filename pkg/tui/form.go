@@ -108,17 +108,20 @@ func (f *form) focus() {
 // update reports whether the plan was asked for.
 func (f *form) update(m tea.KeyMsg) (asked bool) {
 	q, k := f.current(), f.bound
+	if m.Type == tea.KeyUp || m.Type == tea.KeyDown || m.Type == tea.KeyTab || m.Type == tea.KeyShiftTab {
+		f.err = nil // each field's help stands there
+	}
 	switch {
-	case m.Type == tea.KeyUp:
+	case m.Type == tea.KeyUp, m.Type == tea.KeyShiftTab:
 		f.at--
-	case m.Type == tea.KeyDown:
+	case m.Type == tea.KeyDown, m.Type == tea.KeyTab:
 		f.at++
 	case key.Matches(m, k.Enter):
 		if q == f.end {
 			return true
 		}
 		f.at++
-	case len(q.options) > 0 && (m.Type == tea.KeyLeft || m.Type == tea.KeyShiftTab):
+	case len(q.options) > 0 && m.Type == tea.KeyLeft:
 		q.chosen = (q.chosen + len(q.options) - 1) % len(q.options)
 	case len(q.options) > 0 && key.Matches(m, k.Change):
 		q.chosen = (q.chosen + 1) % len(q.options)
@@ -128,6 +131,16 @@ func (f *form) update(m tea.KeyMsg) (asked bool) {
 	}
 	f.focus()
 	return false
+}
+
+// tabs reports whether Tab, or Shift-Tab, goes to another field: past the last, and before
+// the first, it goes to another step.
+func (f *form) tabs(back bool) bool {
+	f.current() // within what is shown
+	if back {
+		return f.at > 0
+	}
+	return f.at < len(f.visible())-1
 }
 
 func (f *form) typing() bool { return len(f.current().options) == 0 }

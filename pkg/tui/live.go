@@ -34,7 +34,8 @@ type live struct {
 	ready   int
 	moved   time.Time
 	waiting string
-	open    bool // the selected blocker in full
+	until   time.Time // when that ends, where it is known
+	open    bool      // the selected blocker in full
 	paused  bool
 	// back is true on the way back.
 	back      bool
@@ -77,7 +78,7 @@ func (l *live) take(e rotation.Event) {
 	case rotation.EventPhase:
 		l.about, l.entered, l.status, l.waiting = e.Message, e.Time, nil, ""
 	case rotation.EventWait:
-		l.waiting = e.Message
+		l.waiting, l.until = e.Message, e.Until
 	case rotation.EventPlan:
 		l.plan, l.paused = e.Plan, false
 		return
@@ -154,6 +155,9 @@ func (l *live) position() (at, of int) {
 func (l *live) time() string {
 	now := l.now()
 	text := clock(now.Sub(l.began)) + " so far, " + clock(now.Sub(l.entered)) + " in this phase"
+	if left := l.until.Sub(now); l.waiting != "" && left > 0 {
+		return text + "; " + clock(left) + " of this wait left"
+	}
 	if still := now.Sub(l.moved); !l.moved.IsZero() && still > stall && l.status != nil && !l.status.Open() {
 		return text + "; no proxy has followed for " + clock(still)
 	}
@@ -175,8 +179,11 @@ const stall = 15 * time.Second
 
 // eta goes on at the pace so far.
 func (l *live) eta(now time.Time) (time.Duration, bool) {
-	if l.status == nil || l.status.Proxies.Ready == 0 || l.status.Proxies.Ready >= l.status.Proxies.Of {
+	if l.status == nil || l.status.Open() || l.status.Proxies.Ready == 0 || l.status.Proxies.Ready >= l.status.Proxies.Of {
 		return 0, false
+	}
+	if slices.ContainsFunc(l.status.Blockers, func(b rotation.Blocker) bool { return b.Unknown && b.Kind == "proxy" }) {
+		return 0, false // what cannot be read keeps no pace
 	}
 	spent := now.Sub(l.entered)
 	if spent < 2*time.Second {
@@ -232,7 +239,11 @@ func (l *live) counts(width int) string {
 		case c.Ready == c.Of:
 			symbol = symbolGood
 		}
-		return l.styles.paint(symbol, symbol+" "+what+fmt.Sprintf(" %d/%d", c.Ready, c.Of))
+		text := fmt.Sprintf(" %d/%d", c.Ready, c.Of)
+		if n := len(s.Accepted); n > 0 && what == "proxies" {
+			text += fmt.Sprintf(", %d accepted", n)
+		}
+		return l.styles.paint(symbol, symbol+" "+what+text)
 	}
 	return " " + strings.Join([]string{part("istiods", s.Replicas), part("ConfigMaps", s.ConfigMaps), part("webhooks", s.Webhooks), part("proxies", s.Proxies)}, "   ")
 }

@@ -35,7 +35,7 @@ func (p *transition) runKey(m tea.KeyMsg) tea.Cmd {
 			l.ask()
 		}
 	case key.Matches(m, k.Enter):
-		l.open = !l.open
+		l.open = !l.open && l.selected() != nil
 	default:
 		l.move(m, k)
 	}
@@ -120,7 +120,10 @@ func (p *transition) runKeys() []key.Binding {
 	if l.paused {
 		pause = named(pause, "go on")
 	}
-	keys := []key.Binding{k.Up, k.Enter, pause, k.Accept}
+	keys := []key.Binding{pause}
+	if l.selected() != nil {
+		keys = []key.Binding{k.Up, k.Enter, pause, k.Accept}
+	}
 	if !l.back {
 		keys = append(keys, k.RollBack)
 	}
@@ -139,11 +142,14 @@ func (l *live) ask() {
 func (l *live) question(width int) []string {
 	l.reason.Width = max(10, width-4)
 	text := "Accept " + l.accepting + " as unknown? Your reason goes into the journal:"
+	if most := l.plan.LeafLife(); most > 0 {
+		text = "Accept " + l.accepting + " as unknown? Before a root is taken away, its certificate of now must have ended: a wait of up to " + span(most) + ". Your reason goes into the journal:"
+	}
 	if l.turning {
 		text = "Roll back: " + wayBack(l.plan) + ", each proven on every live proxy."
 	}
 	lines := []string{""}
-	for _, line := range wrap(text, width-2, 3) {
+	for _, line := range wrap(text, width-2, 4) {
 		lines = append(lines, " "+l.styles.title.Render(line))
 	}
 	if l.turning {
@@ -161,7 +167,11 @@ func (l *live) question(width int) []string {
 // wayBack names the phases of the way back.
 func wayBack(p *rotation.Plan) string {
 	var phases []string
-	for _, step := range p.Back {
+	steps := p.Back
+	if p.GoesBack() {
+		steps = steps[min(p.Written(), len(steps)):]
+	}
+	for _, step := range steps {
 		if name := string(step.Phase); len(phases) == 0 || phases[len(phases)-1] != name {
 			phases = append(phases, name)
 		}

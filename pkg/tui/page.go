@@ -44,7 +44,11 @@ func (c common) factLines(facts []fact, width int) []string {
 		if f.text == "" {
 			continue
 		}
-		for i, line := range wrap(f.text, width-indent-1, 3) {
+		most := 3
+		if f.label == "Hint" { // the way out is in its end
+			most = 6
+		}
+		for i, line := range wrap(f.text, width-indent-1, most) {
 			label := strings.Repeat(" ", indent)
 			if i == 0 {
 				label = c.styles.faint.Render(fit(" "+f.label, indent))
@@ -96,10 +100,19 @@ func (c *items) update(m tea.Msg) {
 	}
 }
 
+// keys are those of a list that hides details.
+func (c *items) keys() []key.Binding {
+	k := c.bound
+	if c.open {
+		return []key.Binding{k.Up, named(k.Back, "close"), k.NextStep, k.Again}
+	}
+	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
+}
+
 func (c *items) view(width, height int) string {
 	var pane []string
 	if c.open && c.cursor < len(c.all) {
-		pane = c.pane(c.all[c.cursor], width, max(3, height/2))
+		pane = c.pane(c.all[c.cursor], width, max(3, height-2))
 	}
 	c.resize(len(c.all), height-len(pane)-1)
 	var lines []string
@@ -110,6 +123,7 @@ func (c *items) view(width, height int) string {
 	if place := c.place(); place != "" {
 		lines = append(lines, c.styles.faint.Render(right(place, width-1)))
 	}
+	lines = lines[:max(0, min(len(lines), height-len(pane)))]
 	for len(lines)+len(pane) < height && len(pane) > 0 {
 		lines = append(lines, "")
 	}
@@ -142,7 +156,7 @@ func (c common) pane(i item, width, most int) []string {
 	pane := []string{c.styles.faint.Render(strings.Repeat("─", width))}
 	lines := wrap(strings.TrimSpace(i.text), width-2, 3)
 	for _, d := range i.detail {
-		lines = append(lines, wrap(d, width-2, 4)...)
+		lines = append(lines, wrap(d, width-2, 8)...)
 	}
 	if len(lines) > most-1 {
 		lines = append(lines[:most-2], "…")

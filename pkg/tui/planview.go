@@ -15,10 +15,13 @@ type planView struct {
 	shown *rotation.Plan
 	// back is true for a way back.
 	back bool
+	// stop is what a stop means before it is begun: of a rotation under way, where that
+	// stands.
+	stop string
 }
 
 func newPlanView(c common) *planView {
-	return &planView{items: items{common: c}, plans: map[rotation.Strategy]*rotation.Plan{}}
+	return &planView{items: items{common: c}, plans: map[rotation.Strategy]*rotation.Plan{}, stop: "Nothing has been changed."}
 }
 
 // add keeps a plan; the first is shown.
@@ -57,6 +60,10 @@ func costOf(p *rotation.Plan) string {
 		return "None: nothing is written."
 	}
 	text := plural(len(p.Course()), "write")
+	if n := p.Written(); n > 0 {
+		text = fmt.Sprintf("%d of %s left; all of it: ", len(p.Course())-n, text)
+		text += plural(len(p.Course()), "write")
+	}
 	if p.Cost.CSRs > 0 {
 		text += fmt.Sprintf("; %s at once, %s", plural(p.Cost.CSRs, "certificate request"), plural(p.Cost.Bursts, "time"))
 	}
@@ -104,11 +111,17 @@ func (v *planView) draw() {
 		all = append(all, i)
 	}
 	for n, s := range steps {
-		note := ""
+		symbol, note := symbolNote, ""
+		if n < p.Written() {
+			if v.back {
+				continue // from further on than it stands
+			}
+			symbol = symbolGood
+		}
 		if s.Restart {
 			note = " (istiod restarts)"
 		}
-		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("%d %-15s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + v.stopMeans(s.Phase)}})
+		all = append(all, item{symbol: symbol, text: fmt.Sprintf("%d %-15s %s%s", n+1, s.Phase, s.About, note), detail: []string{"stop    " + v.stopMeans(s.Phase)}})
 	}
 	brief := func(what string, b rotation.Brief) {
 		if b.Subject != "" {
@@ -139,17 +152,17 @@ func (v *planView) facts() []fact {
 	p := v.shown
 	if len(p.Refusals) > 0 {
 		r := p.Refusals[0]
-		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Cost", "None: planning only reads."}, {"Stop", "Nothing has been changed."}}
+		return []fact{{"Found", "Refused: " + r.Object + ": " + r.Why + "."}, {"Hint", r.Hint}, {"Next", "esc goes back to the form."}, {"Cost", "None: planning only reads."}, {"Stop", v.stop}}
 	}
 	next := "enter asks for the cluster's name and begins."
 	if p.AlreadyDone {
-		return []fact{{"Found", p.Summary()}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", "Nothing has been changed."}}
+		return []fact{{"Found", p.Summary()}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", v.stop}}
 	}
 	if v.back {
 		return []fact{
 			{"Found", fmt.Sprintf("The way back to %s: %s, each step proven on every live proxy before the next.", commonName(p.OldRoot.Subject), wayBack(p))},
-			{"Next", next}, {"Cost", plural(len(p.Back), "write") + "; gated like the way there, so that its waits may come again."}, {"Stop", stopMeansBack},
+			{"Next", next}, {"Cost", plural(len(p.Back)-p.Written(), "write") + "; gated like the way there, so that its waits may come again."}, {"Stop", stopMeansBack},
 		}
 	}
-	return []fact{{"Found", fmt.Sprintf("%s: %s.", p.Strategy, p.Why)}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", "Nothing has been changed."}}
+	return []fact{{"Found", fmt.Sprintf("%s: %s.", p.Strategy, p.Why)}, {"Next", next}, {"Cost", costOf(p)}, {"Stop", v.stop}}
 }

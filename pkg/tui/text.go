@@ -102,20 +102,8 @@ func frame(view string, width, height int) string {
 	return strings.Join(lines[:height], "\n")
 }
 
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "xy"); ok {
-		return fmt.Sprintf("%d %sxies", n, stem)
-	}
-	if strings.HasSuffix(noun, "s") {
-		return fmt.Sprintf("%d %ses", n, noun)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func plural(n int, noun string) string { return plain.Count(n, noun) }
 
-// clock is a duration as a stopwatch shows it.
 func clock(d time.Duration) string {
 	d = max(0, d).Round(time.Second)
 	if d >= time.Hour {

@@ -191,6 +191,14 @@ func (p *transition) key(m tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
+// tabs reports whether a key goes from field to field of the form.
+func (p *transition) tabs(m tea.KeyMsg) bool {
+	if p.stage != choosing || p.form == nil || p.seen.Underway != nil {
+		return false
+	}
+	return key.Matches(m, p.bound.NextStep) && p.form.tabs(false) || key.Matches(m, p.bound.PrevStep) && p.form.tabs(true)
+}
+
 // leave goes from a result to what can be chosen now: what was answered may be why it
 // failed, and then the same once more helps nobody.
 func (p *transition) leave() {
@@ -250,6 +258,11 @@ func (p *transition) ask(c Choice) tea.Cmd {
 	p.stage, p.choice, p.err = planning, c, nil
 	p.plan = newPlanView(p.common)
 	p.plan.back = c.Back
+	if u := p.seen.Underway; c.Resume && u != nil {
+		if p.plan.stop = stopMeans(u.Strategy, u.Phase); u.Back {
+			p.plan.stop = stopMeansBack
+		}
+	}
 	return p.planCmd(c)
 }
 
@@ -433,7 +446,16 @@ func (p *transition) keys() []key.Binding {
 			}
 			return []key.Binding{turn, k.NextStep, k.Again}
 		}
-		return []key.Binding{k.Up, k.Change, named(k.Enter, "next"), k.NextStep}
+		field := named(k.NextStep, "next field")
+		switch {
+		case p.form == nil:
+			return []key.Binding{k.NextStep}
+		case p.form.typing():
+			return []key.Binding{k.Up, field}
+		case !p.form.tabs(false):
+			return []key.Binding{k.Up, named(k.Enter, "plan"), k.NextStep}
+		}
+		return []key.Binding{k.Up, k.Change, field}
 	case planning:
 		return []key.Binding{named(k.Back, "give up")}
 	case planned:
@@ -527,7 +549,7 @@ func (p *transition) facts() []fact {
 		if p.choice.Back {
 			return p.plan.facts()
 		}
-		return []fact{{"Next", p.plan.shown.Summary()}, {"Cost", costOf(p.plan.shown)}, {"Stop", "Nothing has been changed. Once it runs, it can be stopped and carried on at any moment."}}
+		return []fact{{"Next", p.plan.shown.Summary()}, {"Cost", costOf(p.plan.shown)}, {"Stop", p.plan.stop + " Once it runs, it can be stopped and carried on at any moment."}}
 	case p.stage == running:
 		return p.live.facts()
 	}

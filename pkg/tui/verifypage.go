@@ -29,9 +29,17 @@ func (p *verifyPage) look(l *Look) {
 		add(item{symbol: symbolUnknown, text: l.Proof.Error})
 	}
 	count := func(what string, c rotation.Count, detail ...string) {
+		if c.Of == 0 && s.Secrets.Of > 0 {
+			return // a mesh with a Citadel has none
+		}
 		add(item{symbol: proven(c), text: fmt.Sprintf("%-18s %d of %d", what, c.Ready, c.Of), detail: detail})
 	}
-	count("istiods", s.Replicas, "evidence: "+s.Evidence)
+	signers := "istiods"
+	if s.Secrets.Of > 0 {
+		signers = "Citadels"
+		count("workload Secrets", s.Secrets)
+	}
+	count(signers, s.Replicas, "evidence: "+s.Evidence)
 	count("trust ConfigMaps", s.ConfigMaps)
 	count("webhooks", s.Webhooks)
 	count("proxies", s.Proxies, namespaces(s)...)
@@ -95,10 +103,10 @@ func matrix(p Proof) []item {
 	for _, c := range classes {
 		head += right(c.Name, 3)
 	}
-	all := []item{{symbol: symbolNote, text: head + "   proxies  signed by / trusts"}}
+	all := []item{{symbol: symbolNote, text: head + "   proxies  what, signed by / trusts"}}
 	for _, client := range classes {
 		row, worst := fit(client.Name, 4), symbolGood
-		detail := []string{"proxies: " + strings.Join(client.Proxies[:min(len(client.Proxies), 30)], " ")}
+		detail := []string{client.About(), "proxies: " + strings.Join(client.Proxies[:min(len(client.Proxies), 30)], " ")}
 		for _, server := range classes {
 			k := [2]string{client.Name, server.Name}
 			cell := verdict(answers[k])
@@ -108,7 +116,7 @@ func matrix(p Proof) []item {
 				detail = append(detail, fmt.Sprintf("%s %s calls %s: the %s says: %s", cell, client.Name, server.Name, by[k], answers[k].Reason))
 			}
 		}
-		all = append(all, item{symbol: worst, text: row + right(fmt.Sprint(len(client.Proxies)), 10) + "  " + client.Signer + " / " + strings.Join(client.Trusts, ", "), detail: detail})
+		all = append(all, item{symbol: worst, text: row + right(fmt.Sprint(len(client.Proxies)), 10) + "  " + string(client.Kind) + ", " + client.Signer + " / " + strings.Join(client.Trusts, ", "), detail: detail})
 	}
 	if more := len(p.Classes) - len(classes); more > 0 {
 		all = append(all, item{symbol: symbolNote, text: fmt.Sprintf("and %d more classes: 'kubectl meshca verify -o wide' lists them", more)})
@@ -140,7 +148,10 @@ func (p *verifyPage) facts() []fact {
 	if p.proof == nil {
 		return []fact{{"Now", "Reading the mesh. Nothing is changed."}}
 	}
-	found := fmt.Sprintf("Not proven: %d in the way, %d of %d pairs of classes would not accept each other.", len(p.proof.Status.Blockers), refused(p.proof.Pairs), len(p.proof.Pairs))
+	found := fmt.Sprintf("Not proven: %d in the way.", len(p.proof.Status.Blockers))
+	if n := refused(p.proof.Pairs); n > 0 {
+		found = fmt.Sprintf("Not proven: %d in the way, and of %s %d would not be accepted.", len(p.proof.Status.Blockers), plural(len(p.proof.Pairs), "pair")+" of classes", n)
+	}
 	if p.proof.Proven {
 		of := p.proof.Status.Counts()
 		if len(p.proof.Classes) > 0 {
@@ -174,6 +185,5 @@ func (p *verifyPage) mark() string {
 func (p *verifyPage) update(m tea.Msg) tea.Cmd { p.items.update(m); return nil }
 func (p *verifyPage) typing() bool             { return false }
 func (p *verifyPage) keys() []key.Binding {
-	k := p.bound
-	return []key.Binding{k.Up, k.Enter, k.NextStep, k.Again}
+	return p.items.keys()
 }

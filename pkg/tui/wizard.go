@@ -203,6 +203,9 @@ func (w *Wizard) key(m tea.KeyMsg) tea.Cmd {
 	}
 	typing := w.page().typing()
 	switch {
+	case w.at == stepTransition && w.transition.tabs(m):
+		return w.transition.update(m)
+	case typing && key.Matches(m, k.NextStep, k.PrevStep): // what is typed next would be orders
 	case key.Matches(m, k.NextStep):
 		w.at = min(w.at+1, len(w.pages)-1)
 	case key.Matches(m, k.PrevStep):
