@@ -45,7 +45,7 @@ echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","s
 	o := sit(t, program, "wizard", "--kubeconfig", kubeconfig)
 	o.sees("login program says (esc hides it): open https://login.example/", "")
 	o.sees("r looks again", "q")
-	o.ends(0)
+	o.ends(1)
 	const screen, gone = "\x1b[?1049h", "\x1b[?1049l"
 	before, rest, drawn := strings.Cut(o.text(), screen)
 	shown, after, left := strings.Cut(rest, gone)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
@@ -258,9 +259,9 @@ func ttl(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			}
 		}
 		if left > 0 && left < wanted {
-			all = append(all, Finding{Severity: pki.SeverityError, Object: caObject(plane), Message: fmt.Sprintf("%s ends in %s, and leaves are asked for %s (%s)", first.Subject(), left.Round(time.Minute), wanted, by), Hint: "rotate now: leaves are cut short, or outlive their CA"})
+			all = append(all, Finding{Severity: pki.SeverityError, Object: caObject(plane), Message: fmt.Sprintf("%s ends in %s, and leaves are asked for %s (%s)", first.Subject(), plain.Span(left.Round(time.Minute)), plain.Span(wanted), by), Hint: "rotate now: leaves are cut short, or outlive their CA"})
 		} else if most := time.Duration(plane.Flags.MaxWorkloadTTL); left > 0 && left < most {
-			all = append(all, Finding{ID: "ttl-max", Severity: pki.SeverityInfo, Object: caObject(plane), Message: fmt.Sprintf("%s ends in %s, and leaves of up to %s may be asked for", first.Subject(), left.Round(time.Minute), most), Hint: "ask for no leaf that outlives its CA"})
+			all = append(all, Finding{ID: "ttl-max", Severity: pki.SeverityInfo, Object: caObject(plane), Message: fmt.Sprintf("%s ends in %s, and leaves of up to %s may be asked for", first.Subject(), plain.Span(left.Round(time.Minute)), plain.Span(most)), Hint: "ask for no leaf that outlives its CA"})
 		}
 	}
 	return all, looked

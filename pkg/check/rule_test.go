@@ -296,7 +296,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"serving overdue", func(w *world) { w.serve(w.leaf(w.ca, "", clock().Add(-9*day), 10*day, "istiod.istio-system.svc")) }, "serving-expiry", "serving-overdue", isWarning, ""},
 		{"serving not yet valid", func(w *world) { w.serve(w.leaf(w.ca, "", clock().Add(day), day, "istiod.istio-system.svc")) }, "serving-expiry", "serving-not-yet-valid", isError, ""},
 		{"serving unparsable", func(w *world) { w.serve(pki.NewCertificate([]byte{1})) }, "serving-expiry", "serving-unparsable", isError, ""},
-		{"leaves outlive the CA", func(w *world) { w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-time.Hour) }, "ttl", "ttl", isError, "ends in 1h0m0s, and leaves are asked for 24h0m0s"},
+		{"leaves outlive the CA", func(w *world) { w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-time.Hour) }, "ttl", "ttl", isError, "ends in 1h, and leaves are asked for 24h"},
 		{"a proxy's leaf outlives the CA", func(w *world) {
 			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-10 * day)
 			first(w).SecretTTL = mesh.Duration(20 * day)

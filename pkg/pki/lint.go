@@ -23,7 +23,7 @@ func LintRules() []LintRule {
 	const anew = "have it issued anew"
 	return []LintRule{
 		// The bytes of the files.
-		{"empty-file", SeverityError, "a file is empty", "give the whole file; only the chain's may have no content at all"},
+		{"empty-file", SeverityError, "a file is empty", "give the whole file; of a CA's files only the chain's may have no content at all"},
 		{"byte-order-mark", SeverityError, "a file begins with a byte order mark", "save it as plain ASCII"},
 		{"crlf", SeverityError, "a file has CR line ends", "rewrite it with LF line ends (dos2unix): istiod before 1.30 compares bundles byte for byte, and the bytes travel to every proxy"},
 		{"no-newline", SeverityWarning, "a file's last line has no newline", "end it with a newline: whatever is appended would be glued to it"},

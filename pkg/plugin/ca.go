@@ -42,7 +42,7 @@ func newCACommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Example: caExample,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(fmt.Errorf("unknown command %q", "ca "+args[0]), "run 'kubectl meshca ca --help'")
+				return usage(fmt.Errorf("unknown command %q", "ca "+args[0]), nearest(cmd, args[0])+"run 'kubectl meshca ca --help'")
 			}
 			return nil
 		},

@@ -96,7 +96,10 @@ func (o *certsOptions) run(ctx context.Context, c *cluster, streams genericioopt
 				return cause
 			}
 			report.Clusters = append(report.Clusters, certsCluster{Context: name, Error: err.Error()})
-			unreachable = errors.Join(unreachable, fmt.Errorf("context %s: %w", name, err))
+			if err = fmt.Errorf("context %s: %w", name, err); unreachable != nil {
+				err = fmt.Errorf("%w; %w", unreachable, err)
+			}
+			unreachable = err
 			continue
 		}
 		item := newCertsCluster(s)

@@ -84,7 +84,11 @@ func (c *cluster) addFlags(flags *pflag.FlagSet) {
 func (c *cluster) config() (*rest.Config, error) {
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {
-		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), "name a cluster with --kubeconfig or --context")
+		hint := "name a cluster with --kubeconfig or --context"
+		if c.flags.Context != nil && *c.flags.Context != "" {
+			hint = "'kubectl config get-contexts' lists the contexts that there are"
+		}
+		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), hint)
 	}
 	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
 	named := c.flags.APIServer != nil && *c.flags.APIServer != ""

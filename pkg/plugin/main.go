@@ -91,7 +91,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(fmt.Errorf("unknown command %q", args[0]), "run 'kubectl meshca --help'")
+				return usage(fmt.Errorf("unknown command %q", args[0]), nearest(cmd, args[0])+"run 'kubectl meshca --help'")
 			}
 			return nil
 		},

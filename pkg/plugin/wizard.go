@@ -149,6 +149,9 @@ func wizardOn(ctx context.Context, options tui.Options, streams genericiooptions
 		return context.Cause(ctx)
 	case left.Interrupted:
 		return &Failure{Err: errors.New("stopped by interrupt"), Code: ExitInterrupted}
+	case left.Unread != nil:
+		_, hint := codeOf(left.Unread)
+		return failed(left.Unread, hint)
 	case left.Err != nil:
 		_, hint := codeOf(left.Err)
 		return found(left.Err, hint)

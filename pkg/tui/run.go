@@ -36,6 +36,8 @@ type Outcome struct {
 	Means string
 	// Err is what a rotation ended with before its proof.
 	Err error
+	// Unread is why nothing of the mesh was ever seen.
+	Unread error
 }
 
 // Run shows the wizard until it is left. Where ctx ends it is left at once; in
@@ -74,6 +76,9 @@ func newCommon(out io.Writer, now func() time.Time) common {
 func (w *Wizard) outcome(ctx context.Context) Outcome {
 	t := w.transition
 	o := Outcome{Interrupted: w.interrupted || ctx.Err() != nil}
+	if w.seen == nil {
+		o.Unread = w.err
+	}
 	t.drain()
 	if t.live == nil || t.finished {
 		return o
