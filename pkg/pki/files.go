@@ -3,6 +3,7 @@ package pki
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 )
 
@@ -10,7 +11,13 @@ import (
 type File struct {
 	Name string
 	Data []byte `json:"-"`
+	// Mode has the permissions of a file of this machine, 0 where they are not known: a
+	// pipe's, or of a system that has others.
+	Mode fs.FileMode
 }
+
+// Exposed reports whether others than its owner may read it.
+func (f File) Exposed() bool { return f.Mode.Perm()&0o077 != 0 }
 
 // Format prints the name and never the content: it may be a private key.
 func (f File) Format(state fmt.State, _ rune) {

@@ -48,6 +48,7 @@ func LintRules() []LintRule {
 		{"unparsable", SeverityError, "a certificate cannot be parsed: istiod passes it over or refuses it", anew},
 		{"negative-serial", SeverityError, "a certificate's serial number is negative: Go refuses it since 1.23, Envoy takes it", anew + " with a positive serial number"},
 		{"duplicate", SeverityWarning, "a certificate stands in a file twice", "leave one of each"},
+		{"key-readable", SeverityWarning, "others than its owner may read the file of the private key: whoever has the key is the CA", "chmod 600 FILE"},
 		{"encrypted-key", SeverityError, "the private key is encrypted: istiod cannot read it", "write it without a passphrase: openssl pkey -in FILE -out PLAIN, and destroy PLAIN after the rotation"},
 		{"bad-key", SeverityError, "the private key cannot be read", "give one RSA or ECDSA key as PKCS#1, PKCS#8 or SEC1 in PEM, and nothing else"},
 		{"der-key", SeverityError, "the private key is DER", "convert it: openssl pkey -inform der -in FILE -out FILE.pem"},

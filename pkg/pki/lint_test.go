@@ -136,6 +136,8 @@ func fileRows(t *testing.T) map[string]fileRow {
 	add("encrypted key", "e:encrypted-key", func(f *pki.Files) { f.CAKey.Data = odd("ENCRYPTED PRIVATE KEY") })
 	add("certificate as a key", "e:bad-key", func(f *pki.Files) { f.CAKey.Data = f.CACert.Data })
 	add("two keys", "e:bad-key", func(f *pki.Files) { f.CAKey.Data = join(f.CAKey.Data, f.CAKey.Data) })
+	add("a key that others may read", "w:key-readable", func(f *pki.Files) { f.CAKey.Mode = 0o640 })
+	add("a key for its owner alone", "", func(f *pki.Files) { f.CAKey.Mode, f.Root.Mode = 0o600, 0o644 })
 	add("curve before the key", "w:ec-parameters", func(f *pki.Files) { f.CAKey.Data = join(odd("EC PARAMETERS"), f.CAKey.Data) })
 	add("chain in the certificate", "i:extra-certificates w:signer-not-in-chain", func(f *pki.Files) { f.CACert.Data, f.Chain.Data = of(two.Cert, one.Cert), nil })
 	add("root in the chain", "i:root-in-chain", func(f *pki.Files) { f.Chain.Data = of(two.Cert, one.Cert, root.Cert) })

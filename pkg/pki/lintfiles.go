@@ -88,6 +88,9 @@ func (l *linter) key(file File) {
 	if !l.bytes(file, true) {
 		return
 	}
+	if file.Exposed() {
+		l.add("key-readable", file.Name, fmt.Sprintf("others may read it (mode %04o)", file.Mode.Perm()))
+	}
 	_, err := ParseKey(file.Data)
 	switch {
 	case errors.Is(err, ErrEncryptedKey):

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -59,7 +60,8 @@ const maxInput = 16 << 20
 // input reads the files that flags name, one of them perhaps from standard input.
 type input struct {
 	stdin io.Reader
-	taken string // by which flag standard input is read
+	taken string    // by which flag standard input is read
+	told  io.Writer // hears of a key that others may read; nil where nobody is told
 }
 
 func (in *input) read(flag, name string) ([]byte, error) {
@@ -174,6 +176,9 @@ func (in *input) key(flag, name string, o opener) (crypto.Signer, error) {
 			raw = []byte(copied.Files["new/root-key.pem"])
 		}
 	}
+	if !pki.Sealed(raw) {
+		warnExposed(in.told, flag, pki.File{Name: name, Mode: modeOf(name)})
+	}
 	key, err := pki.ParseKey(raw)
 	if errors.Is(err, pki.ErrEncryptedKey) {
 		return nil, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), "write it without a passphrase with 'openssl pkey', or seal it with age and give --identity")
@@ -183,6 +188,24 @@ func (in *input) key(flag, name string, o opener) (crypto.Signer, error) {
 		return nil, failed(fmt.Errorf("reading %s %s: %w", flag, name, err), cmp.Or(hint, "it must hold one RSA or ECDSA key as PEM"))
 	}
 	return key, nil
+}
+
+// modeOf are the permissions of a file, 0 where it has none that count: standard input,
+// a pipe such as a shell's <(...), and on Windows.
+func modeOf(name string) fs.FileMode {
+	info, err := os.Stat(name)
+	if err != nil || name == "-" || !info.Mode().IsRegular() || runtime.GOOS == "windows" {
+		return 0
+	}
+	return info.Mode()
+}
+
+// warnExposed tells of a key that others may read. It is no refusal: who mounts a Secret
+// into a job's pod gets files that all of the pod may read.
+func warnExposed(told io.Writer, flag string, f pki.File) {
+	if told != nil && f.Exposed() {
+		fmt.Fprintln(told, plain(fmt.Sprintf("warning: %s %s: others may read it (mode %04o): chmod 600 it, whoever has the key is the CA", flag, f.Name, f.Mode.Perm())))
+	}
 }
 
 // opener names what opens sealed files.
@@ -222,8 +245,8 @@ func (o opener) identities(in *input) ([]age.Identity, error) {
 
 func (o opener) passphrase(in *input) (string, error) {
 	// A pipe, such as a shell's <(...), has no mode that others could use.
-	if info, err := os.Stat(o.passphraseFile); o.passphraseFile != "-" && err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" {
-		return "", failed(fmt.Errorf("reading --passphrase-file %s: others may read it (mode %04o)", o.passphraseFile, info.Mode().Perm()), "chmod 600 "+o.passphraseFile)
+	if f := (pki.File{Mode: modeOf(o.passphraseFile)}); f.Exposed() {
+		return "", failed(fmt.Errorf("reading --passphrase-file %s: others may read it (mode %04o)", o.passphraseFile, f.Mode.Perm()), "chmod 600 "+o.passphraseFile)
 	}
 	raw, err := in.read("--passphrase-file", o.passphraseFile)
 	if err != nil {

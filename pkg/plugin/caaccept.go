@@ -54,7 +54,7 @@ func (o *caAcceptOptions) run(streams genericiooptions.IOStreams) (err error) {
 	if err := o.free(); err != nil {
 		return err
 	}
-	in := &input{stdin: streams.In}
+	in := &input{stdin: streams.In, told: streams.ErrOut}
 	ca, err := o.read(in)
 	if err != nil {
 		return err

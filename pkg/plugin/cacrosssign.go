@@ -54,7 +54,7 @@ func (o *caCrossSignOptions) run(streams genericiooptions.IOStreams) error {
 	if o.out != "" && exists(o.out) {
 		return failed(fmt.Errorf("--out %s is there already", o.out), "name another: nothing is written over")
 	}
-	in := &input{stdin: streams.In}
+	in := &input{stdin: streams.In, told: streams.ErrOut}
 	root, err := in.single("--root", o.root)
 	if err != nil {
 		return err

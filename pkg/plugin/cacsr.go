@@ -79,7 +79,7 @@ func (o *caCSROptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	}
 	var seal *sealing
 	if len(o.sealTo) > 0 {
-		if seal, err = o.sealing(ctx, &input{stdin: streams.In}, streams); err != nil {
+		if seal, err = o.sealing(ctx, &input{stdin: streams.In, told: streams.ErrOut}, streams); err != nil {
 			return err
 		}
 	}

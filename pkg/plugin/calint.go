@@ -129,7 +129,7 @@ func (o *caLintOptions) run(args []string, streams genericiooptions.IOStreams) e
 		if err != nil {
 			return err
 		}
-		*f.into = pki.File{Name: f.name, Data: raw}
+		*f.into = pki.File{Name: f.name, Data: raw, Mode: modeOf(f.name)}
 	}
 	report, err := newCALintReport(files, old, o.at.orNow())
 	if err != nil {

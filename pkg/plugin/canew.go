@@ -137,7 +137,7 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 	if err := o.free(); err != nil {
 		return err
 	}
-	in := &input{stdin: streams.In}
+	in := &input{stdin: streams.In, told: streams.ErrOut}
 	var seal *sealing
 	if o.by == "" {
 		if seal, err = o.sealing(ctx, in, streams); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -20,9 +21,12 @@ type caFlags struct {
 	make                   bool
 	keySpec                string
 	oldRootKey, cross      string
+	// told hears of a key that others may read; nil where nobody is told.
+	told func() io.Writer
 }
 
 func (f *caFlags) addFlags(cmd *cobra.Command) {
+	f.told = cmd.ErrOrStderr
 	flags := cmd.Flags()
 	flags.StringVar(&f.root, "root", "", "PEM file of the new root")
 	flags.StringVar(&f.cert, "ca-cert", "", "PEM file of the new certificate that signs (the intermediate)")
@@ -98,11 +102,18 @@ func (f *caFlags) load(now time.Time) (newCA, error) {
 			return newCA{}, found(fmt.Errorf("%s: %s", finding.Subject, finding.Message), finding.Hint)
 		}
 	}
+	f.warnExposed("--ca-key", f.key)
 	authority, err := pki.ParseFiles(files)
 	if err != nil {
 		return newCA{}, found(fmt.Errorf("reading the new CA: %w", err), "'kubectl meshca ca lint' names every fault of its files")
 	}
 	return newCA{authority: authority}, nil
+}
+
+func (f *caFlags) warnExposed(flag, name string) {
+	if f.told != nil {
+		warnExposed(f.told(), flag, pki.File{Name: name, Mode: modeOf(name)})
+	}
 }
 
 func (f *caFlags) files() (files pki.Files, err error) {
@@ -147,6 +158,9 @@ func (nobody) Read([]byte) (int, error) {
 // oldKey is the old root's key.
 func (f *caFlags) oldKey() (crypto.Signer, error) {
 	in := &input{stdin: nobody{}}
+	if f.told != nil {
+		in.told = f.told()
+	}
 	return in.key("--old-root-key", f.oldRootKey, f.opener)
 }
 
