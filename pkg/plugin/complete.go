@@ -40,6 +40,9 @@ func (c *cluster) completeLive(root *cobra.Command) {
 	complete(root, "namespace", c.ask(namespaces))
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
+		if cmd.Flags().Lookup("contexts") != nil {
+			complete(cmd, "contexts", c.completeSeveralContexts)
+		}
 		for flag, values := range map[string]lister{"istio-namespace": namespaces, "revision": revisions, "accept": pods} {
 			if cmd.Flags().Lookup(flag) != nil {
 				complete(cmd, flag, c.ask(values))
@@ -144,4 +147,17 @@ func (c *cluster) completeContexts(_ *cobra.Command, _ []string, start string) (
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return starting(slices.Collect(maps.Keys(raw.Contexts)), start), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeSeveralContexts completes the last of a list, with those that do not stand in
+// it yet.
+func (c *cluster) completeSeveralContexts(cmd *cobra.Command, args []string, start string) ([]string, cobra.ShellCompDirective) {
+	before := start[:strings.LastIndex(start, ",")+1]
+	all, directive := c.completeContexts(cmd, args, start[len(before):])
+	taken := strings.Split(before, ",")
+	all = slices.DeleteFunc(all, func(name string) bool { return slices.Contains(taken, name) })
+	for i, name := range all {
+		all[i] = before + name
+	}
+	return all, directive
 }

@@ -1,12 +1,18 @@
 package plugin
 
 import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes/fake"
 )
 
@@ -56,5 +62,24 @@ func TestValuesFromTheCluster(t *testing.T) {
 	}
 	if got := starting([]string{"a\x1b[31m", "a"}, ""); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("control characters reach the shell: %q", got)
+	}
+}
+
+// TestSeveralContexts: of a list of contexts the last is completed, with what the list
+// has not got.
+func TestSeveralContexts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte(`{"apiVersion":"v1","kind":"Config","contexts":[{"name":"east","context":{}},{"name":"eden","context":{}},{"name":"west","context":{}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for start, want := range map[string]string{"": "east eden west", "e": "east eden", "east,": "east,eden east,west", "east,e": "east,eden", "east,x": ""} {
+		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &bytes.Buffer{}, ErrOut: io.Discard}
+		if code := Main([]string{"__complete", "certs", "--kubeconfig", file, "--contexts", start}, streams); code != ExitOK {
+			t.Fatalf("%q: exit code %d", start, code)
+		}
+		lines := strings.Fields(streams.Out.(*bytes.Buffer).String())
+		if got := strings.Join(lines[:len(lines)-1], " "); got != want || lines[len(lines)-1] != ":4" { // no files
+			t.Errorf("%q completes to %q", start, lines)
+		}
 	}
 }

@@ -22,12 +22,17 @@ func keySpecNames() []string  { return names(pki.KeySpecs()) }
 
 // phaseNames are those of all strategies, in the order in which they come.
 func phaseNames() []string {
-	all := []string{string(rotation.Prepare), string(rotation.Adopt)}
+	known := map[string]bool{string(rotation.Prepare): true, string(rotation.Adopt): true}
 	for _, s := range rotation.Strategies() {
-		for _, p := range names(s.Phases()) {
-			if !slices.Contains(all, p) {
-				all = append(all, p)
-			}
+		for _, p := range s.Phases() {
+			known[string(p)] = true
+		}
+	}
+	order := names([]rotation.Phase{rotation.Prepare, rotation.Adopt, rotation.TrustNew, rotation.SignNew, rotation.SwapTrust, rotation.DistrustOld, rotation.DropCross, rotation.Done})
+	all := slices.DeleteFunc(order, func(p string) bool { return !known[p] })
+	for p := range known {
+		if !slices.Contains(all, p) {
+			panic("the phase " + p + " has no place in the order")
 		}
 	}
 	return all
