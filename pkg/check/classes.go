@@ -27,9 +27,11 @@ type Class struct {
 	Releases []string     `json:"releases,omitempty"`
 	Reach    []mesh.Reach `json:"reach,omitempty"`
 	// Chain is what one of them presents, one whose leaf is valid where there is
-	// such a one; Roots is what all of them trust.
-	Chain []*pki.Certificate `json:"-"`
-	Roots []*pki.Certificate `json:"-"`
+	// such a one; Roots is what all of them trust, for the peers of a trust domain each
+	// where they hold Domains.
+	Chain   []*pki.Certificate `json:"-"`
+	Roots   []*pki.Certificate `json:"-"`
+	Domains []pki.Domain       `json:"-"`
 
 	judge        pki.Judge
 	minor        int
@@ -46,6 +48,7 @@ func Classes(s *mesh.Snapshot) []Class {
 	best := map[digest][]*pki.Certificate{}
 	minors := map[[3]string]int{} // by what they say of their release: few, and slow to parse
 	var scratch []byte
+	byDomain := mesh.Domains(s.Proxies) != nil
 	for _, p := range s.Proxies {
 		if p.Loaded == nil {
 			continue
@@ -61,8 +64,8 @@ func Classes(s *mesh.Snapshot) []Class {
 				continue
 			}
 			var key [2]digest
-			key[0], scratch = chainKey(identity, scratch)
-			key[1], scratch = trustKey(p.Kind, minor, identity.Roots, scratch)
+			key[0], scratch = chainKey(identity, byDomain, scratch)
+			key[1], scratch = trustKey(p.Kind, minor, identity, scratch)
 			i, ok := index[key]
 			if !ok {
 				i = len(all)
@@ -112,8 +115,9 @@ func current(leaf *pki.Certificate, at time.Time) bool {
 }
 
 // chainKey is what makes two presented chains alike: the issuer by name and key,
-// and what follows the leaf.
-func chainKey(i proxy.Identity, scratch []byte) (digest, []byte) {
+// and what follows the leaf; and where somebody judges by trust domain, the leaf's own
+// and what else is asked of it there.
+func chainKey(i proxy.Identity, byDomain bool, scratch []byte) (digest, []byte) {
 	b := scratch[:0]
 	add := func(part []byte) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
@@ -127,6 +131,10 @@ func chainKey(i proxy.Identity, scratch []byte) (digest, []byte) {
 			// signature tells them apart.
 			f := signerOf(i.Leaf(), slices.Concat(i.Chain[1:], i.Roots))
 			add(f[:])
+		}
+		if byDomain {
+			add([]byte(pki.DomainOf(i.SPIFFE)))
+			add(fmt.Append(nil, leaf.KeyUsage, leaf.IsCA, leaf.ExtKeyUsage))
 		}
 	}
 	for _, c := range i.Chain[1:] {
@@ -148,15 +156,26 @@ func signerOf(leaf *pki.Certificate, candidates []*pki.Certificate) pki.Fingerpr
 }
 
 // trustKey is what makes two judges alike: who judges, and by which set of roots.
-func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch []byte) (digest, []byte) {
-	prints := make([]pki.Fingerprint, len(roots))
-	for i, c := range roots {
-		prints[i] = c.Fingerprint()
-	}
-	slices.SortFunc(prints, func(a, b pki.Fingerprint) int { return bytes.Compare(a[:], b[:]) })
+func trustKey(kind mesh.ProxyKind, minor int, i proxy.Identity, scratch []byte) (digest, []byte) {
 	b := scratch[:0]
-	for _, f := range slices.Compact(prints) {
-		b = append(b, f[:]...)
+	add := func(roots []*pki.Certificate) {
+		prints := make([]pki.Fingerprint, len(roots))
+		for i, c := range roots {
+			prints[i] = c.Fingerprint()
+		}
+		slices.SortFunc(prints, func(a, b pki.Fingerprint) int { return bytes.Compare(a[:], b[:]) })
+		for _, f := range slices.Compact(prints) {
+			b = append(b, f[:]...)
+		}
+	}
+	if i.Domains == nil {
+		add(i.Roots)
+	}
+	for _, d := range i.Domains {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Name)))
+		b = append(b, d.Name...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(d.Roots)))
+		add(d.Roots)
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(minor))
 	b = append(b, kind...)
@@ -164,7 +183,7 @@ func trustKey(kind mesh.ProxyKind, minor int, roots []*pki.Certificate, scratch 
 }
 
 func classOf(p mesh.Proxy, i proxy.Identity, n, minor int, key [2]digest) Class {
-	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, judge: p.Judge(), minor: minor, Signer: "unknown", chain: key[0], trust: key[1]}
+	c := Class{Name: className(n), Kind: p.Kind, Roots: i.Roots, Domains: i.Domains, judge: p.Judge(), minor: minor, Signer: "unknown", chain: key[0], trust: key[1]}
 	if leaf := i.Leaf().X509; leaf != nil {
 		c.Signer = leaf.Issuer.String()
 	}

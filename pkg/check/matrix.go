@@ -2,6 +2,7 @@ package check
 
 import (
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -81,9 +82,9 @@ func (c *court) meet(client, server Class, states []state) Pair {
 
 func (c *court) judge(judge, peer Class, usage pki.Usage, s state) pki.Answer {
 	q := question{trust: judge.trust, chain: peer.chain, usage: usage}
-	roots, chain := judge.Roots, peer.Chain
+	roots, domains, chain := judge.Roots, judge.Domains, peer.Chain
 	if s.roots != nil {
-		roots = s.roots
+		roots, domains = s.roots, replaced(domains, func([]*pki.Certificate) []*pki.Certificate { return s.roots })
 		q.trust = mix(q.trust, roots)
 	}
 	if s.chain != nil {
@@ -92,10 +93,19 @@ func (c *court) judge(judge, peer Class, usage pki.Usage, s state) pki.Answer {
 	}
 	answer, ok := c.answers[q]
 	if !ok {
-		answer = pki.Verify(pki.Question{Judge: judge.judge, Roots: roots, Chain: chain, At: c.at, Usage: usage, EnvoyMinor: judge.minor})
+		answer = pki.Verify(pki.Question{Judge: judge.judge, Roots: roots, Domains: domains, Chain: chain, At: c.at, Usage: usage, EnvoyMinor: judge.minor})
 		c.answers[q] = answer
 	}
 	return answer
+}
+
+// replaced are the bundles of the same trust domains with other roots.
+func replaced(domains []pki.Domain, with func([]*pki.Certificate) []*pki.Certificate) []pki.Domain {
+	var all []pki.Domain
+	for _, d := range domains {
+		all = append(all, pki.Domain{Name: d.Name, Roots: with(d.Roots)})
+	}
+	return all
 }
 
 // mix marks a question that was asked with other certificates.
@@ -113,14 +123,12 @@ func mix(d digest, certs []*pki.Certificate) digest {
 func Needs(classes []Class, root *pki.Certificate, at time.Time) []Class {
 	now := newCourt(at)
 	without := make([]Class, len(classes))
+	dropped := func(roots []*pki.Certificate) []*pki.Certificate {
+		return slices.DeleteFunc(slices.Clone(roots), root.Equal)
+	}
 	for i, c := range classes {
 		without[i] = c
-		without[i].Roots = nil
-		for _, r := range c.Roots {
-			if !r.Equal(root) {
-				without[i].Roots = append(without[i].Roots, r)
-			}
-		}
+		without[i].Roots, without[i].Domains = dropped(c.Roots), replaced(c.Domains, dropped)
 		without[i].trust = mix(c.trust, without[i].Roots)
 	}
 	var needy []Class

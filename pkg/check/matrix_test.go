@@ -43,6 +43,66 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
+// TestMatrixByTrustDomain: where a proxy has a bundle for each trust domain, a peer is
+// judged by the one of its own, and not by all that there are.
+func TestMatrixByTrustDomain(t *testing.T) {
+	w := newWorld(t)
+	here, there := []*pki.Certificate{w.root.Cert}, []*pki.Certificate{w.other.Cert}
+	hold := func(domains ...pki.Domain) {
+		for i := range w.s.Proxies {
+			identity := &w.s.Proxies[i].Loaded.Identities[0]
+			identity.Domains, identity.Roots = domains, []*pki.Certificate{w.root.Cert, w.other.Cert}
+		}
+	}
+	all := func() []string { return refused(check.Matrix(check.Classes(w.s), clock())) }
+	local := pki.Domain{Name: "cluster.local", Roots: here}
+	hold(local, pki.Domain{Name: "west.local", Roots: there})
+	if classes := check.Classes(w.s); len(classes) != 1 || all() != nil {
+		t.Errorf("%d classes, refused %v", len(classes), all())
+	}
+	if got := refused(check.MatrixAfter(check.Classes(w.s), here, nil, clock())); got != nil {
+		t.Errorf("the same roots: %v", got)
+	}
+	if got := refused(check.MatrixAfter(check.Classes(w.s), there, nil, clock())); len(got) != 1 {
+		t.Errorf("other roots: %v", got)
+	}
+	// Of this trust domain, signed below the root of another, which they hold too.
+	signed := *w.s.Proxies[0].Loaded
+	w.load(&w.s.Proxies[0], w.next, clock(), day)
+	hold(local, pki.Domain{Name: "west.local", Roots: there})
+	if got := all(); !slices.Equal(got, []string{"A->A server", "A->B server", "B->A client"}) {
+		t.Errorf("signed by another trust domain's CA: refused %v", got)
+	}
+	// The very same chain is accepted from a peer of that trust domain.
+	i := &w.s.Proxies[0].Loaded.Identities[0]
+	i.SPIFFE = "spiffe://west.local/ns/a/sa/p1"
+	i.Chain = []*pki.Certificate{w.leaf(w.next, i.SPIFFE, clock(), day), w.next.Cert}
+	hold(local, pki.Domain{Name: "west.local", Roots: there})
+	if got := all(); got != nil {
+		t.Errorf("federated: refused %v", got)
+	}
+	hold(local)
+	if got := all(); len(got) == 0 {
+		t.Error("a peer of a trust domain without a bundle is accepted")
+	}
+	// Two trust domains with the same chain are two classes to who judges by them.
+	w.s.Proxies[0].Loaded = &signed
+	i = &w.s.Proxies[1].Loaded.Identities[0]
+	i.SPIFFE = "spiffe://west.local/ns/a/sa/p2"
+	i.Chain = append([]*pki.Certificate{w.leaf(w.ca, i.SPIFFE, clock(), day)}, i.Chain[1:]...)
+	hold(local)
+	if classes := check.Classes(w.s); len(classes) != 2 {
+		t.Errorf("%d classes", len(classes))
+	}
+	var needy []string
+	for _, c := range check.Needs(check.Classes(w.s), w.root.Cert, clock()) {
+		needy = append(needy, c.Proxies...)
+	}
+	if !slices.Equal(needy, []string{"a/p1", "b/p1", "b/p2"}) {
+		t.Errorf("the root is needed by %v", needy)
+	}
+}
+
 // TestAnExpiredLeafDoesNotStandForItsClass: dates are a leaf's own.
 func TestAnExpiredLeafDoesNotStandForItsClass(t *testing.T) {
 	w := newWorld(t)

@@ -106,6 +106,9 @@ func (s *Snapshot) certificates(visit func(**pki.Certificate) error) error {
 		if l := s.Proxies[i].Loaded; l != nil {
 			for _, identity := range l.Identities {
 				lists = append(lists, identity.Chain, identity.Roots)
+				for _, domain := range identity.Domains {
+					lists = append(lists, domain.Roots)
+				}
 			}
 		}
 	}

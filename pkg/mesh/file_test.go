@@ -86,6 +86,9 @@ func (d drawn) snapshot(t *rapid.T) *mesh.Snapshot {
 		if rapid.Bool().Draw(t, "loaded") {
 			p.Loaded = &proxy.Loaded{At: clock, Evidence: proxy.EvidenceConfigDump, Identities: []proxy.Identity{{Chain: d.list(t, "leaf"), Roots: d.list(t, "roots")}}}
 		}
+		if p.Loaded != nil && rapid.Bool().Draw(t, "by trust domain") {
+			p.Loaded.Identities[0].Domains = []pki.Domain{{Name: text.Draw(t, "trust domain"), Roots: d.list(t, "its roots")}}
+		}
 		s.Proxies = append(s.Proxies, p)
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "gaps") {

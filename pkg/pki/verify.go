@@ -45,8 +45,10 @@ const (
 // Question is what a judge is asked about one chain.
 type Question struct {
 	Judge Judge
-	// Roots is the judge's trust bundle, in its order.
-	Roots []*Certificate
+	// Roots is the judge's trust bundle, in its order. Domains are asked instead where an
+	// Envoy has a bundle for each trust domain: not nil then.
+	Roots   []*Certificate
+	Domains []Domain
 	// Chain is what the peer presents, leaf first.
 	Chain []*Certificate
 	At    time.Time
@@ -61,6 +63,8 @@ type Question struct {
 	// nameless: the first of Chain stands for leaves whose names are not known, so
 	// that name constraints have nothing to hold of.
 	nameless bool
+	// whole: a chain ends in a self-signed certificate.
+	whole bool
 }
 
 // Answer is what the judge says, and why.
@@ -89,13 +93,17 @@ func Verify(q Question) Answer {
 	switch {
 	case len(q.Chain) == 0:
 		return refused("nothing is presented")
-	case len(q.Roots) == 0:
+	case len(q.Roots) == 0 && q.Domains == nil:
 		return refused("nothing is trusted")
 	}
 	var answer Answer
 	switch q.Judge {
 	case Envoy:
-		answer = envoyVerify(q)
+		if q.Domains != nil {
+			answer = q.byDomain()
+		} else {
+			answer = envoyVerify(q)
+		}
 	case Go:
 		answer = goVerify(q)
 	case Webpki:

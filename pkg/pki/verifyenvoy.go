@@ -225,6 +225,9 @@ func (q Question) judgePath(p envoyPath) Answer {
 	if p.long {
 		return depends("the chain is very long")
 	}
+	if top := p.certs[len(p.certs)-1]; q.whole && !top.selfSigned() {
+		return refused("%s is not self-signed, and nothing above it is trusted", top.Subject())
+	}
 	for i, c := range p.certs {
 		if answer, ok := c.inTime(q.At); !ok {
 			return answer

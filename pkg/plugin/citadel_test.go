@@ -77,7 +77,7 @@ func TestS11_EnvoyLoadConfirmation(t *testing.T) {
 		"nothing asked":        {[]proxy.Context{context(root, later)}, nil, stateRead},
 	} {
 		p := mesh.Proxy{Loaded: &proxy.Loaded{Evidence: proxy.EvidenceCerts, Contexts: test.contexts}}
-		if item := judge(p, pki.NewBundle(test.want...), at); item.State != test.state {
+		if item := judge(p, pki.NewBundle(test.want...), nil, at); item.State != test.state {
 			t.Errorf("%s: %s, %s", name, item.State, item.Reason)
 		}
 	}

@@ -92,8 +92,9 @@ func briefs(certs []*pki.Certificate) []certBrief {
 // newEnvoyReport judges what was read; it is pure.
 func newEnvoyReport(proxies []mesh.Proxy, want pki.Bundle, now time.Time) envoyReport {
 	report := envoyReport{APIVersion: mesh.APIVersion, Kind: "EnvoyList", TakenAt: now, Wanted: briefs(want.Certs), Items: []envoyItem{}}
+	domains := mesh.Domains(proxies)
 	for _, p := range proxies {
-		report.Items = append(report.Items, judge(p, want, now))
+		report.Items = append(report.Items, judge(p, want, domains, now))
 	}
 	slices.SortFunc(report.Items, func(a, b envoyItem) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -131,7 +132,7 @@ func judgeMounted(item envoyItem, contexts []proxy.Context, want pki.Bundle, now
 	return item
 }
 
-func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
+func judge(p mesh.Proxy, want pki.Bundle, domains []string, now time.Time) envoyItem {
 	item := envoyItem{Namespace: p.Namespace, Name: p.Name, ProxyKind: p.Kind, Version: p.Version, Upstreams: p.Upstreams}
 	if p.Loaded != nil && p.Loaded.Evidence == proxy.EvidenceCerts && len(p.Loaded.Contexts) > 0 {
 		return judgeMounted(item, p.Loaded.Contexts, want, now)
@@ -146,16 +147,16 @@ func judge(p mesh.Proxy, want pki.Bundle, now time.Time) envoyItem {
 	}
 	// A ztunnel has one for each account on its node: the first that is not as it should
 	// be is shown.
-	first := judgeIdentity(item, p.Loaded, p.Loaded.Identities[0], want, now)
+	first := judgeIdentity(item, p.Loaded, p.Loaded.Identities[0], want, domains, now)
 	for _, identity := range p.Loaded.Identities {
-		if one := judgeIdentity(item, p.Loaded, identity, want, now); one.State != stateLoaded && one.State != stateRead {
+		if one := judgeIdentity(item, p.Loaded, identity, want, domains, now); one.State != stateLoaded && one.State != stateRead {
 			return one
 		}
 	}
 	return first
 }
 
-func judgeIdentity(item envoyItem, loaded *proxy.Loaded, identity proxy.Identity, want pki.Bundle, now time.Time) envoyItem {
+func judgeIdentity(item envoyItem, loaded *proxy.Loaded, identity proxy.Identity, want pki.Bundle, domains []string, now time.Time) envoyItem {
 	item.Evidence, item.SPIFFE, item.Roots = loaded.Evidence, identity.SPIFFE, briefs(identity.Roots)
 	item.LeafUpdated, item.RootsUpdated = identity.ChainUpdated, identity.RootsUpdated
 	switch {
@@ -171,10 +172,12 @@ func judgeIdentity(item envoyItem, loaded *proxy.Loaded, identity proxy.Identity
 	var stale string
 	item.LeafConfirmed, stale = loaded.InUse(identity)
 	var missing []string
-	roots := pki.NewSet(identity.Roots...)
-	for _, c := range want.Certs {
-		if !roots.Has(c) {
-			missing = append(missing, c.Subject()+" ("+c.Fingerprint().Short()+")")
+	for _, held := range identity.Trusts(domains) {
+		roots := pki.NewSet(held...)
+		for _, c := range want.Certs {
+			if name := c.Subject() + " (" + c.Fingerprint().Short() + ")"; !roots.Has(c) && !slices.Contains(missing, name) {
+				missing = append(missing, name)
+			}
 		}
 	}
 	switch {

@@ -57,6 +57,8 @@ func TestVerdicts(t *testing.T) {
 	ztunnel := func(identities ...proxy.Identity) mesh.Proxy {
 		return mesh.Proxy{Namespace: "istio-system", Name: "ztunnel", Kind: mesh.Ztunnel, Loaded: &proxy.Loaded{Evidence: proxy.EvidenceZtunnelDump, Identities: identities}}
 	}
+	spire := loaded("ff", oldRoot, newRoot)
+	spire.Loaded.Identities[0].Domains = []pki.Domain{{Name: "cluster.local", Roots: []*pki.Certificate{oldRoot}}, {Name: "west.local", Roots: []*pki.Certificate{newRoot}}}
 	of := func(state string, roots ...*pki.Certificate) proxy.Identity {
 		return proxy.Identity{SPIFFE: identity, Chain: []*pki.Certificate{leaf}, Roots: roots, State: state}
 	}
@@ -83,6 +85,8 @@ func TestVerdicts(t *testing.T) {
 		"a ztunnel, one unusable":       {ztunnel(of("", newRoot), of("Unavailable: no", newRoot)), want, clock, stateUnreadable, false, ExitFindings},
 		"a ztunnel, one without a leaf": {ztunnel(of("", newRoot), proxy.Identity{SPIFFE: identity}), want, clock, stateUnreadable, false, ExitFindings},
 		"a ztunnel that serves nobody":  {ztunnel(), want, clock, stateRead, false, ExitOK},
+		"for another trust domain":      {spire, want, clock, stateMissing, true, ExitFindings},
+		"for its own trust domain":      {spire, pki.NewBundle(oldRoot), clock, stateLoaded, true, ExitOK},
 		"no root asked for":             {loaded("ff", oldRoot), pki.Bundle{}, clock, stateRead, true, ExitOK},
 	} {
 		t.Run(name, func(t *testing.T) {

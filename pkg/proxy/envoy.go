@@ -33,9 +33,7 @@ type secret struct {
 		TLSCertificate struct {
 			CertificateChain source `json:"certificate_chain"`
 		} `json:"tls_certificate"`
-		ValidationContext struct {
-			TrustedCA source `json:"trusted_ca"`
-		} `json:"validation_context"`
+		ValidationContext validation `json:"validation_context"`
 	} `json:"secret"`
 }
 
@@ -96,17 +94,20 @@ func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error)
 	for _, s := range active {
 		var into *[]*pki.Certificate
 		var updated *time.Time
-		var from source
+		var certs []*pki.Certificate
+		var domains []pki.Domain
+		var err error
 		switch s.Name {
 		case workloadSecret:
-			into, updated, from = &identity.Chain, &identity.ChainUpdated, s.Secret.TLSCertificate.CertificateChain
+			into, updated = &identity.Chain, &identity.ChainUpdated
+			certs, err = s.Secret.TLSCertificate.CertificateChain.certificates(parser)
 			identity.Secret = s.Name
 		case rootSecret:
-			into, updated, from = &identity.Roots, &identity.RootsUpdated, s.Secret.ValidationContext.TrustedCA
+			into, updated = &identity.Roots, &identity.RootsUpdated
+			certs, domains, err = s.Secret.ValidationContext.roots(parser)
 		default:
 			continue // a gateway's own credentials: not the mesh's trust
 		}
-		certs, err := from.certificates(parser)
 		if err != nil {
 			return nil, fmt.Errorf("secret %q: %w", s.Name, err)
 		}
@@ -116,7 +117,10 @@ func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error)
 		switch {
 		case *into == nil:
 			*into, *updated = certs, s.LastUpdated
-		case !slices.EqualFunc(*into, certs, func(a, b *pki.Certificate) bool { return a.Equal(b) }):
+			if s.Name == rootSecret {
+				identity.Domains = domains
+			}
+		case !same(*into, certs) || s.Name == rootSecret && !slices.EqualFunc(identity.Domains, domains, sameDomain):
 			return nil, fmt.Errorf("secret %q is active twice, and not with the same certificates", s.Name)
 		case s.LastUpdated.After(*updated):
 			*updated = s.LastUpdated
@@ -134,6 +138,12 @@ func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error)
 	loaded.Identities = []Identity{identity}
 	return loaded, nil
 }
+
+func same(a, b []*pki.Certificate) bool {
+	return slices.EqualFunc(a, b, func(a, b *pki.Certificate) bool { return a.Equal(b) })
+}
+
+func sameDomain(a, b pki.Domain) bool { return a.Name == b.Name && same(a.Roots, b.Roots) }
 
 // ParseCerts reads Envoy's /certs. It shows the leaf and the first CA of a
 // bundle only (envoy issue 4661), so it proves which leaf the live contexts use

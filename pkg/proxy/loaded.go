@@ -55,8 +55,10 @@ type Identity struct {
 	// Chain is what the proxy presents, leaf first, exactly as it is sent: the
 	// agent appends the roots of the CSR's answer to it.
 	Chain []*pki.Certificate `json:"chain,omitempty"`
-	// Roots is the trust bundle that the proxy judges its peers by, in order.
-	Roots []*pki.Certificate `json:"roots,omitempty"`
+	// Roots is the trust bundle that the proxy judges its peers by, in order; all that are
+	// in Domains, where each holds for the peers of one trust domain alone (SPIRE).
+	Roots   []*pki.Certificate `json:"roots,omitempty"`
+	Domains []pki.Domain       `json:"domains,omitempty"`
 	// ChainUpdated and RootsUpdated are when the proxy accepted them.
 	ChainUpdated time.Time `json:"chainUpdated,omitzero"`
 	RootsUpdated time.Time `json:"rootsUpdated,omitzero"`
@@ -70,6 +72,19 @@ func (i Identity) Leaf() *pki.Certificate {
 		return nil
 	}
 	return i.Chain[0]
+}
+
+// Trusts are the roots by which it judges the peers of each of these trust domains: the
+// same for all, where it has one bundle.
+func (i Identity) Trusts(domains []string) [][]*pki.Certificate {
+	if i.Domains == nil {
+		return [][]*pki.Certificate{i.Roots}
+	}
+	all := make([][]*pki.Certificate, len(domains))
+	for n, domain := range domains {
+		all[n] = pki.RootsOf(i.Domains, domain)
+	}
+	return all
 }
 
 // Context is one live TLS context by Envoy's /certs.

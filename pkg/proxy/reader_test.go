@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -100,6 +101,63 @@ func TestParseSecrets(t *testing.T) {
 		if _, err := proxy.ParseSecrets([]byte(raw), clock); err == nil {
 			t.Errorf("%s: taken for a proxy with certificates", name)
 		}
+	}
+}
+
+// spireDump is a config dump of a proxy whose secrets are SPIRE's.
+func spireDump(chain []byte, domains ...string) []byte {
+	return bytes.Replace(dump(chain, nil), []byte(`"trusted_ca":{"inline_bytes":""}`), []byte(`"trusted_ca":{},"custom_validator_config":{"name":"envoy.tls.cert_validator.spiffe","typed_config":{`+
+		`"@type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig","trust_domains":[`+strings.Join(domains, ",")+`]}}`), 1)
+}
+
+func trustDomain(name string, roots []byte) string {
+	return fmt.Sprintf(`{"name":%q,"trust_bundle":{"inline_bytes":%q}}`, name, base64.StdEncoding.EncodeToString(roots))
+}
+
+// TestParseSecretsByTrustDomain: SPIRE has an Envoy judge each peer by the bundle of its
+// own trust domain, and leaves trusted_ca empty.
+func TestParseSecretsByTrustDomain(t *testing.T) {
+	leaf, east, west := certificate(t), certificate(t), certificate(t)
+	both := append(west.PEM(), east.PEM()...)
+	raw := spireDump(leaf.PEM(), trustDomain("east.local", east.PEM()), trustDomain("west.local", both))
+	sifted, err := proxy.SiftSecrets(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range [][]byte{raw, sifted} {
+		loaded, err := proxy.ParseSecrets(raw, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := loaded.Identities[0]
+		if len(i.Roots) != 2 || !i.Roots[0].Equal(east) || !i.Roots[1].Equal(west) || i.RootsUpdated.IsZero() {
+			t.Errorf("all roots: %v", i.Roots)
+		}
+		if got := i.Trusts([]string{"east.local", "west.local", "north.local"}); len(got) != 3 || len(got[0]) != 1 || !got[0][0].Equal(east) || len(got[1]) != 2 || got[2] != nil {
+			t.Errorf("roots by trust domain: %v", got)
+		}
+	}
+	for name, test := range map[string]struct {
+		domains []string
+		also    string // replaces what names the validator
+	}{
+		"no trust domain":        {},
+		"a trust domain twice":   {domains: []string{trustDomain("a", east.PEM()), trustDomain("a", west.PEM())}},
+		"a bundle of none":       {domains: []string{trustDomain("a", east.PEM()), trustDomain("b", nil)}},
+		"a bundle without name":  {domains: []string{trustDomain("", east.PEM())}},
+		"a bundle in a file":     {domains: []string{`{"name":"a","trust_bundle":{"filename":"/x"}}`}},
+		"a validator of another": {domains: []string{trustDomain("a", east.PEM())}, also: "envoy.tls.cert_validator.other"},
+	} {
+		raw := bytes.Replace(spireDump(leaf.PEM(), test.domains...), []byte("envoy.tls.cert_validator.spiffe"), []byte(cmp.Or(test.also, "envoy.tls.cert_validator.spiffe")), 1)
+		if loaded, err := proxy.ParseSecrets(raw, clock); err == nil {
+			t.Errorf("%s: %+v", name, loaded.Identities)
+		}
+	}
+	// Of two of one name, that for one trust domain is not that for another.
+	twice := append(bytes.TrimSuffix(spireDump(leaf.PEM(), trustDomain("a", east.PEM())), []byte("]}")), ',')
+	twice = append(twice, bytes.TrimPrefix(spireDump(leaf.PEM(), trustDomain("b", east.PEM())), []byte(`{"configs":[`))...)
+	if _, err := proxy.ParseSecrets(twice, clock); err == nil {
+		t.Error("two bundles of the same root for two trust domains are taken for one")
 	}
 }
 
@@ -244,6 +302,7 @@ func TestReadLargeDumps(t *testing.T) {
 // What a dump is sifted to says what the whole of it does.
 func FuzzSift(f *testing.F) {
 	f.Add(dump(certificate(f).PEM(), certificate(f).PEM()))
+	f.Add(spireDump(certificate(f).PEM(), trustDomain("a", certificate(f).PEM()), trustDomain("b", certificate(f).PEM())))
 	f.Add([]byte(`{"configs":[{"dynamic_active_secrets":[{"name":"default","secret":{}}],"dynamic_warming_secrets":[{"name":"ROOTCA"}]},{"x":[1,{"y":"\"]"}]}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		whole, wantErr := proxy.ParseSecrets(raw, clock)
@@ -351,11 +410,19 @@ func TestReadGivesUpOnAMuteProxy(t *testing.T) {
 
 func FuzzParseSecrets(f *testing.F) {
 	f.Add(dump(certificate(f).PEM(), certificate(f).PEM()))
+	f.Add(spireDump(certificate(f).PEM(), trustDomain("a", certificate(f).PEM()), trustDomain("b", certificate(f).PEM())))
 	f.Add([]byte(`{"configs":[{"dynamic_active_secrets":[{"name":"default"}]}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		loaded, err := proxy.ParseSecrets(raw, clock)
 		if err == nil && (len(loaded.Identities) == 0 || loaded.Identities[0].Leaf() == nil || len(loaded.Identities[0].Roots) == 0) {
 			t.Fatal("no error, and something is missing")
+		}
+		if err == nil {
+			for _, d := range loaded.Identities[0].Domains {
+				if d.Name == "" || len(d.Roots) == 0 {
+					t.Fatal("a bundle of no trust domain, or of no root")
+				}
+			}
 		}
 		_, _ = proxy.ParseCerts(raw)
 	})

@@ -123,7 +123,7 @@ func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
 }
 
 func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki.Memo) Status {
-	j := judgement{e: e, s: s, memo: memo, status: Status{At: s.TakenAt, Listed: !e.asksProxies()},
+	j := judgement{e: e, s: s, memo: memo, domains: mesh.Domains(s.Proxies), status: Status{At: s.TakenAt, Listed: !e.asksProxies()},
 		roots: pki.NewSet(e.Roots...), spare: pki.NewSet(slices.Concat(e.Roots, e.Besides)...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
 	j.gaps()
 	j.replicas()
@@ -148,6 +148,7 @@ type judgement struct {
 	// roots and what may be there besides.
 	roots, spare, trusted, allowed pki.Set
 	memo                           *pki.Memo // of what is known of CAs, and of signatures
+	domains                        []string  // those of the leaves, where anybody judges by them
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -456,12 +457,14 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if at := j.s.TakenAt; at.After(leaf.X509.NotAfter) {
 		return "its certificate expired at " + leaf.X509.NotAfter.UTC().Format(time.RFC3339), false
 	}
-	roots := pki.NewSet(i.Roots...)
-	if j.e.Trusted != nil && !roots.Contains(j.trusted) {
-		return fmt.Sprintf("it does not trust all roots yet (%s)", difference(i.Roots, j.e.Trusted)), false
-	}
-	if j.e.Only && !j.allowed.Contains(roots) {
-		return fmt.Sprintf("it still trusts other roots (%s)", difference(i.Roots, j.e.Trusted)), false
+	for _, held := range i.Trusts(j.domains) {
+		roots := pki.NewSet(held...)
+		if j.e.Trusted != nil && !roots.Contains(j.trusted) {
+			return fmt.Sprintf("it does not trust all roots yet (%s)", difference(held, j.e.Trusted)), false
+		}
+		if j.e.Only && !j.allowed.Contains(roots) {
+			return fmt.Sprintf("it still trusts other roots (%s)", difference(held, j.e.Trusted)), false
+		}
 	}
 	if j.e.Leaves && !j.memo.SignedBy(leaf, j.e.Signer) {
 		return fmt.Sprintf("its certificate is signed by %s", issuer(leaf)), false
@@ -473,7 +476,11 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	}
 	if j.e.Accepted != nil {
 		// By its own kind: both kinds are asked in the trust matrix.
-		answer := j.memo.Verify(pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
+		question := pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()}
+		if j.domains != nil { // who judges by them is the stricter one
+			question.Domains = []pki.Domain{{Name: pki.DomainOf(i.SPIFFE), Roots: j.e.Accepted}}
+		}
+		answer := j.memo.Verify(question)
 		if answer.Result != pki.Accepted {
 			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
 		}

@@ -35,6 +35,38 @@ func TestOneContextBehindIsNotThere(t *testing.T) {
 	})
 }
 
+// Who judges by trust domain trusts a root for the mesh's own where its bundle has it,
+// and not where that of another does.
+func TestRootsOfAnotherTrustDomainAreNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		_, other := ca(t, "of another trust domain")
+		i := &s.Proxies[0].Loaded.Identities[0]
+		roots, foreign := i.Roots, other.Roots.Certs
+		domain := pki.DomainOf(i.SPIFFE)
+		i.Roots = append(roots[:len(roots):len(roots)], foreign...)
+		i.Domains = []pki.Domain{{Name: domain, Roots: roots}, {Name: "west.local", Roots: foreign}}
+		if status := expect.Judge(s, nil); !status.Open() {
+			t.Errorf("a federated proxy is not proven: %v", status.Blockers)
+		}
+		for why, domains := range map[string][]pki.Domain{
+			"does not trust":     {{Name: domain, Roots: foreign}, {Name: "west.local", Roots: roots}},
+			"still trusts other": {{Name: domain, Roots: i.Roots}},
+		} {
+			i.Domains = domains
+			if status := expect.Judge(s, nil); status.Open() || !strings.Contains(status.Blockers[0].Why, why) {
+				t.Errorf("%s: %v", why, status.Blockers)
+			}
+		}
+		i.Domains = []pki.Domain{{Name: "west.local", Roots: i.Roots}}
+		if expect.Judge(s, nil).Open() {
+			t.Error("it trusts nobody of its own trust domain, and passes")
+		}
+	})
+}
+
 // wholeMesh is a bench's mesh as verify sees it, before anything is changed.
 func wholeMesh(t *testing.T, b *bench) *mesh.Snapshot {
 	t.Helper()

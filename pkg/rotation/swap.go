@@ -88,7 +88,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		}
 		for _, i := range p.Loaded.Identities {
 			before := len(risks)
-			ask("proxy", p.Ref(), "it would refuse a certificate of this CA", pki.Question{Judge: p.Judge(), Roots: i.Roots, Chain: chain, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
+			ask("proxy", p.Ref(), "it would refuse a certificate of this CA", pki.Question{Judge: p.Judge(), Roots: i.Roots, Domains: i.Domains, Chain: chain, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
 			if len(risks) == before {
 				ask("proxy", p.Ref(), "this CA's bundle would refuse its certificate", pki.Question{Judge: p.Judge(), Roots: source.Root.Certs, Chain: i.Chain, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()})
 			}

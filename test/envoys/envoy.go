@@ -296,6 +296,10 @@ func trust(p pairs.Pair) m {
 		bundle += string(c.PEM())
 	}
 	v := m{"trusted_ca": inline(bundle)}
+	if p.Domain != "" {
+		v = m{"custom_validator_config": m{"name": "envoy.tls.cert_validator.spiffe", "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
+			m{"trust_domains": []m{{"name": p.Domain, "trust_bundle": inline(bundle)}}})}}
+	}
 	if p.SPIFFE != "" {
 		v["match_typed_subject_alt_names"] = []m{{"san_type": "URI", "matcher": m{"exact": p.SPIFFE}}}
 	}

@@ -46,17 +46,25 @@ func run() int {
 	j := judgement{judge: pki.Envoy, all: all, table: table, only: *only, now: maker.Now, said: map[pki.Usage][][]bool{}}
 	z := j
 	z.judge, z.names, z.said = pki.Webpki, []string{"rustls-webpki"}, map[pki.Usage][][]bool{}
+	d := j // the same, where roots hold for a trust domain
+	d.all, d.said = make([]pairs.Pair, len(all)), map[pki.Usage][][]bool{}
+	for i, p := range all {
+		p.Domain = "cluster.local"
+		d.all[i] = p
+	}
 	for _, binary := range binaries {
 		name := filepath.Base(filepath.Dir(binary))
-		j.names = append(j.names, "Envoy "+name)
+		j.names, d.names = append(j.names, "Envoy "+name), append(d.names, "SPIFFE validator of "+name)
 		began := time.Now()
-		for _, usage := range pairs.Sides() {
-			got, err := ask(ctx, binary, usage, all)
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "envoys: %s judging %ss: %v\n", name, usage, err)
-				return 1
+		for _, one := range []judgement{j, d} {
+			for _, usage := range pairs.Sides() {
+				got, err := ask(ctx, binary, usage, one.all)
+				if err != nil {
+					fmt.Fprintf(os.Stderr, "envoys: %s judging %ss: %v\n", name, usage, err)
+					return 1
+				}
+				one.said[usage] = append(one.said[usage], got)
 			}
-			j.said[usage] = append(j.said[usage], got)
 		}
 		fmt.Printf("Envoy %s has judged them in %.1f s\n", name, time.Since(began).Seconds())
 	}
@@ -82,7 +90,7 @@ func run() int {
 			}
 		}
 	}
-	code := max(j.compare(), readAlike(ctx, binaries, maker.Now))
+	code := max(j.compare(), d.compare(), readAlike(ctx, binaries, maker.Now))
 	if *webpki != "" {
 		return max(code, z.compare())
 	}

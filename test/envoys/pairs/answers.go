@@ -23,8 +23,11 @@ func Sides() []pki.Usage { return []pki.Usage{pki.ClientAuth, pki.ServerAuth} }
 // IDs: ztunnel compares them by itself.
 func (p Pair) Question(judge pki.Judge, usage pki.Usage, at time.Time) pki.Question {
 	q := pki.Question{Judge: judge, Roots: p.Bundle, Chain: p.Chain, At: at, Usage: usage, SPIFFE: p.SPIFFE}
-	if judge == pki.Webpki {
+	switch {
+	case judge == pki.Webpki:
 		q.SPIFFE = ""
+	case p.Domain != "" && judge == pki.Envoy:
+		q.Roots, q.Domains = nil, []pki.Domain{{Name: p.Domain, Roots: p.Bundle}}
 	}
 	return q
 }

@@ -34,6 +34,8 @@ type Pair struct {
 	Key    crypto.Signer
 	// SPIFFE is the identity that the judge asks for, "" for any.
 	SPIFFE string
+	// Domain has the bundle hold for this trust domain alone, by the SPIFFE validator.
+	Domain string
 }
 
 // Cert is a certificate to be, field by field: everything that a template of
