@@ -45,6 +45,11 @@ func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
 		if delete(s.values, env.Name); env.ValueFrom == nil {
 			s.values[env.Name] = env.Value
 		}
+		// Files that listeners or clusters use instead of what the agent gets (istio 1.30.3
+		// pkg/model/proxy.go:260).
+		for _, side := range []string{"ISTIO_META_TLS_SERVER_", "ISTIO_META_TLS_CLIENT_"} {
+			s.files = s.files || strings.HasPrefix(env.Name, side) && (env.Value != "" || env.ValueFrom != nil)
+		}
 	}
 	volumes := map[string]corev1.Volume{}
 	for _, v := range pod.Spec.Volumes {

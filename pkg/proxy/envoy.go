@@ -64,10 +64,21 @@ func (s source) certificates(parser *pki.Parser) ([]*pki.Certificate, error) {
 // whole config dump as well. A secret that is warming is not loaded: it is named
 // in Warming and nothing else of it is used.
 func ParseSecrets(raw []byte, at time.Time) (*Loaded, error) {
-	return parseSecrets(raw, at, &pki.Parser{})
+	secrets, err := parseSecrets(raw, &pki.Parser{})
+	if err != nil {
+		return nil, err
+	}
+	return secrets.loaded(at, mounted{})
 }
 
-func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error) {
+// secrets are a dump's, of which only those that are used are looked at closer.
+type secrets struct {
+	active  []secret
+	warming []string
+	parser  *pki.Parser
+}
+
+func parseSecrets(raw []byte, parser *pki.Parser) (secrets, error) {
 	var dump struct {
 		Configs []struct {
 			secret
@@ -76,67 +87,88 @@ func parseSecrets(raw []byte, at time.Time, parser *pki.Parser) (*Loaded, error)
 		} `json:"configs"`
 	}
 	if err := json.Unmarshal(raw, &dump); err != nil {
-		return nil, fmt.Errorf("parsing the config dump: %w", err)
+		return secrets{}, fmt.Errorf("parsing the config dump: %w", err)
 	}
-	var active []secret
-	loaded := &Loaded{At: at, Evidence: EvidenceConfigDump}
+	all := secrets{parser: parser}
 	for _, config := range dump.Configs {
 		if config.Name != "" {
-			active = append(active, config.secret)
+			all.active = append(all.active, config.secret)
 		}
-		active = append(active, config.Active...)
+		all.active = append(all.active, config.Active...)
 		for _, s := range config.Warming {
-			loaded.Warming = append(loaded.Warming, s.Name)
+			all.warming = append(all.warming, s.Name)
 		}
 	}
-	sort.Strings(loaded.Warming)
-	var identity Identity
-	for _, s := range active {
+	sort.Strings(all.warming)
+	return all, nil
+}
+
+// loaded are the identities that the proxy has on each side, by the files that it uses.
+func (s secrets) loaded(at time.Time, files mounted) (*Loaded, error) {
+	loaded := &Loaded{At: at, Evidence: EvidenceConfigDump, Warming: s.warming}
+	pairs := files.pairs()
+	if agents := agentsPair(); !slices.Contains(pairs, agents) && s.has(agents.chain) && s.has(agents.roots) {
+		pairs = append(pairs, agents) // something uses it all the same
+	}
+	for _, p := range pairs {
+		identity, err := s.identity(p)
+		if err != nil {
+			return nil, err
+		}
+		loaded.Identities = append(loaded.Identities, identity)
+	}
+	return loaded, nil
+}
+
+func (s secrets) has(name string) bool {
+	return slices.ContainsFunc(s.active, func(one secret) bool { return one.Name == name })
+}
+
+func (s secrets) identity(p pair) (identity Identity, err error) {
+	for _, one := range s.active {
 		var into *[]*pki.Certificate
 		var updated *time.Time
 		var certs []*pki.Certificate
 		var domains []pki.Domain
-		var err error
-		switch s.Name {
-		case workloadSecret:
+		switch one.Name {
+		case p.chain:
 			into, updated = &identity.Chain, &identity.ChainUpdated
-			certs, err = s.Secret.TLSCertificate.CertificateChain.certificates(parser)
-			identity.Secret = s.Name
-		case rootSecret:
+			certs, err = one.Secret.TLSCertificate.CertificateChain.certificates(s.parser)
+			identity.Secret = one.Name
+		case p.roots:
 			into, updated = &identity.Roots, &identity.RootsUpdated
-			certs, domains, err = s.Secret.ValidationContext.roots(parser)
+			certs, domains, err = one.Secret.ValidationContext.roots(s.parser)
 		default:
 			continue // a gateway's own credentials: not the mesh's trust
 		}
 		if err != nil {
-			return nil, fmt.Errorf("secret %q: %w", s.Name, err)
+			return identity, fmt.Errorf("secret %q: %w", one.Name, err)
 		}
 		// Envoy has a provider for each configuration of the SDS server (envoy
 		// source/common/secret/secret_manager_impl.h, findOrCreate): one that an
 		// EnvoyFilter writes otherwise makes a second of the same name.
 		switch {
 		case *into == nil:
-			*into, *updated = certs, s.LastUpdated
-			if s.Name == rootSecret {
+			*into, *updated = certs, one.LastUpdated
+			if one.Name == p.roots {
 				identity.Domains = domains
 			}
-		case !same(*into, certs) || s.Name == rootSecret && !slices.EqualFunc(identity.Domains, domains, sameDomain):
-			return nil, fmt.Errorf("secret %q is active twice, and not with the same certificates", s.Name)
-		case s.LastUpdated.After(*updated):
-			*updated = s.LastUpdated
+		case !same(*into, certs) || one.Name == p.roots && !slices.EqualFunc(identity.Domains, domains, sameDomain):
+			return identity, fmt.Errorf("secret %q is active twice, and not with the same certificates", one.Name)
+		case one.LastUpdated.After(*updated):
+			*updated = one.LastUpdated
 		}
 	}
 	switch {
-	case identity.Chain == nil && identity.Roots == nil:
-		return nil, ErrNoSecrets
+	case identity.Chain == nil && identity.Roots == nil && p == agentsPair():
+		return identity, ErrNoSecrets
 	case identity.Chain == nil:
-		return nil, fmt.Errorf("secret %q is not active: the proxy has roots and no certificate of its own", workloadSecret)
+		return identity, fmt.Errorf("secret %q is not active: the proxy has no certificate of its own", p.chain)
 	case identity.Roots == nil:
-		return nil, fmt.Errorf("secret %q is not active: the proxy has a certificate and no roots", rootSecret)
+		return identity, fmt.Errorf("secret %q is not active: the proxy has a certificate and no roots", p.roots)
 	}
 	identity.SPIFFE = identity.Leaf().SPIFFE()
-	loaded.Identities = []Identity{identity}
-	return loaded, nil
+	return identity, nil
 }
 
 func same(a, b []*pki.Certificate) bool {

@@ -1,6 +1,8 @@
 package proxy_test
 
 import (
+	"crypto/x509"
+	"math/big"
 	"testing"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -28,6 +30,14 @@ func TestInUse(t *testing.T) {
 		l := proxy.Loaded{Contexts: row.contexts}
 		if confirmed, stale := l.InUse(proxy.Identity{SPIFFE: id, Chain: []*pki.Certificate{leaf}}); confirmed != row.confirmed || stale != row.stale {
 			t.Errorf("%s: confirmed %v, stale %q", row.name, confirmed, stale)
+		}
+	}
+	// The certificate of its other side, which is a file, is no former one.
+	file := pki.FromX509(&x509.Certificate{SerialNumber: big.NewInt(0xbeef)})
+	l := proxy.Loaded{Contexts: []proxy.Context{now, old}, Identities: []proxy.Identity{{SPIFFE: id, Chain: []*pki.Certificate{leaf}}, {SPIFFE: id, Chain: []*pki.Certificate{file}}}}
+	for n, i := range l.Identities {
+		if confirmed, stale := l.InUse(i); !confirmed || stale != "" {
+			t.Errorf("side %d: confirmed %v, stale %q", n, confirmed, stale)
 		}
 	}
 }

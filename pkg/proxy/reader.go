@@ -114,7 +114,12 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 	}
 	info, bootstrap, clusters := more(target.Info, "/server_info"), more(target.Bootstrap, bootstrapPath), more(target.Counters, clustersPath)
 	answers := r.ask(ctx, target, paths...)
-	loaded, err := r.secretsOf(answers[0], answers[1])
+	loaded, err := r.secretsOf(answers[0], answers[1], func() answer {
+		if bootstrap >= 0 {
+			return answers[bootstrap]
+		}
+		return r.ask(ctx, target, bootstrapPath)[0]
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,13 +143,14 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 // secretsOf puts a proxy's dump and its /certs together. A proxy whose certificates
 // are files, as on meshes with a Citadel (Istio 1.0 to 1.4), has no dynamic secrets:
 // /certs alone tells what its live contexts use. One without any mesh certificate
-// there either is what its dump says it is.
-func (r *Reader) secretsOf(dump, certs answer) (*Loaded, error) {
+// there either is what its dump says it is. Where there are secrets of files besides, it
+// is asked which of them are the mesh's.
+func (r *Reader) secretsOf(dump, certs answer, bootstrap func() answer) (*Loaded, error) {
 	if dump.err != nil {
 		return nil, dump.err
 	}
 	at := r.Now()
-	loaded, err := parseSecrets(dump.raw, at, &r.parser)
+	loaded, err := r.loaded(dump.raw, at, bootstrap)
 	var contexts []Context
 	without := certs.err
 	if without == nil {
@@ -164,4 +170,22 @@ func (r *Reader) secretsOf(dump, certs answer) (*Loaded, error) {
 		loaded.ContextsError = without.Error()
 	}
 	return loaded, nil
+}
+
+func (r *Reader) loaded(dump []byte, at time.Time, bootstrap func() answer) (*Loaded, error) {
+	secrets, err := parseSecrets(dump, &r.parser)
+	if err != nil {
+		return nil, err
+	}
+	var files mounted
+	if slices.ContainsFunc(secrets.active, func(s secret) bool { return ofFile(s.Name) }) {
+		said := bootstrap()
+		if err = said.err; err == nil {
+			files, err = parseMounted(said.raw)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("it has certificates of files, and it is not known what for: %w", err)
+		}
+	}
+	return secrets.loaded(at, files)
 }

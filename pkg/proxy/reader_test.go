@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -158,6 +159,81 @@ func TestParseSecretsByTrustDomain(t *testing.T) {
 	twice = append(twice, bytes.TrimPrefix(spireDump(leaf.PEM(), trustDomain("b", east.PEM())), []byte(`{"configs":[`))...)
 	if _, err := proxy.ParseSecrets(twice, clock); err == nil {
 		t.Error("two bundles of the same root for two trust domains are taken for one")
+	}
+}
+
+// secretOf is one secret of a config dump.
+func secretOf(name, body string) string {
+	return fmt.Sprintf(`{"name":%q,"secret":{"name":%q,%s}}`, name, name, body)
+}
+
+func chainOf(name string, c *pki.Certificate) string {
+	return secretOf(name, `"tls_certificate":{"certificate_chain":{"inline_bytes":"`+base64.StdEncoding.EncodeToString(c.PEM())+`"}}`)
+}
+
+func rootsOf(name string, c *pki.Certificate) string {
+	return secretOf(name, `"validation_context":{"trusted_ca":{"inline_bytes":"`+base64.StdEncoding.EncodeToString(c.PEM())+`"}}`)
+}
+
+// TestReadFiles: what listeners and clusters use instead of what the agent gets, is the
+// proxy's own too; what a Gateway or a DestinationRule names, is not.
+func TestReadFiles(t *testing.T) {
+	leaf, root, fileLeaf, fileRoot := certificate(t), certificate(t), certificate(t), certificate(t)
+	agents := []string{chainOf("default", leaf), rootsOf("ROOTCA", root)}
+	server := `"TLS_SERVER_CERT_CHAIN":"/c.pem","TLS_SERVER_KEY":"/k.pem","TLS_SERVER_ROOT_CERT":"/r.pem"`
+	client := strings.ReplaceAll(server, "SERVER", "CLIENT")
+	files := []string{chainOf("file-cert:/c.pem~/k.pem", fileLeaf), rootsOf("file-root:/r.pem", fileRoot)}
+	foreign := []string{secretOf("file-cert:/shop.pem~/shop.key", `"tls_certificate":{}`), rootsOf("file-root:/etc/ssl/ca.pem", fileRoot)}
+	type one struct{ leaf, root *pki.Certificate }
+	for name, test := range map[string]struct {
+		secrets  []string
+		metadata string
+		want     []one
+		err      string
+	}{
+		"none":                           {agents, "", []one{{leaf, root}}, ""},
+		"a Gateway's and a rule's":       {slices.Concat(agents, foreign), `{}`, []one{{leaf, root}}, ""},
+		"the server's":                   {slices.Concat(agents, files), "{" + server + "}", []one{{leaf, root}, {fileLeaf, fileRoot}}, ""},
+		"the server's roots alone":       {slices.Concat(agents, files[1:]), `{"TLS_SERVER_ROOT_CERT":"/r.pem"}`, []one{{leaf, root}, {leaf, fileRoot}}, ""},
+		"the server's, a rule's besides": {slices.Concat(foreign, agents, files), "{" + server + "}", []one{{leaf, root}, {fileLeaf, fileRoot}}, ""},
+		"of both sides":                  {files, "{" + server + "," + client + "}", []one{{fileLeaf, fileRoot}}, ""},
+		"of both, and the agent's":       {slices.Concat(agents, files), "{" + server + "," + client + "}", []one{{fileLeaf, fileRoot}, {leaf, root}}, ""},
+		"the client's, without roots":    {slices.Concat(agents, files), `{"TLS_CLIENT_CERT_CHAIN":"/c.pem","TLS_CLIENT_KEY":"/k.pem"}`, nil, "file-root:system"},
+		"of a server, and not there yet": {slices.Concat(agents, files[:1]), "{" + server + "}", nil, "file-root:/r.pem"},
+		"nobody says what for":           {slices.Concat(agents, files), "", nil, "not known what for"},
+		"a Gateway's alone":              {foreign, `{}`, nil, "no mesh certificate"},
+	} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/config_dump", func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.RawQuery, "resource") {
+				fmt.Fprintf(w, `{"configs":[%s]}`, strings.Join(test.secrets, ","))
+			} else if test.metadata == "" {
+				http.Error(w, "no", http.StatusForbidden)
+			} else {
+				fmt.Fprintf(w, `{"configs":[{"@type":"b","bootstrap":{"node":{"id":"x","metadata":%s},"static_resources":{}}}]}`, test.metadata)
+			}
+		})
+		mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"certificates":[]}`) })
+		reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }}
+		for _, bootstrap := range []bool{false, true} {
+			reader.Read(t.Context(), []proxy.Target{{Bootstrap: bootstrap}}, func(r proxy.Result) {
+				if test.err != "" {
+					if r.Err == nil || !strings.Contains(r.Err.Error(), test.err) {
+						t.Errorf("%s: %v, want %q", name, r.Err, test.err)
+					}
+					return
+				}
+				if r.Err != nil || len(r.Loaded.Identities) != len(test.want) {
+					t.Errorf("%s: %v %+v", name, r.Err, r.Loaded)
+					return
+				}
+				for n, i := range r.Loaded.Identities {
+					if want := test.want[n]; len(i.Roots) != 1 || !i.Leaf().Equal(want.leaf) || !i.Roots[0].Equal(want.root) {
+						t.Errorf("%s: identity %d: %+v", name, n, i)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -37,7 +37,8 @@ func siftOf(path string) sift {
 	return nil
 }
 
-// siftSecrets keeps of an Envoy's dump the mesh's own secrets, and the names of others.
+// siftSecrets keeps of an Envoy's dump the secrets that may be the mesh's own, and the
+// names of others.
 func siftSecrets(r io.Reader) ([]byte, bool, error) {
 	s := &sifter{in: bufio.NewReader(r)}
 	err := s.object(func(key string) error {
@@ -62,7 +63,7 @@ func (s *sifter) config(listed bool) error {
 			return err
 		case "secret":
 			// It stands behind its name: protobuf prints fields in their order.
-			if name != "" && name != workloadSecret && name != rootSecret {
+			if name != "" && name != workloadSecret && name != rootSecret && !ofFile(name) {
 				return s.value(false)
 			}
 			_, err := s.keep(key)
