@@ -63,9 +63,9 @@ func straggling(p mesh.Proxy, paused map[string]bool) (kinds []string) {
 func needs(kind string) (message, hint string) {
 	switch kind {
 	case "spire":
-		return "gets its certificate and roots from a SPIRE agent", "federate the new root in SPIRE first; istiod's rotation does not reach it"
+		return "gets its certificate and roots from a SPIRE agent", "a rotation of istiod's CA does not reach it, and is refused while it is there: have it take its certificate from istiod, or take it out of the mesh"
 	case "file-mounted":
-		return "uses a certificate from mounted files, which istiod does not write", "have whoever writes the files bring the new root before istiod signs with it"
+		return "uses a certificate from mounted files, which istiod does not write", "a rotation of istiod's CA does not reach it, and is refused while it is there: have it take its certificate from istiod, or take it out of the mesh"
 	case "grpc":
 		return "is proxyless gRPC: the application reads what the agent writes", "it reads its files again every refresh_interval (900 s by default): wait that long at each step"
 	case "output-certs":

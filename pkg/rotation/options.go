@@ -35,7 +35,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 				o.Possible, o.Why = false, why
 			}
 		}
-		if o.Possible && p.Strategy == "" && (p.config.Strategy == "" || p.config.Strategy == strategy) {
+		if o.Possible && p.Strategy == "" && p.asks(strategy) {
 			p.Strategy, p.Why, p.Cost = strategy, o.Why, *o.Cost
 			p.Steps, p.Back = c.forward, c.back
 			p.baseline, p.target = g.baseline(), c.forward[len(c.forward)-1].expect
@@ -43,8 +43,11 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 		p.Options = append(p.Options, o)
 	}
 	if p.Strategy == "" {
+		if p.refuseOffPath(s) {
+			return
+		}
 		for _, o := range p.Options {
-			if p.config.Strategy == "" || p.config.Strategy == o.Strategy {
+			if p.asks(o.Strategy) {
 				p.refuse("no-"+string(o.Strategy), "strategy "+string(o.Strategy), o.Why, remedy(s, o.Strategy))
 			}
 		}
@@ -139,18 +142,6 @@ func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, st
 	}
 	n := len(lagging(s))
 	return true, fmt.Sprintf("%d of %d proxies are not reached by push: the workloads of these are restarted in waves, no other", n, len(s.Proxies))
-}
-
-// unreached names a proxy that this engine's writes do not reach at all.
-func unreached(s *mesh.Snapshot) string {
-	for _, p := range s.Proxies {
-		switch p.Reach {
-		case mesh.ReachPush, mesh.ReachRenewal, mesh.ReachRestart:
-		default:
-			return fmt.Sprintf("%s does not follow istiod (%s: %s)", p.Ref(), p.Reach, p.ReachWhy)
-		}
-	}
-	return ""
 }
 
 // lagging are the proxies that no push reaches, or that must be started anew.

@@ -56,8 +56,8 @@ func TestRefusals(t *testing.T) {
 		{"ambient", func(s *mesh.Snapshot) {
 			s.Proxies = append(s.Proxies, mesh.Proxy{Namespace: "istio-system", Name: "ztunnel-x", Kind: mesh.Ztunnel})
 		}},
-		{"no-hot-bundle", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachUnknown }},
-		{"no-bundle-by-restart", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachElsewhere }},
+		{"does-not-follow", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachUnknown }},
+		{"does-not-follow", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachElsewhere }},
 		{"several-cas", func(s *mesh.Snapshot) {
 			other := s.ControlPlanes[0]
 			other.Name, other.CA.Secret = "istiod-canary", "cacerts-canary"
@@ -94,6 +94,58 @@ func TestRefusals(t *testing.T) {
 			if r := p.Refusals[i]; r.Hint == "" || r.Why == "" || r.Object == "" {
 				t.Errorf("%s: no object, reason or remedy: %+v", row.id, r)
 			}
+		}
+	})
+}
+
+// Who does not follow istiod is one refusal for each remedy, and not one for each
+// strategy with what would be the strategy's own: no flag and no key brings it along.
+func TestRemedyOfWhoDoesNotFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		collect := func() *mesh.Snapshot {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps = nil
+			return s
+		}
+		off := func(s *mesh.Snapshot, change func(*mesh.Proxy), proxies ...int) {
+			for _, i := range proxies {
+				change(&s.Proxies[i])
+				s.Proxies[i].Reach, s.Proxies[i].ReachWhy = mesh.ReachOf(s.Proxies[i], s.ControlPlanes)
+			}
+		}
+		spire := func(p *mesh.Proxy) { p.SPIRE = true }
+		s := collect()
+		off(s, spire, 0, 1)
+		off(s, func(p *mesh.Proxy) { p.FileMounted = true }, 2)
+		off(s, func(p *mesh.Proxy) { p.CAAddr = "other-ca.pki:443" }, 3)
+		p := rotation.NewPlan(s, b.config)
+		hints := []string{"SPIRE", "FILE_MOUNTED_CERTS", "CA_ADDR"}
+		if len(p.Refusals) != len(hints) {
+			t.Fatalf("%+v", p.Refusals)
+		}
+		for i, r := range p.Refusals {
+			if r.ID != "does-not-follow" || !strings.Contains(r.Hint, hints[i]) || strings.Contains(r.Hint, "ISTIO_MULTIROOT_MESH") || strings.Contains(r.Hint, "key") {
+				t.Errorf("%+v", r)
+			}
+		}
+		if r := p.Refusals[0]; !strings.Contains(r.Object, s.Proxies[0].Ref()) || !strings.Contains(r.Object, s.Proxies[1].Ref()) {
+			t.Errorf("not all are named: %+v", r)
+		}
+		// A strategy that was asked for, and that fails for a reason of its own, says that.
+		s = collect()
+		off(s, spire, 0)
+		config := b.config
+		config.Strategy = rotation.Intermediate
+		if p := rotation.NewPlan(s, config); len(p.Refusals) != 1 || p.Refusals[0].ID != "no-intermediate" {
+			t.Errorf("%+v", p.Refusals)
+		}
+		config.Strategy = rotation.BundleByRestart
+		if p := rotation.NewPlan(s, config); len(p.Refusals) != 1 || p.Refusals[0].ID != "does-not-follow" {
+			t.Errorf("%+v", p.Refusals)
 		}
 	})
 }

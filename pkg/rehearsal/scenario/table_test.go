@@ -157,7 +157,7 @@ func mainRows() []row {
 		{name: "istio-csr", facts: []string{"A2"}, spec: env("ENABLE_CA_SERVER", "false"), refused: "istio-csr", finds: []string{"ca-elsewhere"}},
 		{name: "ztunnel", facts: []string{"D5"}, spec: beside(rehearsal.Workload{Kind: mesh.Ztunnel}), refused: "ambient"},
 		{name: "virtual-machine", facts: []string{"B6", "D3"}, spec: func(_ *bench, s *rehearsal.Spec) { s.VMs = []string{"vm"} }, closed: rotation.Prepare, blocker: "a/vm", finds: []string{"virtual-machine"}},
-		{name: "file-mounted", facts: []string{"D2"}, spec: beside(rehearsal.Workload{Env: map[string]string{"FILE_MOUNTED_CERTS": "true"}}), cross: true, refused: "no-hot-bundle"},
+		{name: "file-mounted", facts: []string{"D2"}, spec: beside(rehearsal.Workload{Env: map[string]string{"FILE_MOUNTED_CERTS": "true"}}), cross: true, refused: "does-not-follow"},
 		{name: "cert-manager", facts: []string{"H5.6"}, spoil: secret(func(s *corev1.Secret) { s.Annotations = map[string]string{"cert-manager.io/certificate-name": "ca"} }), refused: "owned-secret"},
 		{name: "immutable-secret", spoil: secret(func(s *corev1.Secret) { yes := true; s.Immutable = &yes }), refused: "immutable-secret", finds: []string{"ca-immutable"}},
 		{name: "crl", facts: []string{"A1"}, spoil: secret(func(s *corev1.Secret) { s.Data["ca-crl.pem"] = []byte("x") }), refused: "crl", finds: []string{"ca-crl"}},
