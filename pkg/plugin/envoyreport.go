@@ -172,11 +172,14 @@ func judgeIdentity(item envoyItem, loaded *proxy.Loaded, identity proxy.Identity
 	var stale string
 	item.LeafConfirmed, stale = loaded.InUse(identity)
 	var missing []string
-	for _, held := range identity.Trusts(domains) {
-		roots := pki.NewSet(held...)
+	for n, held := range identity.Trusts(domains) {
+		roots, of := pki.NewSet(held...), ""
+		if identity.Domains != nil {
+			of = " for the trust domain " + domains[n]
+		}
 		for _, c := range want.Certs {
-			if name := c.Subject() + " (" + c.Fingerprint().Short() + ")"; !roots.Has(c) && !slices.Contains(missing, name) {
-				missing = append(missing, name)
+			if !roots.Has(c) {
+				missing = append(missing, c.Subject()+" ("+c.Fingerprint().Short()+")"+of)
 			}
 		}
 	}

@@ -457,13 +457,16 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if at := j.s.TakenAt; at.After(leaf.X509.NotAfter) {
 		return "its certificate expired at " + leaf.X509.NotAfter.UTC().Format(time.RFC3339), false
 	}
-	for _, held := range i.Trusts(j.domains) {
-		roots := pki.NewSet(held...)
+	for n, held := range i.Trusts(j.domains) {
+		roots, of := pki.NewSet(held...), ""
+		if i.Domains != nil {
+			of = " for the trust domain " + j.domains[n]
+		}
 		if j.e.Trusted != nil && !roots.Contains(j.trusted) {
-			return fmt.Sprintf("it does not trust all roots yet (%s)", difference(held, j.e.Trusted)), false
+			return fmt.Sprintf("it does not trust all roots yet%s (%s)", of, difference(held, j.e.Trusted)), false
 		}
 		if j.e.Only && !j.allowed.Contains(roots) {
-			return fmt.Sprintf("it still trusts other roots (%s)", difference(held, j.e.Trusted)), false
+			return fmt.Sprintf("it still trusts other roots%s (%s)", of, difference(held, j.e.Trusted)), false
 		}
 	}
 	if j.e.Leaves && !j.memo.SignedBy(leaf, j.e.Signer) {

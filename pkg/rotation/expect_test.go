@@ -52,8 +52,8 @@ func TestRootsOfAnotherTrustDomainAreNotThere(t *testing.T) {
 			t.Errorf("a federated proxy is not proven: %v", status.Blockers)
 		}
 		for why, domains := range map[string][]pki.Domain{
-			"does not trust":     {{Name: domain, Roots: foreign}, {Name: "west.local", Roots: roots}},
-			"still trusts other": {{Name: domain, Roots: i.Roots}},
+			"for the trust domain " + domain: {{Name: domain, Roots: foreign}, {Name: "west.local", Roots: roots}},
+			"still trusts other":             {{Name: domain, Roots: i.Roots}},
 		} {
 			i.Domains = domains
 			if status := expect.Judge(s, nil); status.Open() || !strings.Contains(status.Blockers[0].Why, why) {
