@@ -3,6 +3,7 @@ package check
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,7 +27,7 @@ func trustRules() []Rule {
 		{ID: "istiods-agree", Category: Trust, About: "every istiod signs with the CA", Needs: "the CA's signing certificate is not known: what istiods serve is judged by the roots alone", Reads: istiods(), Run: func(s *mesh.Snapshot, p Policy) ([]Finding, int) {
 			all, looked := agree("istiod", func(s *mesh.Snapshot) { s.Namespaces, s.Webhooks, s.Proxies, s.ClusterTrustBundle = nil, nil, nil, nil },
 				func(s rotation.Status) int { return s.Replicas.Of })(s, p)
-			if expect, _ := rotation.Present(s); expect.Signer == nil {
+			if !signersKnown(s.ControlPlanes) {
 				looked = 0
 			}
 			return all, looked
@@ -40,7 +41,7 @@ func trustRules() []Rule {
 		{ID: "served-chains", Category: Trust, About: "the chain that every istiod serves verifies for agents", Needs: "no chain of an istiod was read, or no roots to hold it against", Reads: istiods(), Run: servedChains},
 		{ID: "webhook-owners", Category: Trust, About: "every webhook is of a revision that runs", Needs: "no webhook that calls an istiod was seen", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookOwners},
 		{ID: "webhook-chains", Category: Trust, About: "the API server accepts istiod behind every webhook", Needs: "no webhook with a service, or no chain of an istiod was read", Reads: istiods("mutatingwebhookconfigurations", "validatingwebhookconfigurations"), Run: webhookChains},
-		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have one signer and hand out one set of roots", Needs: "fewer than two replicas of istiod could be compared", Reads: istiods(), Run: replicasAlike},
+		{ID: "replicas-alike", Category: Trust, About: "all replicas of istiod have the signer of their CA and hand out one set of roots", Needs: "fewer than two replicas of one CA could be compared", Reads: istiods(), Run: replicasAlike},
 		{ID: "handshakes", Category: Trust, About: "every class of live proxies accepts every other", Needs: "no proxy was read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 			classes := p.classes(s)
 			byName := map[string]Class{}
@@ -102,6 +103,20 @@ func trustRules() []Rule {
 			return all, looked
 		}},
 	}
+}
+
+// signersKnown reports whether the certificate of every CA was read that a control plane
+// signs with; beside them there may be some that sign nothing themselves.
+func signersKnown(planes []mesh.ControlPlane) (known bool) {
+	for _, plane := range planes {
+		switch {
+		case len(plane.CA.Cert.Certs) > 0:
+			known = true
+		case plane.CA.Kind != mesh.CAIstioCSR && plane.CA.Kind != mesh.CACitadel:
+			return false
+		}
+	}
+	return known
 }
 
 // agree holds one kind of object against the mesh's own roots; rest leaves out
@@ -244,10 +259,10 @@ func behind(planes []mesh.ControlPlane, namespace, service string) []mesh.Contro
 	return local
 }
 
-// replicasAlike compares replicas of all revisions with each other, which needs
-// no Secret: all of them hand out certificates to one mesh.
+// replicasAlike compares replicas of one CA, of all revisions, with each other, which needs
+// no Secret; and what all replicas hand out, for they hand it out to one mesh.
 func replicasAlike(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
-	signers, roots := map[digest][]string{}, map[digest][]string{}
+	signers, roots := map[string]map[digest][]string{}, map[digest][]string{}
 	names, count := map[digest]string{}, 0
 	expect, _ := rotation.Present(s)
 	for _, plane := range s.ControlPlanes {
@@ -261,21 +276,32 @@ func replicasAlike(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			if leaf == nil || leaf.X509 == nil {
 				continue
 			}
-			count++
 			id := leaf.X509.AuthorityKeyId
 			if len(id) == 0 { // only the signature tells two CAs of one name apart
 				f := signerOf(leaf, slices.Concat(behind, plane.CA.Cert.Certs, expect.Roots))
 				id = f[:]
 			}
 			k := sha256.Sum256(slices.Concat(leaf.X509.RawIssuer, []byte{0}, id))
-			signers[k], names[k] = append(signers[k], object), issuer(leaf)
+			of := source(plane)
+			if signers[of] == nil {
+				signers[of] = map[digest][]string{}
+			}
+			signers[of][k], names[k] = append(signers[of][k], object), issuer(leaf)
 		}
 	}
-	if len(signers) > 1 {
+	for _, of := range slices.Sorted(maps.Keys(signers)) {
 		var parts []string
-		for k, pods := range signers {
+		alike := 0
+		for k, pods := range signers[of] {
 			slices.Sort(pods)
+			alike += len(pods)
 			parts = append(parts, strings.Join(pods, ", ")+" with "+names[k])
+		}
+		if alike > 1 {
+			count += alike
+		}
+		if len(parts) < 2 {
+			continue
 		}
 		slices.Sort(parts)
 		all = append(all, Finding{ID: "replicas-sign-apart", Severity: pki.SeverityError, Object: "istiod", Message: "replicas sign with different keys: " + strings.Join(parts, "; "), Hint: "one of them has not loaded the CA that the others have: look at their logs"})
@@ -289,10 +315,15 @@ func replicasAlike(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		slices.Sort(parts)
 		all = append(all, Finding{ID: "replicas-trust-apart", Severity: pki.SeverityError, Object: "istiod", Message: "replicas hand out different roots: " + strings.Join(parts, " and "), Hint: "one of them has not loaded the bundle that the others have: look at their logs"})
 	}
-	if count < 2 {
-		return all, 0
-	}
 	return all, count
+}
+
+// source names what a control plane's CA is made from: replicas of one source sign alike.
+func source(plane mesh.ControlPlane) string {
+	if plane.CA.Secret != "" {
+		return "secret " + plane.CA.Namespace + "/" + plane.CA.Secret
+	}
+	return string(plane.CA.Kind) + " " + plane.Namespace
 }
 
 func setKey(certs []*pki.Certificate) digest {

@@ -209,7 +209,7 @@ func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verify
 	expect, ok := rotation.Present(s)
 	switch {
 	case want != nil:
-		expect = rotation.Expectation{Roots: want.Certs, Trusted: want.Certs, Only: true, Accepted: want.Certs, Signer: expect.Signer, Citadel: expect.Citadel}
+		expect = rotation.Expectation{Roots: want.Certs, Trusted: want.Certs, Only: true, Accepted: want.Certs, Own: true, Citadel: expect.Citadel}
 	case !ok:
 		return nil, failed(errors.New("neither the CA Secret nor a trust ConfigMap of istiod's namespace can be read: there is nothing to hold the mesh against"), "name the roots with --root")
 	}

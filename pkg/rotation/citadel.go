@@ -168,7 +168,7 @@ func (g ground) citadelSameKey() course {
 
 // citadelReplica judges a Citadel: it answers to nobody here, so that what it has
 // written since its start is its proof.
-func (j *judgement) citadelReplica(r mesh.Istiod) (why string, unknown bool, evidence string) {
+func (j *judgement) citadelReplica(_ mesh.ControlPlane, r mesh.Istiod) (why string, unknown bool, evidence string) {
 	if r.Started.Before(j.e.since) {
 		return "it has run since before this step: it is not restarted yet", false, ""
 	}

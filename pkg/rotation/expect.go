@@ -22,6 +22,10 @@ type Expectation struct {
 	// must carry after the leaf: the signer itself and its chain.
 	Signer *pki.Certificate
 	Behind []*pki.Certificate
+	// Own asks of each replica, instead of Signer, the signing certificate of its own
+	// control plane's CA as it was read: revisions may have one each under one root. Where
+	// none was read, and where that CA has other roots than Roots, Roots must vouch for it.
+	Own bool
 	// Trusted must be among the roots of every proxy; with Only no others may be,
 	// but those of meshConfig.caCertificates.
 	Trusted []*pki.Certificate
@@ -189,7 +193,7 @@ func (j *judgement) replicas() {
 			if plane.CA.Kind == mesh.CACitadel {
 				judge = j.citadelReplica
 			}
-			why, unknown, by := judge(replica)
+			why, unknown, by := judge(plane, replica)
 			j.status.Replicas.add(why == "")
 			if why != "" {
 				j.status.Blockers = append(j.status.Blockers, Blocker{Kind: "istiod", Object: plane.Namespace + "/" + replica.Pod, Why: why, Unknown: unknown})
@@ -206,8 +210,20 @@ func (j *judgement) replicas() {
 	j.status.Evidence = strings.Join(evidence, ", ")
 }
 
+// signer is what a control plane's replicas must sign with, nil where the roots alone are
+// to vouch for them; doubted is true where they are to besides.
+func (j *judgement) signer(plane mesh.ControlPlane) (signer *pki.Certificate, doubted bool) {
+	if !j.e.Own {
+		return j.e.Signer, false
+	}
+	if len(plane.CA.Cert.Certs) == 0 {
+		return nil, false
+	}
+	return plane.CA.Cert.Certs[0], !j.asked(plane.CA.Root.Certs)
+}
+
 // replica judges one istiod by the strongest evidence there is.
-func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence string) {
+func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string, unknown bool, evidence string) {
 	if r.Started.Before(j.e.since) {
 		return "it has run since before this step: it is not restarted yet", false, ""
 	}
@@ -229,12 +245,13 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 	if len(chain) == 0 {
 		return "its " + at + " is empty", true, at
 	}
-	if j.e.Signer != nil {
-		if !chain[0].SignedBy(j.e.Signer) {
-			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), j.e.Signer.Subject()), false, at
+	signer, doubted := j.signer(plane)
+	if signer != nil {
+		if !chain[0].SignedBy(signer) {
+			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), signer.Subject()), false, at
 		}
-		if before := j.e.Signer.Before(chain[1:]); before != nil {
-			return "it still sends " + former(before, j.e.Signer), false, at
+		if before := signer.Before(chain[1:]); before != nil {
+			return "it still sends " + former(before, signer), false, at
 		}
 		// What follows the leaf is the file as istiod has it in memory, and in the
 		// layout of kubernetes.io/tls the roots behind it (istio 1.30.3
@@ -242,8 +259,11 @@ func (j *judgement) replica(r mesh.Istiod) (why string, unknown bool, evidence s
 		if r.Signed != nil && j.e.Behind != nil && !sameCerts(without(chain[1:], r.Signed.Roots), without(j.e.Behind, r.Signed.Roots)) {
 			return "it does not send the chain of this phase with its leaves yet", false, at
 		}
-	} else if answer := j.vouched(r, chain); answer.Result != pki.Accepted {
-		return fmt.Sprintf("its %s, of %s, does not come from the roots that are asked for: %s", at, issuer(chain[0]), answer.Reason), answer.Result == pki.Depends, at
+	}
+	if signer == nil || doubted {
+		if answer := j.vouched(r, chain); answer.Result != pki.Accepted {
+			return fmt.Sprintf("its %s, of %s, does not come from the roots that are asked for: %s", at, issuer(chain[0]), answer.Reason), answer.Result == pki.Depends, at
+		}
 	}
 	if r.Signed != nil && j.e.Roots != nil && !j.asked(r.Signed.Roots) {
 		return fmt.Sprintf("it hands out other roots (%s)", j.off(r.Signed.Roots)), false, at

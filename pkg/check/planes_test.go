@@ -1,0 +1,106 @@
+package check_test
+
+import (
+	"testing"
+
+	"github.com/meshca/kubectl-meshca/pkg/check"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
+)
+
+// beside adds a second control plane of a namespace of its own, whose CA is this one.
+func (w *world) beside(ca *pki.Authority) *mesh.ControlPlane {
+	plane := *w.plane()
+	plane.Namespace, plane.Revision = "istio-two", "two"
+	plane.CA.Namespace = plane.Namespace
+	plane.CA.Cert, plane.CA.Chain, plane.CA.Root = pki.NewBundle(ca.Cert), pki.NewBundle(ca.Cert), ca.Roots
+	replica := w.istiod("istiod-two-1", ca)
+	replica.Served.Chain[0] = w.leaf(ca, "", clock().Add(-day), 600*day, "istiod.istio-two.svc")
+	plane.Replicas, plane.Desired, plane.Updated = []mesh.Istiod{replica}, 1, 1
+	w.s.ControlPlanes = append(w.s.ControlPlanes, plane)
+	w.s.Namespaces = append(w.s.Namespaces, mesh.Namespace{Name: "istio-two", Trust: &mesh.TrustAnchor{Name: "istio-ca-root-cert", Bundle: pki.NewBundle(w.root.Cert)}})
+	return &w.s.ControlPlanes[1]
+}
+
+// blockers are what keeps a mesh from being proven, by what is to be true of it now.
+func (w *world) blockers() []rotation.Blocker {
+	w.t.Helper()
+	expect, ok := rotation.Present(w.s)
+	if !ok {
+		w.t.Fatal("no roots")
+	}
+	return expect.Judge(w.s, nil).Blockers
+}
+
+// errorsOf are the faults that a mesh in good order has none of.
+func errorsOf(r check.Report) (all []check.Finding) {
+	for _, f := range r.Findings {
+		if f.Severity == pki.SeverityError {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// Revisions with an intermediate each under one root are a mesh in good order: a replica
+// is held against its own control plane's CA, and compared with those of the same.
+func TestControlPlanesWithIntermediatesOfTheirOwn(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*world, *mesh.ControlPlane)
+		wrong  string // the finding, where it is no good order
+	}{
+		"each its own": {},
+		"one of istio-csr": {change: func(_ *world, plane *mesh.ControlPlane) {
+			plane.CA, plane.Flags.CAServer = mesh.CASource{Kind: mesh.CAIstioCSR, Why: "ENABLE_CA_SERVER=false"}, false
+		}},
+		"Secrets were not read": {change: func(w *world, _ *mesh.ControlPlane) {
+			for i := range w.s.ControlPlanes {
+				plane := &w.s.ControlPlanes[i]
+				plane.CA = mesh.CASource{Kind: mesh.CAUnknown, Namespace: plane.Namespace, Secret: "cacerts"}
+			}
+		}},
+		"one signs with the other's": {change: func(w *world, plane *mesh.ControlPlane) {
+			plane.Replicas[0].Served.Chain = w.plane().Replicas[0].Served.Chain
+		}, wrong: "istiod"},
+		"one is below another root": {change: func(w *world, plane *mesh.ControlPlane) {
+			plane.CA.Cert, plane.CA.Chain, plane.CA.Root = pki.NewBundle(w.next.Cert), pki.NewBundle(w.next.Cert), pki.NewBundle(w.other.Cert)
+			plane.Replicas[0] = w.istiod("istiod-two-1", w.next)
+		}, wrong: "istiod"},
+		"replicas of one CA sign apart": {change: func(w *world, plane *mesh.ControlPlane) {
+			plane.CA = mesh.CASource{Kind: mesh.CAUnknown, Namespace: plane.Namespace, Secret: "cacerts"}
+			plane.Replicas = append(plane.Replicas, w.istiod("istiod-two-2", w.ca))
+		}, wrong: "replicas-sign-apart"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			plane := w.beside(below(t, w.root, "intermediate A2", 700*day))
+			if row.change != nil {
+				row.change(w, plane)
+			}
+			found := w.run()
+			switch {
+			case row.wrong != "" && !has(found.Findings, row.wrong, pki.SeverityError):
+				t.Errorf("nothing of %s: %+v", row.wrong, errorsOf(found))
+			case row.wrong == "istiod" && len(w.blockers()) == 0:
+				t.Error("it is proven")
+			case row.wrong == "" && len(errorsOf(found)) > 0:
+				t.Errorf("%+v", errorsOf(found))
+			case row.wrong == "" && len(w.blockers()) > 0:
+				t.Errorf("not proven: %v", w.blockers())
+			}
+		})
+	}
+}
+
+// A rotation's gate asks every replica for its own signer, whatever CA a control plane
+// was read to have.
+func TestGateHoldsReplicasOfAllControlPlanes(t *testing.T) {
+	w := newWorld(t)
+	w.beside(below(t, w.root, "intermediate A2", 700*day))
+	gate := rotation.Expectation{Signer: w.ca.Cert, Roots: []*pki.Certificate{w.root.Cert}}
+	status := gate.Judge(w.s, nil)
+	if status.Replicas.Ready != 2 || status.Replicas.Of != 3 || status.Open() {
+		t.Errorf("%+v", status)
+	}
+}
