@@ -31,9 +31,13 @@ func accessRules() []Rule {
 				all = append(all, Finding{ID: "no-istiod", Severity: pki.SeverityError, Object: "cluster", Message: "no istiod was found", Hint: "is Istio installed here? name its namespace with --istio-namespace"})
 			}
 			for _, plane := range s.ControlPlanes {
-				if len(plane.Replicas) == 0 {
+				switch {
+				case plane.Elsewhere != "": // the rule on the CA's source names it
+				case plane.CA.Kind == mesh.CAUnsupported && len(plane.Replicas) == 0:
+					all = append(all, Finding{ID: "no-istiod", Severity: pki.SeverityError, Object: planeObject(plane), Message: "no istiod was found: " + cmp.Or(plane.CA.Why, "what it has written is there") + ", and nothing shows that it runs out of this cluster", Hint: "was it taken away, or is its namespace or revision another? name it with --istio-namespace"})
+				case len(plane.Replicas) == 0:
 					all = append(all, Finding{ID: "no-replica", Severity: pki.SeverityError, Object: planeObject(plane), Message: "it has no replica", Hint: "nobody renews certificates: scale it up"})
-				} else if !plane.Settled {
+				case !plane.Settled:
 					all = append(all, Finding{ID: "istiod-rollout", Severity: pki.SeverityWarning, Object: planeObject(plane), Message: "its rollout is not complete", Hint: "'kubectl rollout status' tells why"})
 				}
 			}

@@ -79,7 +79,7 @@ func caSource(plane mesh.ControlPlane) (all []Finding) {
 	case mesh.CACitadel:
 		all = append(all, Finding{ID: "ca-citadel", Severity: pki.SeverityWarning, Object: object, Message: "the CA is a Citadel", Hint: "its workloads' Secrets follow the root's bytes within a minute"})
 	case mesh.CAUnsupported:
-		all = append(all, Finding{ID: "ca-managed", Severity: pki.SeverityWarning, Object: object, Message: "the control plane is managed elsewhere", Hint: "rotate by the provider's procedure"})
+		all = append(all, Finding{ID: "ca-managed", Severity: pki.SeverityWarning, Object: object, Message: "the control plane is of another cluster, or managed: " + cmp.Or(plane.Elsewhere, ca.Why, "no istiod can be read"), Hint: "rotate where its istiod runs, or by the provider's procedure"})
 	default:
 		all = append(all, Finding{ID: "ca-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it cannot be told what istiod signs with: " + cmp.Or(ca.Why, "it was not read"), Hint: "allow to get this Secret; what istiods serve is judged all the same"})
 	}

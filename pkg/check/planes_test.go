@@ -104,3 +104,62 @@ func TestGateHoldsReplicasOfAllControlPlanes(t *testing.T) {
 		t.Errorf("%+v", status)
 	}
 }
+
+// elsewhere makes the cluster one whose istiod is in another: what is here stays.
+func (w *world) elsewhere(why string) {
+	w.s.ControlPlanes = []mesh.ControlPlane{{Namespace: "istio-system", Name: "managed", Settled: true, Elsewhere: why,
+		CA: mesh.CASource{Kind: mesh.CAUnsupported, Why: "x"}, Flags: mesh.Flags{CAServer: true, TrustConfigMap: "istio-ca-root-cert"}}}
+	w.s.Webhooks[0].Revision = "default"
+	for i := range w.s.Proxies {
+		p := &w.s.Proxies[i]
+		p.Revision = "default"
+		p.Reach, p.ReachWhy = mesh.ReachOf(*p, w.s.ControlPlanes)
+	}
+}
+
+// Where the control plane is of another cluster what is here can be proven, and that its
+// istiod was not asked is said; where nothing shows that it is, nothing is proven.
+func TestControlPlaneOfAnotherCluster(t *testing.T) {
+	w := newWorld(t)
+	w.elsewhere("the service istio-system/istiod leads out of this cluster")
+	found := w.run()
+	if all := errorsOf(found); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	if has(found.Findings, "webhook-orphaned", pki.SeverityWarning) {
+		t.Error("its webhooks are called orphans")
+	}
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("not proven: %v", b)
+	}
+	if unseen := check.NotSeen(w.s); len(unseen) != 1 || unseen[0].Error != w.plane().Elsewhere {
+		t.Errorf("not seen: %+v", unseen)
+	}
+	// What is here is asked for all the same.
+	w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert)
+	w.s.Namespaces[0].Trust.Bundle = pki.NewBundle(w.other.Cert)
+	w.load(&w.s.Proxies[0], w.next, clock().Add(-1), day, w.other.Cert)
+	if b := w.blockers(); len(b) != 3 {
+		t.Errorf("%v", b)
+	}
+	// By URL alone nothing names its namespace.
+	w = newWorld(t)
+	w.elsewhere("a webhook is called by URL")
+	w.plane().Namespace = ""
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("without its namespace: %v", b)
+	}
+	// A gate is for istiods that can be seen.
+	roots := []*pki.Certificate{w.root.Cert}
+	if status := (rotation.Expectation{Roots: roots, Trusted: roots, Accepted: roots}).Judge(w.s, nil); status.Open() {
+		t.Error("a rotation's gate opens without an istiod")
+	}
+	w = newWorld(t)
+	w.elsewhere("")
+	if b := w.blockers(); len(b) != 1 || b[0].Object != "none" {
+		t.Errorf("it is proven without an istiod: %v", b)
+	}
+	if found := w.run(); !has(found.Findings, "no-istiod", pki.SeverityError) {
+		t.Errorf("nobody misses its istiod: %+v", found.Findings)
+	}
+}

@@ -31,6 +31,11 @@ func NotSeen(s *mesh.Snapshot) []Unseen {
 	for _, r := range s.Remotes {
 		all = append(all, Unseen{Part: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Error: "it says that the mesh may have another cluster, and this is of one alone", Adds: "what proxies there have loaded, if you ask in its own context"})
 	}
+	for _, plane := range s.ControlPlanes {
+		if plane.Elsewhere != "" {
+			all = append(all, Unseen{Part: "istiod of this mesh", Error: plane.Elsewhere, Adds: "what it signs with, and which roots it hands out, if you ask in its own context"})
+		}
+	}
 	for _, name := range s.LeftOut {
 		all = append(all, Unseen{Part: "istiod " + name, Error: "another revision was asked for", Adds: "what it signs with, and which roots it hands out"})
 	}

@@ -116,7 +116,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	wg.Wait()
 	s.Remotes = append(s.Remotes, g.networks...)
 	s.MTLS.Policies = g.policy
-	g.managed()
+	g.managed(ctx)
 	g.tags()
 	if parts.Surroundings {
 		g.caSources(ctx)

@@ -507,26 +507,44 @@ func TestManaged(t *testing.T) {
 	byURL.Webhooks[0].ClientConfig = admissionv1.WebhookClientConfig{URL: &url, CABundle: root.pem}
 	pod := running("a", "p", nil, agent())
 	remote := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod", Labels: map[string]string{"app": "istiod"}}}
+	recent := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: "istiod", Labels: map[string]string{"app.kubernetes.io/name": "istiod"}}}
 	service := injector("istio-sidecar-injector", nil, "istiod", root.pem)
 	for name, test := range map[string]struct {
-		objects []runtime.Object
-		managed bool
+		objects   []runtime.Object
+		managed   bool
+		elsewhere string
 	}{
-		"a webhook by URL":            {[]runtime.Object{byURL}, true},
-		"a webhook, and a proxy":      {[]runtime.Object{service, pod}, true},
-		"a webhook, a remote service": {[]runtime.Object{service, remote}, true},
-		"a ConfigMap, and a proxy":    {[]runtime.Object{namespace("a", nil), trust("a", root.pem), pod}, true},
-		"what is left of an Istio":    {[]runtime.Object{service, namespace("a", nil), trust("a", root.pem)}, false},
-		"a proxy alone":               {[]runtime.Object{pod}, false},
+		"a webhook by URL":            {[]runtime.Object{byURL}, true, "by URL"},
+		"a webhook, and a proxy":      {[]runtime.Object{service, pod}, true, ""},
+		"a webhook, a remote service": {[]runtime.Object{service, remote}, true, "istio-system/istiod"},
+		"one of 1.24 on":              {[]runtime.Object{service, recent}, true, "istio-system/istiod"},
+		"a ConfigMap, and a proxy":    {[]runtime.Object{namespace("a", nil), trust("a", root.pem), pod}, true, ""},
+		"what is left of an Istio":    {[]runtime.Object{service, namespace("a", nil), trust("a", root.pem)}, false, ""},
+		"a proxy alone":               {[]runtime.Object{pod}, false, ""},
 	} {
 		c, kube := collector(nil, test.objects...)
 		s := collect(t, c)
 		if managed := len(s.ControlPlanes) == 1 && s.ControlPlanes[0].CA.Kind == mesh.CAUnsupported && s.ControlPlanes[0].CA.Why != ""; managed != test.managed {
 			t.Errorf("%s: %+v", name, s.ControlPlanes)
 		}
+		if test.managed && (s.ControlPlanes[0].Elsewhere == "") != (test.elsewhere == "") || test.managed && !strings.Contains(s.ControlPlanes[0].Elsewhere, test.elsewhere) {
+			t.Errorf("%s: its istiod is elsewhere: %q", name, s.ControlPlanes[0].Elsewhere)
+		}
 		forbid(&kube.Fake, "list", "pods")
 		if s := collect(t, c); len(s.ControlPlanes) != 0 {
 			t.Errorf("%s: called managed, though its pods may not be seen", name)
+		}
+	}
+	// An istiod of a namespace, or of a revision, that was not asked for is none elsewhere.
+	d := istiod("default", "hub/pilot:1.30.3")
+	for name, narrow := range map[string]func(*mesh.Collector){
+		"its namespace": func(c *mesh.Collector) { c.IstioNamespace = "istio-typo" },
+		"its revision":  func(c *mesh.Collector) { c.Revision = "asm-managed" },
+	} {
+		c, _ := collector(nil, d, replica(d, "x"), byURL, pod, namespace("a", nil), trust("a", root.pem))
+		narrow(c)
+		if s := collect(t, c); slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.Elsewhere != "" }) {
+			t.Errorf("%s was not asked for, and it is called elsewhere", name)
 		}
 	}
 	base := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istiod-default-validator"}, Webhooks: []admissionv1.ValidatingWebhook{

@@ -285,7 +285,7 @@ func (g *gatherer) citadels(ctx context.Context) error {
 // service beside webhooks and trust ConfigMaps, without an istiod that could be
 // read, are a control plane somewhere else. Webhooks and ConfigMaps alone are what
 // an uninstalled Istio leaves behind.
-func (g *gatherer) managed() {
+func (g *gatherer) managed(ctx context.Context) {
 	if len(g.s.ControlPlanes) > 0 {
 		return
 	}
@@ -317,7 +317,35 @@ func (g *gatherer) managed() {
 	g.s.ControlPlanes = []ControlPlane{{
 		Namespace: namespace, Name: "managed", Settled: true,
 		CA: CASource{Kind: CAUnsupported, Why: why}, Flags: Flags{CAServer: true, TrustConfigMap: DefaultTrustConfigMap},
+		Elsewhere: g.outside(ctx),
 	}}
+}
+
+// outside says by what an istiod that is in no pod of this cluster is reached, "" where
+// nothing shows that it is reached at all, or where one may be here after all. What a
+// remote cluster publishes its istiod writes from there (istio 1.30.3
+// pilot/pkg/serviceregistry/kube/controller/multicluster.go:237).
+func (g *gatherer) outside(ctx context.Context) string {
+	if len(g.s.LeftOut) > 0 {
+		return ""
+	}
+	if g.IstioNamespace != "" {
+		all, err := g.deploymentsOf(ctx, metav1.NamespaceAll, istiodSelector)
+		if err != nil || len(all) > 0 {
+			return ""
+		}
+	}
+	for _, r := range g.s.Remotes {
+		if r.Kind == "remote-istiod" {
+			return "the service " + r.Namespace + "/" + r.Name + " leads to an istiod out of this cluster"
+		}
+	}
+	for _, w := range g.s.Webhooks {
+		if w.Kind == mutating && w.Service == "" {
+			return "the webhook " + w.Config + "/" + w.Name + " is called by URL, and no istiod is in this cluster"
+		}
+	}
+	return ""
 }
 
 // tags are the names that a revision goes by, from the webhooks that "istioctl tag

@@ -35,6 +35,9 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	case foreign(p.CAAddr):
 		return ReachElsewhere, "it asks " + p.CAAddr + " for its certificate, which is no istiod"
 	}
+	if len(planes) == 1 && planes[0].Elsewhere != "" { // of whatever revision
+		return ReachElsewhere, "its istiod cannot be seen from here: " + planes[0].Elsewhere
+	}
 	plane, ok := PlaneOf(p, planes)
 	if !ok && len(planes) == 1 && planes[0].CA.Kind == CACitadel {
 		plane, ok = planes[0], true // of a time before revisions

@@ -109,6 +109,9 @@ type ControlPlane struct {
 	CA       CASource `json:"ca"`
 	// ClusterID is what the CSR's metadata must carry.
 	ClusterID string `json:"clusterID,omitempty"`
+	// Elsewhere says what shows that its istiod is in no pod of this cluster, but of
+	// another, or its provider's; "" where nothing does.
+	Elsewhere string `json:"elsewhere,omitempty"`
 
 	selector   *metav1.LabelSelector
 	container  *corev1.Container

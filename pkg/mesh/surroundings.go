@@ -100,7 +100,9 @@ func (g *gatherer) remotes(ctx context.Context) {
 	for _, s := range g.services(ctx, "istio=eastwestgateway", "east-west gateways") {
 		add("east-west-gateway", s.Namespace, s.Name)
 	}
-	for _, s := range g.services(ctx, "app=istiod", "services of remote istiods") {
+	// By the charts of before 1.24, and of 1.24 on (istio 1.30.3 manifests/charts/
+	// istio-control/istio-discovery/templates/remote-istiod-service.yaml).
+	for _, s := range append(g.services(ctx, "app=istiod", "services of remote istiods"), g.services(ctx, "app.kubernetes.io/name=istiod", "services of remote istiods by their name")...) {
 		// Endpoints that somebody writes by hand are an istiod elsewhere.
 		if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName || strings.HasSuffix(s.Name, "-remote") {
 			add("remote-istiod", s.Namespace, s.Name)

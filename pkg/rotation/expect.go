@@ -25,6 +25,7 @@ type Expectation struct {
 	// Own asks of each replica, instead of Signer, the signing certificate of its own
 	// control plane's CA as it was read: revisions may have one each under one root. Where
 	// none was read, and where that CA has other roots than Roots, Roots must vouch for it.
+	// A control plane that is not in this cluster is asked for none.
 	Own bool
 	// Trusted must be among the roots of every proxy; with Only no others may be,
 	// but those of meshConfig.caCertificates.
@@ -203,11 +204,19 @@ func (j *judgement) replicas() {
 			}
 		}
 	}
-	if j.status.Replicas.Of == 0 {
+	if j.status.Replicas.Of == 0 && j.elsewhere() {
+		evidence = []string{"of another cluster, not asked"}
+	} else if j.status.Replicas.Of == 0 {
 		j.unknown("istiod", "none", "no replica of istiod was seen")
 	}
 	slices.Sort(evidence)
 	j.status.Evidence = strings.Join(evidence, ", ")
+}
+
+// elsewhere reports whether every istiod is of another cluster, and none is asked for here.
+func (j *judgement) elsewhere() bool {
+	here := func(plane mesh.ControlPlane) bool { return plane.Elsewhere == "" }
+	return j.e.Own && len(j.s.ControlPlanes) > 0 && !slices.ContainsFunc(j.s.ControlPlanes, here)
 }
 
 // signer is what a control plane's replicas must sign with, nil where the roots alone are

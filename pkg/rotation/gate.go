@@ -368,6 +368,8 @@ func (s Status) Proves(judged bool) string {
 		return "every live certificate is accepted by every live proxy"
 	case s.Secrets.Of > 0: // of a certificate from a file Envoy tells the serial number alone
 		return "every Secret of a workload has a certificate of the root, and every proxy has loaded its own"
+	case s.Replicas.Of == 0:
+		return "what is published here holds these roots; no istiod was asked, and there is no live proxy"
 	}
 	return "the control plane has followed, and there is no live proxy"
 }

@@ -30,7 +30,7 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 		p.refuse("spire", object, "proxies get their certificates from SPIRE", "rotate SPIRE's authority; 'kubectl meshca verify --root' proves the result")
 		return
 	case mesh.CAUnsupported:
-		p.refuse("managed", object, "the control plane is managed elsewhere: no istiod can be read", "use the provider's own procedure")
+		p.refuse("managed", object, "the control plane is of another cluster, or managed: no istiod can be read", "rotate where its istiod runs, or by the provider's own procedure; 'kubectl meshca verify --root' then proves what is here")
 		return
 	case mesh.CACitadel:
 		p.refuseCitadel(s, ca, object)
@@ -146,6 +146,9 @@ func (p *Plan) refuseOrphans(s *mesh.Snapshot) {
 
 // Orphans are the webhooks that a revision has left behind which had its roots in them.
 func Orphans(s *mesh.Snapshot) (all []mesh.Webhook) {
+	if slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Elsewhere != "" }) {
+		return nil // their istiods cannot be seen, and write from where they are
+	}
 	for _, w := range s.Webhooks {
 		owned := slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Revision == w.Revision })
 		if w.Revision != "" && w.Error == "" && !owned {
