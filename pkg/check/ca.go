@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
 func caRules() []Rule {
@@ -133,7 +134,7 @@ func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		}
 		for _, r := range plane.Replicas {
 			object := "istiod " + plane.Namespace + "/" + r.Pod
-			leaf, behind := evidence(r)
+			leaf, behind := evidence(plane, r)
 			older := !r.Started.IsZero() && r.Started.Before(plane.CA.Created)
 			before, waits := plane.CA.Cert.Certs[0].Before(behind), ""
 			switch {
@@ -158,15 +159,28 @@ func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 }
 
 // evidence is the leaf by which a replica shows who signs: its answer to a
-// request, else what it serves; and what it sends behind it.
-func evidence(r mesh.Istiod) (leaf *pki.Certificate, behind []*pki.Certificate) {
+// request, else what it serves, where its CA has made that; and what it sends behind it.
+func evidence(plane mesh.ControlPlane, r mesh.Istiod) (leaf *pki.Certificate, behind []*pki.Certificate) {
 	switch {
 	case r.Signed != nil && len(r.Signed.Chain) > 0:
 		return r.Signed.Chain[0], r.Signed.Chain[1:]
-	case r.Served != nil && len(r.Served.Chain) > 0:
+	case plane.OwnTLS == "" && r.Served != nil && len(r.Served.Chain) > 0:
 		return r.Served.Chain[0], r.Served.Chain[1:]
 	}
 	return nil, nil
+}
+
+// ownServing reports whether a blocker is of a replica that shows nothing but a serving
+// certificate of its own, and what that is.
+func ownServing(s *mesh.Snapshot, b rotation.Blocker) (string, bool) {
+	for _, plane := range s.ControlPlanes {
+		for _, r := range plane.Replicas {
+			if b.Kind == "istiod" && b.Object == plane.Namespace+"/"+r.Pod {
+				return plane.OwnTLS, plane.OwnTLS != "" && b.Unknown && r.Signed == nil && r.Served != nil
+			}
+		}
+	}
+	return "", false
 }
 
 func issuer(c *pki.Certificate) string {
@@ -226,7 +240,7 @@ func leftover(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			continue
 		}
 		for _, r := range plane.Replicas {
-			if leaf, _ := evidence(r); leaf.SignedBy(left.Cert.Certs[0]) {
+			if leaf, _ := evidence(plane, r); leaf.SignedBy(left.Cert.Certs[0]) {
 				all = append(all, Finding{ID: "leftover-ca-signs", Severity: pki.SeverityError, Object: "istiod " + plane.Namespace + "/" + r.Pod, Message: fmt.Sprintf("it signs with secret %s/%s, which should be out of use", left.Namespace, left.Secret), Hint: "it has not loaded its CA: the next restart cuts over"})
 			}
 		}

@@ -163,3 +163,55 @@ func TestControlPlaneOfAnotherCluster(t *testing.T) {
 		t.Errorf("nobody misses its istiod: %+v", found.Findings)
 	}
 }
+
+// What an istiod serves that has a serving certificate of its own says nothing of what it
+// signs with: its answer to a request alone does, and nothing is concluded without.
+func TestServingCertificateOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.plane().OwnTLS = "the Secret istio-system/istiod-tls"
+	serve := func(ca *pki.Authority) {
+		for i := range w.plane().Replicas {
+			w.plane().Replicas[i].Served = w.istiod("", ca).Served
+		}
+	}
+	serve(below(t, w.root, "cert-manager", 300*day)) // under the mesh's root, and not what signs
+	found := w.run()
+	if all := errorsOf(found); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	if !has(found.Findings, "own-serving-certificate", pki.SeverityWarning) {
+		t.Errorf("nothing says what it serves: %+v", found.Findings)
+	}
+	for _, b := range w.blockers() {
+		if b.Kind != "istiod" || !b.Unknown {
+			t.Errorf("%v", b)
+		}
+	}
+	// One that looks as if the CA had made it proves no more.
+	serve(w.ca)
+	if b := w.blockers(); len(b) != 2 || !b[0].Unknown {
+		t.Errorf("it is proven by what it serves: %v", b)
+	}
+	for i := range w.plane().Replicas {
+		w.plane().Replicas[i].Signed = w.signed(w.ca, w.root.Cert)
+	}
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("not proven by its answers: %v", b)
+	}
+	if found := w.run(); len(errorsOf(found)) > 0 || has(found.Findings, "own-serving-certificate", pki.SeverityWarning) {
+		t.Errorf("%+v", found.Findings)
+	}
+	// What agents would refuse is in the way, whoever has made it.
+	w.plane().Replicas[0].Signed, w.plane().Replicas[0].Served = nil, w.istiod("", w.next).Served
+	if b := w.blockers(); len(b) != 1 || b[0].Unknown {
+		t.Errorf("%v", b)
+	}
+	// Nor is it the next best evidence where no request may be made.
+	w.plane().Replicas[0] = w.istiod("istiod-1", w.ca)
+	w.plane().Replicas[0].ProofForbidden, w.plane().Replicas[0].SignedError = true, "forbidden"
+	expect, _ := rotation.Present(w.s)
+	expect.CSRProof = true
+	if b := expect.Judge(w.s, nil).Blockers; len(b) != 1 || !b[0].Unknown {
+		t.Errorf("%v", b)
+	}
+}

@@ -140,6 +140,9 @@ func agree(kind string, rest func(*mesh.Snapshot), of func(rotation.Status) int)
 			if b.Unknown {
 				f.ID += "-unknown"
 			}
+			if own, is := ownServing(s, b); is && !p.CSRProof {
+				f.ID, f.Severity, f.Hint = "own-serving-certificate", pki.SeverityWarning, "'kubectl meshca check --csr-proof' tells what it signs with; where "+own+" is left from istio-csr, delete it and restart istiod"
+			}
 			if kind == "proxy" {
 				f.proxies = []string{b.Object}
 			}
@@ -272,7 +275,7 @@ func replicasAlike(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 				k := setKey(r.Signed.Roots)
 				roots[k] = append(roots[k], object)
 			}
-			leaf, behind := evidence(r)
+			leaf, behind := evidence(plane, r)
 			if leaf == nil || leaf.X509 == nil {
 				continue
 			}

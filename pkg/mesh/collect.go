@@ -120,6 +120,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	g.tags()
 	if parts.Surroundings {
 		g.caSources(ctx)
+		g.ownServing(ctx)
 		g.managedCAs(ctx)
 	}
 	if ctx.Err() != nil {

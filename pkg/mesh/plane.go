@@ -64,6 +64,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 		c.Revision = env.text("REVISION", "default")
 	}
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
+	c.serves(spec)
 	if len(container.EnvFrom) > 0 {
 		env.unknown = append(env.unknown, errors.New("settings may come from elsewhere (envFrom): their values are not known"))
 	}

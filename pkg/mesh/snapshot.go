@@ -112,12 +112,16 @@ type ControlPlane struct {
 	// Elsewhere says what shows that its istiod is in no pod of this cluster, but of
 	// another, or its provider's; "" where nothing does.
 	Elsewhere string `json:"elsewhere,omitempty"`
+	// OwnTLS says by what its istiods have a serving certificate that their CA has not
+	// made: what they serve then says nothing of what they sign with.
+	OwnTLS string `json:"ownTLS,omitempty"`
 
 	selector   *metav1.LabelSelector
 	container  *corev1.Container
 	shared     string // SHARED_MESH_CONFIG
 	citadel    bool
 	selfSigned bool
+	serving    string // the Secret at servingFiles, where it need not be there
 }
 
 // Flags are istiod's settings by their effective value: environment, mesh

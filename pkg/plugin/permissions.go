@@ -74,6 +74,7 @@ func permissions() []permission {
 		{forRead, everywhere, "cert-manager.io", "clusterissuers", nil, []string{"get"}, "the same for a ClusterIssuer", "it is said that this is not known"},
 		{forRead, everywhere, "certificates.k8s.io", "clustertrustbundles", nil, []string{"get"}, "the roots, where istiod publishes them there", ""},
 		{forRead, atIstiod, core, "secrets", []string{"cacerts", "istio-ca-secret", "meshca-staged"}, []string{"get"}, "the CA's certificates; its key is compared, never kept; is a rotation under way", ""},
+		{forRead, atIstiod, core, "secrets", []string{"istiod-tls"}, []string{"get"}, "is it there: istiod then serves by it, and not by its CA", "what istiod serves is taken for its CA's"},
 		{forRead, atIstiod, core, "secrets", nil, []string{"list"}, "Secrets of other clusters (istio/multiCluster); the API cannot narrow a list to labels", ""},
 		{forRead, atIstiod, "coordination.k8s.io", "leases", []string{"meshca-rotation"}, []string{"get"}, "who runs a rotation, for status", ""},
 

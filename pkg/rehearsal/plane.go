@@ -65,7 +65,12 @@ func (p *plane) object() *appsv1.Deployment {
 	d.Spec.Replicas = &n
 	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"istio": "pilot", "istio.io/rev": p.Name}}
 	d.Spec.Template.Labels = p.labels()
-	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Image: "istio/pilot:" + p.Release, Env: p.env()}}
+	// As the charts mount istio-csr's certificate, where there is one (istio 1.30.3
+	// manifests/charts/istio-control/istio-discovery/templates/deployment.yaml:260, 292).
+	optional := true
+	d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "istio-csr-dns-cert", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "istiod-tls", Optional: &optional}}}}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Image: "istio/pilot:" + p.Release, Env: p.env(),
+		VolumeMounts: []corev1.VolumeMount{{Name: "istio-csr-dns-cert", MountPath: "/var/run/secrets/istiod/tls", ReadOnly: true}}}}
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
 	return d
 }

@@ -105,7 +105,7 @@ func resigns(steps []Step, i int) bool {
 
 // expect is an expectation with what all of this plan's share.
 func (g ground) expect(change func(*Expectation)) Expectation {
-	e := Expectation{CSRProof: g.p.config.CSRProof}
+	e := Expectation{CSRProof: g.p.config.CSRProof, unserved: g.p.unserved}
 	change(&e)
 	return e
 }

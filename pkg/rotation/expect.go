@@ -50,6 +50,9 @@ type Expectation struct {
 	freshSince time.Time
 	// nodes asks that nodes can be listed, for they could be when it was planned.
 	nodes bool
+	// unserved: some istiod has a serving certificate that its CA has not made, so that what
+	// is served is no evidence of what signs.
+	unserved bool
 	// unpublished leaves out what others than the replicas themselves write.
 	unpublished bool
 }
@@ -231,6 +234,18 @@ func (j *judgement) signer(plane mesh.ControlPlane) (signer *pki.Certificate, do
 	return plane.CA.Cert.Certs[0], !j.asked(plane.CA.Root.Certs)
 }
 
+// ownServing says by what a control plane serves a certificate that the CA it signs with has
+// not made, "" where it does not. One that signs nothing for workloads is judged by the roots.
+func (j *judgement) ownServing(plane mesh.ControlPlane) string {
+	switch {
+	case plane.CA.Kind == mesh.CAIstioCSR, plane.CA.Kind == mesh.CARA, plane.CA.Kind == mesh.CASPIRE:
+		return ""
+	case j.e.unserved:
+		return cmp.Or(plane.OwnTLS, "files of its own")
+	}
+	return plane.OwnTLS
+}
+
 // replica judges one istiod by the strongest evidence there is.
 func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string, unknown bool, evidence string) {
 	if r.Started.Before(j.e.since) {
@@ -238,14 +253,20 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 	}
 	var chain []*pki.Certificate
 	var at string
+	signer, doubted := j.signer(plane)
+	own := j.ownServing(plane)
 	switch {
 	case r.Signed != nil:
 		chain, at = r.Signed.Chain, "answer to a certificate request"
-	case j.e.CSRProof && r.Served != nil && r.ProofForbidden:
+	case own != "" && r.Served != nil && j.vouched(r, r.Served.Chain).Result == pki.Refused:
+		return "agents would refuse the certificate that it serves and its CA has not made (" + own + "): " + j.vouched(r, r.Served.Chain).Reason, false, ""
+	case j.e.CSRProof && r.Served != nil && r.ProofForbidden && own == "":
 		// The next best evidence, named.
 		chain, at = r.Served.Chain, "chain served on 15012, for no request may be made"
 	case j.e.CSRProof:
 		return "no proof of what it signs with: " + orUnread(r.SignedError), true, ""
+	case r.Served != nil && own != "":
+		return "its CA has not made the certificate that it serves (" + own + "), which says nothing of what it signs with: its answer to a certificate request alone does", true, ""
 	case r.Served != nil:
 		chain, at = r.Served.Chain, "chain served on 15012"
 	default:
@@ -254,7 +275,6 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 	if len(chain) == 0 {
 		return "its " + at + " is empty", true, at
 	}
-	signer, doubted := j.signer(plane)
 	if signer != nil {
 		if !chain[0].SignedBy(signer) {
 			return fmt.Sprintf("it still signs with %s, not with %s", issuer(chain[0]), signer.Subject()), false, at

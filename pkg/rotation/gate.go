@@ -183,7 +183,7 @@ func (r *run) until(step Step, status Status) time.Time {
 // judge holds one look against a step.
 func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snapshot) (Status, error) {
 	expect := step.expect
-	expect.nodes = r.plan.nodes
+	expect.nodes, expect.unserved = r.plan.nodes, r.plan.unserved
 	if step.always {
 		expect.since = r.journal.state.Restarted[step.key()]
 	}

@@ -74,6 +74,7 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 	m.Namespace, m.Secret = plane.CA.Namespace, plane.CA.Secret
 	p.Namespace, p.Secret, p.Layout = m.Namespace, m.Secret, plane.CA.Kind
 	p.refuseLeftOut(s)
+	p.refuseOwnServing(s)
 	p.trustConfigMap = cmp.Or(plane.Flags.TrustConfigMap, mesh.DefaultTrustConfigMap)
 	for _, proxy := range s.Proxies {
 		m.LongestWait = max(m.LongestWait, proxy.RenewsWithin())

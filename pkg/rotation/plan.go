@@ -129,6 +129,8 @@ type Plan struct {
 	behind map[string][]behind
 	// nodes: they could be listed, so that a gate which can no more is closed.
 	nodes bool
+	// unserved: some istiod has a serving certificate that its CA has not made.
+	unserved bool
 	// leafLife is the longest life of a leaf.
 	leafLife time.Duration
 	// vmLife is the longest life of one of a virtual machine; nil where there is none.
@@ -290,6 +292,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 		return p
 	}
 	p.identify(s, ca)
+	p.refuseOwnServing(s)
 	switch {
 	case p.AlreadyDone:
 		p.prove(ca)

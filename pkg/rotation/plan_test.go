@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		}},
 		{"does-not-follow", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachUnknown }},
 		{"does-not-follow", func(s *mesh.Snapshot) { s.Proxies[0].Reach = mesh.ReachElsewhere }},
+		{"own-serving-certificate", func(s *mesh.Snapshot) { s.ControlPlanes[0].OwnTLS = "the Secret istio-system/istiod-tls" }},
 		{"several-cas", func(s *mesh.Snapshot) {
 			other := s.ControlPlanes[0]
 			other.Name, other.CA.Secret = "istiod-canary", "cacerts-canary"

@@ -115,6 +115,26 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 	}
 }
 
+// refuseOwnServing refuses where istiod serves by a certificate that its CA has not made:
+// that one stays under its root when the CA's changes, istiod publishes the roots beside it
+// (istio 1.30.3 pilot/pkg/bootstrap/certcontroller.go:233), and agents that trust the new
+// root alone would refuse it. Under the same root it is in nobody's way, and no evidence.
+func (p *Plan) refuseOwnServing(s *mesh.Snapshot) {
+	for _, plane := range s.ControlPlanes {
+		if plane.OwnTLS == "" {
+			continue
+		}
+		p.unserved = true
+		object := plane.Namespace + "/" + plane.Name
+		switch {
+		case p.OldRoot.Fingerprint != p.NewRoot.Fingerprint:
+			p.refuse("own-serving-certificate", object, "it serves by a certificate that its CA has not made ("+plane.OwnTLS+"), which does not come to the new root with it: agents would refuse istiod", "where it is left from istio-csr, delete it and restart istiod first; else have it issued by the mesh's own CA")
+		case !p.config.CSRProof:
+			p.refuse("own-serving-certificate", object, "it serves by a certificate that its CA has not made ("+plane.OwnTLS+"): nothing but its answer to a request shows what it signs with", "leave --no-csr-proof out")
+		}
+	}
+}
+
 // refuseOldServer: the lock is a Lease of coordination.k8s.io/v1, which came with
 // Kubernetes 1.14; and an API server of before 1.12 knows no dryRun, and keeps what it gets.
 func (p *Plan) refuseOldServer(s *mesh.Snapshot) {
