@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
@@ -213,5 +214,65 @@ func TestServingCertificateOfItsOwn(t *testing.T) {
 	expect.CSRProof = true
 	if b := expect.Judge(w.s, nil).Blockers; len(b) != 1 || !b[0].Unknown {
 		t.Errorf("%v", b)
+	}
+}
+
+// istio-csr may be told which namespaces to serve (its configmapNamespaceSelector): of a
+// ConfigMap only those are in want that take part. Nor can an istiod without a CA answer a
+// certificate request: what it serves is judged by the roots.
+func TestNamespacesThatIstioCSRLeavesOut(t *testing.T) {
+	w := newWorld(t)
+	w.plane().CA, w.plane().Flags.CAServer = mesh.CASource{Kind: mesh.CAIstioCSR, Why: "ENABLE_CA_SERVER=false"}, false
+	w.s.Namespaces = append(w.s.Namespaces, mesh.Namespace{Name: "monitoring"})
+	for i := range w.plane().Replicas {
+		w.plane().Replicas[i].SignedError = "rpc error: code = Unimplemented"
+	}
+	policy := check.DefaultPolicy()
+	policy.CSRProof = true
+	if all := errorsOf(check.Run(w.s, policy)); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	expect, _ := rotation.Present(w.s)
+	expect.CSRProof = true
+	status := expect.Judge(w.s, nil)
+	if !status.Open() || !strings.Contains(status.Evidence, "signs nothing") {
+		t.Errorf("%v, by %q", status.Blockers, status.Evidence)
+	}
+	for name, take := range map[string]func(*mesh.Namespace){
+		"injection": func(n *mesh.Namespace) { n.Revision = "default" },
+		"ambient":   func(n *mesh.Namespace) { n.Ambient = true },
+		"a proxy": func(*mesh.Namespace) {
+			w.s.Proxies = append(w.s.Proxies, w.proxy("monitoring", "p", w.ca, w.root.Cert))
+		},
+	} {
+		n := &w.s.Namespaces[len(w.s.Namespaces)-1]
+		before, proxies := *n, w.s.Proxies
+		take(n)
+		if b := w.blockers(); len(b) != 1 || b[0].Object != "monitoring/istio-ca-root-cert" || !b[0].Unknown {
+			t.Errorf("%s: %v", name, b)
+		}
+		if found := w.run(); !has(found.Findings, "configmap-unknown", pki.SeverityError) {
+			t.Errorf("%s: nothing is found", name)
+		}
+		*n, w.s.Proxies = before, proxies
+	}
+	// What is there holds the roots, whoever has need of it.
+	w.s.Namespaces[len(w.s.Namespaces)-1].Trust = &mesh.TrustAnchor{Name: "istio-ca-root-cert", Bundle: pki.NewBundle(w.other.Cert)}
+	if b := w.blockers(); len(b) != 1 || b[0].Unknown {
+		t.Errorf("%v", b)
+	}
+	// Where any istiod has a CA it writes to all namespaces.
+	w = newWorld(t)
+	plane := w.beside(w.ca)
+	plane.CA, plane.Flags.CAServer = mesh.CASource{Kind: mesh.CAIstioCSR, Why: "ENABLE_CA_SERVER=false"}, false
+	w.s.Namespaces = append(w.s.Namespaces, mesh.Namespace{Name: "monitoring"})
+	if b := w.blockers(); len(b) != 1 || b[0].Object != "monitoring/istio-ca-root-cert" {
+		t.Errorf("%v", b)
+	}
+	// An istiod with a CA owes its answer.
+	expect, _ = rotation.Present(w.s)
+	expect.CSRProof = true
+	if status := expect.Judge(w.s, nil); status.Replicas.Ready != 1 || status.Replicas.Of != 3 {
+		t.Errorf("%+v", status.Replicas)
 	}
 }

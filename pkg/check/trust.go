@@ -32,7 +32,12 @@ func trustRules() []Rule {
 			}
 			return all, looked
 		}},
-		{ID: "configmaps-agree", Category: Trust, About: "the trust ConfigMaps of all namespaces hold the CA's roots", Needs: noRoots, Reads: []string{"configmaps", "namespaces", "clustertrustbundles"}, Run: agree("configmap", func(s *mesh.Snapshot) { s.Webhooks, s.Proxies = nil, nil },
+		{ID: "configmaps-agree", Category: Trust, About: "the trust ConfigMaps of all namespaces hold the CA's roots", Needs: noRoots, Reads: []string{"configmaps", "namespaces", "clustertrustbundles"}, Run: agree("configmap", func(s *mesh.Snapshot) {
+			s.Webhooks = nil
+			if !slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.CA.Kind == mesh.CAIstioCSR }) {
+				s.Proxies = nil // by which it is told who needs istio-csr's
+			}
+		},
 			func(s rotation.Status) int { return s.ConfigMaps.Of })},
 		{ID: "webhooks-agree", Category: Trust, About: "all webhooks of istiod hold the CA's roots", Needs: "no webhook that calls an istiod was seen, or no roots to hold it against", Reads: []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"},
 			Run: agree("webhook", func(s *mesh.Snapshot) { s.Proxies = nil }, func(s rotation.Status) int { return s.Webhooks.Of })},
@@ -160,7 +165,7 @@ func hintOf(b rotation.Blocker) string {
 		}
 		return "its memory differs from its files: look at its log, restart it when the new state is safe to load"
 	case "configmap":
-		return "istiod writes it; one that is immutable, or of a namespace istiod does not serve, stays as it is"
+		return "istiod, or istio-csr, writes it; one that is immutable, or of a namespace istiod does not serve, stays as it is"
 	case "webhook":
 		return "istiod patches it within a minute; another revision's istiod, or nobody, may own it"
 	case "proxy":

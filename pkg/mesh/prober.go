@@ -68,7 +68,7 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 		}
 		var text string
 		var refused error
-		if p.CSR && len(plane.Replicas) > 0 {
+		if p.asks(plane) && len(plane.Replicas) > 0 {
 			text, refused = p.token(ctx, plane.Namespace)
 		}
 		for j := range plane.Replicas {
@@ -77,6 +77,9 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 	}
 	wg.Wait()
 }
+
+// asks reports whether an istiod is to sign a request: one without a CA cannot.
+func (p *Prober) asks(plane *ControlPlane) bool { return p.CSR && plane.CA.Kind != CAIstioCSR }
 
 func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Istiod, roots []*pki.Certificate, text string, refused error) {
 	timeout := p.Timeout
@@ -116,7 +119,7 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 		})
 	}
 	switch {
-	case !p.CSR:
+	case !p.asks(plane):
 		served()
 	case p.Strongest:
 		if signed(); replica.Signed == nil {

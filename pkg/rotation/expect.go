@@ -256,6 +256,9 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 	signer, doubted := j.signer(plane)
 	own := j.ownServing(plane)
 	switch {
+	case plane.CA.Kind == mesh.CAIstioCSR && r.Served != nil:
+		// No request can be answered (istio 1.30.3 pilot/pkg/bootstrap/server.go:1252).
+		chain, at = r.Served.Chain, "chain served on 15012 by an istiod that signs nothing"
 	case r.Signed != nil:
 		chain, at = r.Signed.Chain, "answer to a certificate request"
 	case own != "" && r.Served != nil && j.vouched(r, r.Served.Chain).Result == pki.Refused:
@@ -346,11 +349,12 @@ func (j *judgement) published() {
 	if bundle := j.s.ClusterTrustBundle; bundle != nil {
 		j.anchor("", bundle)
 	} else {
+		byOthers := j.publishedByOthers()
 		for _, n := range j.s.Namespaces {
 			switch {
 			case n.Trust != nil:
 				j.anchor(n.Name+"/", n.Trust)
-			case n.Terminating || ignored(n.Name):
+			case n.Terminating || ignored(n.Name) || byOthers && !j.takesPart(n):
 			default:
 				j.status.ConfigMaps.add(false)
 				j.unknown("configmap", n.Name+"/"+j.configMap(), "there is none in this namespace")
@@ -391,6 +395,19 @@ func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor) {
 	case !ok:
 		j.block("configmap", object, fmt.Sprintf("it holds other roots (%s)", j.off(anchor.Bundle.Certs)))
 	}
+}
+
+// publishedByOthers reports whether no istiod writes trust ConfigMaps here, but an istio-csr,
+// which may be told which namespaces to serve (configmapNamespaceSelector of its chart). An
+// istiod with a CA writes into all of them.
+func (j *judgement) publishedByOthers() bool {
+	writes := func(plane mesh.ControlPlane) bool { return plane.CA.Kind != mesh.CAIstioCSR }
+	return len(j.s.ControlPlanes) > 0 && !slices.ContainsFunc(j.s.ControlPlanes, writes)
+}
+
+// takesPart reports whether a namespace has proxies, or any pod of it may get one.
+func (j *judgement) takesPart(n mesh.Namespace) bool {
+	return n.Revision != "" || n.Ambient || slices.ContainsFunc(j.s.Proxies, func(p mesh.Proxy) bool { return p.Namespace == n.Name })
 }
 
 // configMap is the name of the trust ConfigMap, by the flag of the first istiod.
