@@ -76,7 +76,7 @@ func caSource(plane mesh.ControlPlane) (all []Finding) {
 	case mesh.CASelfSigned:
 		all = append(all, Finding{ID: "ca-self-signed", Severity: pki.SeverityWarning, Object: object, Message: "the mesh signs with istiod's own self-signed root (" + ca.Why + ")", Hint: "in production use a CA of your own in cacerts, whose root's key is not in the cluster"})
 	case mesh.CAIstioCSR, mesh.CARA, mesh.CASPIRE:
-		all = append(all, Finding{ID: "ca-elsewhere", Severity: pki.SeverityInfo, Object: object, Message: "certificates are signed elsewhere: " + ca.Why, Hint: "rotate there; 'kubectl meshca verify --root' proves the result"})
+		all = append(all, Finding{ID: "ca-elsewhere", Severity: pki.SeverityInfo, Object: object, Message: "certificates are signed elsewhere: " + ca.Why, Hint: "rotate there; 'kubectl meshca verify --root' proves the result, with --istiod-root where istiod is under a root of its own"})
 	case mesh.CACitadel:
 		all = append(all, Finding{ID: "ca-citadel", Severity: pki.SeverityWarning, Object: object, Message: "the CA is a Citadel", Hint: "its workloads' Secrets follow the root's bytes within a minute"})
 	case mesh.CAUnsupported:

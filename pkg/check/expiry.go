@@ -38,6 +38,7 @@ func Ends(s *mesh.Snapshot) []End {
 	}
 	if expect, ok := rotation.Present(s); ok {
 		add("root", expect.Roots)
+		add("root", expect.Trusted)
 	}
 	for _, plane := range s.ControlPlanes {
 		add("root", plane.CA.Root.Certs)

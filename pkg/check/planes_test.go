@@ -3,6 +3,7 @@ package check_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -274,5 +275,96 @@ func TestNamespacesThatIstioCSRLeavesOut(t *testing.T) {
 	expect.CSRProof = true
 	if status := expect.Judge(w.s, nil); status.Replicas.Ready != 1 || status.Replicas.Of != 3 {
 		t.Errorf("%+v", status.Replicas)
+	}
+}
+
+// workloads has all proxies get their certificates from another CA than istiod's.
+func (w *world) workloads(kind mesh.CAKind, ca *pki.Authority, roots ...*pki.Certificate) {
+	w.plane().CA = mesh.CASource{Kind: kind, Why: "test"}
+	for i := range w.s.Proxies {
+		w.load(&w.s.Proxies[i], ca, clock().Add(-time.Hour), day, roots...)
+		w.s.Proxies[i].Reach = mesh.ReachElsewhere
+	}
+}
+
+// Where workloads are signed elsewhere they may be under another root than istiod: what it
+// serves and publishes is held against its own, and proxies against what most of them trust.
+func TestWorkloadsUnderAnotherRoot(t *testing.T) {
+	type change = func(*world)
+	one := func(ca func(*world) *pki.Authority, roots func(*world) []*pki.Certificate) change {
+		return func(w *world) {
+			w.load(&w.s.Proxies[0], ca(w), clock().Add(-time.Hour), day, roots(w)...)
+		}
+	}
+	ours := func(w *world) []*pki.Certificate { return []*pki.Certificate{w.root.Cert} }
+	theirs := func(w *world) []*pki.Certificate { return []*pki.Certificate{w.other.Cert} }
+	both := func(w *world) []*pki.Certificate { return []*pki.Certificate{w.root.Cert, w.other.Cert} }
+	for name, row := range map[string]struct {
+		change change
+		wrong  string // what keeps it from being proven: a kind
+	}{
+		"all of theirs":                      {},
+		"a proxy under istiod's own":         {one(func(w *world) *pki.Authority { return w.ca }, ours), "proxy"},
+		"a proxy that trusts istiod's too":   {one(func(w *world) *pki.Authority { return w.next }, both), "proxy"},
+		"a proxy of which they trust none":   {one(func(w *world) *pki.Authority { return w.ca }, theirs), "proxy"},
+		"a proxy that could not be read":     {func(w *world) { w.s.Proxies[0].Loaded, w.s.Proxies[0].Error = nil, "no route" }, "proxy"},
+		"a ConfigMap with theirs":            {func(w *world) { w.s.Namespaces[0].Trust.Bundle = pki.NewBundle(w.other.Cert) }, "configmap"},
+		"a webhook with theirs":              {func(w *world) { w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert) }, "webhook"},
+		"an istiod that serves below theirs": {func(w *world) { w.plane().Replicas[0].Served = w.istiod("", w.next).Served }, "istiod"},
+		"a root of meshConfig besides": {func(w *world) {
+			w.s.MeshCACertificates = []*pki.Certificate{w.root.Cert}
+			one(func(w *world) *pki.Authority { return w.next }, both)(w)
+		}, ""},
+	} {
+		for _, kind := range []mesh.CAKind{mesh.CARA, mesh.CASPIRE} {
+			w := newWorld(t)
+			w.workloads(kind, w.next, w.other.Cert)
+			if row.change != nil {
+				row.change(w)
+			}
+			b := w.blockers()
+			switch {
+			case row.wrong == "" && len(b) > 0:
+				t.Errorf("%s, %s: %v", name, kind, b)
+			case row.wrong != "" && (len(b) != 1 || b[0].Kind != row.wrong):
+				t.Errorf("%s, %s: not one %s: %v", name, kind, row.wrong, b)
+			}
+			if found := w.run(); row.wrong == "" && len(errorsOf(found)) > 0 {
+				t.Errorf("%s, %s: %+v", name, kind, errorsOf(found))
+			}
+		}
+	}
+	// Two signers, with all roots in meshConfig.caCertificates.
+	w := newWorld(t)
+	w.workloads(mesh.CARA, w.next, w.root.Cert, w.other.Cert)
+	w.s.MeshCACertificates = both(w)
+	w.load(&w.s.Proxies[0], w.ca, clock().Add(-time.Hour), day, both(w)...)
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("two signers: %v", b)
+	}
+	// What a registration authority answers is the workloads'.
+	w = newWorld(t)
+	w.workloads(mesh.CARA, w.next, w.other.Cert)
+	w.plane().Replicas[0].Signed = w.signed(w.next, w.other.Cert)
+	w.plane().Replicas[1].Signed = w.signed(w.next, w.other.Cert)
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("its answers: %v", b)
+	}
+	w.plane().Replicas[0].Signed = w.signed(w.ca, w.root.Cert)
+	w.plane().Replicas[1].Signed = w.signed(w.next, w.other.Cert, w.root.Cert)
+	if b := w.blockers(); len(b) != 2 {
+		t.Errorf("its answers under another root: %v", b)
+	}
+	// An istiod that signs for workloads itself has no second list.
+	for _, kind := range []mesh.CAKind{mesh.CAPlugged, mesh.CAUnknown, mesh.CAIstioCSR} {
+		w := newWorld(t)
+		ca := w.plane().CA
+		w.workloads(kind, w.next, w.other.Cert)
+		if kind == mesh.CAPlugged {
+			w.plane().CA = ca
+		}
+		if b := w.blockers(); len(b) != len(w.s.Proxies) {
+			t.Errorf("%s: %v", kind, b)
+		}
 	}
 }

@@ -106,12 +106,15 @@ func (in *input) bundle(flag, name string) (pki.Bundle, error) {
 }
 
 // readRoots reads the file of roots that a mesh is held against.
-func readRoots(name string) (pki.Bundle, error) {
-	raw, err := readFile("--root", name)
+func readRoots(name string) (pki.Bundle, error) { return readRootsOf("--root", name) }
+
+// readRootsOf reads one that another flag names.
+func readRootsOf(flag, name string) (pki.Bundle, error) {
+	raw, err := readFile(flag, name)
 	if err != nil {
 		return pki.Bundle{}, err
 	}
-	return parseBundle("--root", name, raw)
+	return parseBundle(flag, name, raw)
 }
 
 func parseBundle(flag, name string, raw []byte) (pki.Bundle, error) {

@@ -185,7 +185,7 @@ func readRecord(ctx context.Context, kube kubernetes.Interface, s *mesh.Snapshot
 
 // newReport is pure. Its error is verify's verdict, and comes beside the report.
 func newReport(s *mesh.Snapshot, record journalOf, source string, csrProof bool) (*report.Report, error, error) {
-	v, err := newVerifyReport(s, nil, csrProof)
+	v, err := newVerifyReport(s, wantedRoots{}, csrProof)
 	if err != nil {
 		return nil, nil, err
 	}

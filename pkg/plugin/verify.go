@@ -29,11 +29,13 @@ const verifyExample = `  # do all istiods, ConfigMaps, webhooks and live proxies
 
 // verifyReport is the result of "verify".
 type verifyReport struct {
-	APIVersion string          `json:"apiVersion"`
-	Kind       string          `json:"kind"`
-	Verified   bool            `json:"verified"`
-	Roots      []certBrief     `json:"roots"`
-	Status     rotation.Status `json:"status"`
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Verified   bool        `json:"verified"`
+	Roots      []certBrief `json:"roots"`
+	// WorkloadRoots are what proxies are held against, where that is not Roots.
+	WorkloadRoots []certBrief     `json:"workloadRoots,omitempty"`
+	Status        rotation.Status `json:"status"`
 	// Secrets are the workload certificates of a Citadel mesh.
 	Secrets rotation.Count `json:"secrets,omitzero"`
 	Classes []check.Class  `json:"classes"`
@@ -44,11 +46,19 @@ type verifyReport struct {
 	NotSeen []check.Unseen `json:"notSeen,omitempty"`
 
 	pairs []check.Pair
+	// apart is true where proxies trust others than istiods publish, and one list was held
+	// against both.
+	apart bool
 }
+
+// wantedRoots are what an operator wants a mesh to be held against, nil for what it says
+// itself. Without istiod's own, roots are everybody's.
+type wantedRoots struct{ roots, istiod *pki.Bundle }
 
 type verifyOptions struct {
 	sourceFlags
 	root     string
+	istiod   string
 	timeout  time.Duration
 	output   string
 	selector string
@@ -65,6 +75,8 @@ func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			"(those of the mesh's own CA, or --root), and asks of every pair of proxies whether the\n" +
 			"one would accept the other. What cannot be read is named, and is never yes; what the\n" +
 			"verdict does not rest on is named as not seen.\n\n" +
+			"Where a Kubernetes signer or SPIRE signs for workloads, istiod may be under another root:\n" +
+			"--istiod-root then names what it serves and publishes, and --root what proxies trust.\n\n" +
 			"Exit codes: 0 proven, 2 not proven, 124 not proven within --timeout, 1 it could not be\n" +
 			"done, 64 bad usage.",
 		Example: verifyExample,
@@ -75,6 +87,7 @@ func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 	outputFlag(cmd, &o.output)
 	filterFlags(cmd, &o.selector, &o.all)
 	cmd.Flags().StringVar(&o.root, "root", "", "PEM file of the roots that everybody must trust, and no others")
+	cmd.Flags().StringVar(&o.istiod, "istiod-root", "", "PEM file of istiod's own roots, where workloads' certificates are signed elsewhere and --root is of these alone")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "how long to wait until it is true; 0 looks once")
 	return cmd
 }
@@ -122,7 +135,7 @@ type sight struct {
 	report   *verifyReport
 }
 
-func (o *verifyOptions) look(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want *pki.Bundle) (sight, error) {
+func (o *verifyOptions) look(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want wantedRoots) (sight, error) {
 	s, err := o.snapshot(ctx, c, streams)
 	if err != nil {
 		return sight{}, err
@@ -134,7 +147,7 @@ func (o *verifyOptions) look(ctx context.Context, c *cluster, streams genericioo
 // wait looks until it is proven, or the time is over. What it saw last is left in last. An
 // API server that restarts is waited for as a proxy is, once the mesh was seen: before that
 // it is as likely that the command names the wrong one.
-func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want *pki.Bundle, last *sight) error {
+func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, want wantedRoots, last *sight) error {
 	deadline := time.Now().Add(o.timeout)
 	within, cancel := context.WithDeadlineCause(ctx, deadline, errors.New("it was not over in time"))
 	defer cancel()
@@ -190,31 +203,66 @@ func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericioo
 	}
 }
 
-func (o *verifyOptions) wanted() (*pki.Bundle, error) {
-	if o.root == "" {
-		return nil, nil
+func (o *verifyOptions) wanted() (want wantedRoots, err error) {
+	read := func(flag, name string) *pki.Bundle {
+		if name == "" || err != nil {
+			return nil
+		}
+		var bundle pki.Bundle
+		bundle, err = readRootsOf(flag, name)
+		return &bundle
 	}
-	bundle, err := readRoots(o.root)
-	if err != nil {
-		return nil, err
+	want.roots = read("--root", o.root)
+	want.istiod = read("--istiod-root", o.istiod)
+	return want, err
+}
+
+// expected is what a mesh is held against: what it says itself, and what is wanted of it.
+func (w wantedRoots) expected(s *mesh.Snapshot) (rotation.Expectation, error) {
+	expect, ok := rotation.Present(s)
+	if w.istiod != nil && slices.ContainsFunc(s.ControlPlanes, signsItself) {
+		return expect, usage(errors.New("--istiod-root is for a mesh whose workloads' certificates are signed elsewhere, by a Kubernetes signer or SPIRE: here istiod signs them"), "name the roots of all with --root")
 	}
-	return &bundle, nil
+	if w.roots == nil && !ok {
+		return expect, failed(errors.New("neither the CA Secret nor a trust ConfigMap of istiod's namespace can be read: there is nothing to hold the mesh against"), "name the roots with --root")
+	}
+	if w.roots != nil {
+		all := w.roots.Certs
+		expect = rotation.Expectation{Roots: all, Trusted: all, Only: true, Accepted: all, Own: true, Citadel: expect.Citadel}
+	}
+	if w.istiod != nil {
+		expect.Roots = w.istiod.Certs
+	}
+	return expect, nil
+}
+
+// signsItself reports whether workloads get their certificates from a control plane's own
+// CA, or from where its own certificate comes from too.
+func signsItself(plane mesh.ControlPlane) bool {
+	switch plane.CA.Kind {
+	case mesh.CARA, mesh.CASPIRE, mesh.CAUnsupported:
+		return false
+	}
+	return true
 }
 
 // newVerifyReport judges a Snapshot; it is pure.
-func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verifyReport, error) {
+func newVerifyReport(s *mesh.Snapshot, want wantedRoots, csrProof bool) (*verifyReport, error) {
 	if len(s.ControlPlanes) == 0 {
 		return nil, failed(errors.New("no istiod was found"), "is Istio installed here? name its namespace with --istio-namespace")
 	}
-	expect, ok := rotation.Present(s)
-	switch {
-	case want != nil:
-		expect = rotation.Expectation{Roots: want.Certs, Trusted: want.Certs, Only: true, Accepted: want.Certs, Own: true, Citadel: expect.Citadel}
-	case !ok:
-		return nil, failed(errors.New("neither the CA Secret nor a trust ConfigMap of istiod's namespace can be read: there is nothing to hold the mesh against"), "name the roots with --root")
+	expect, err := want.expected(s)
+	if err != nil {
+		return nil, err
 	}
 	expect.CSRProof = csrProof
 	r := &verifyReport{APIVersion: mesh.APIVersion, Kind: "Verification", Roots: briefs(expect.Roots), Status: expect.Judge(s, nil)}
+	if !pki.NewSet(expect.Roots...).Equal(pki.NewSet(expect.Trusted...)) {
+		r.WorkloadRoots = briefs(expect.Trusted)
+	}
+	if present, ok := rotation.Present(s); ok && want.roots != nil && want.istiod == nil {
+		r.apart = !pki.NewSet(present.Roots...).Equal(pki.NewSet(present.Trusted...))
+	}
 	r.Items = append([]rotation.Blocker{}, r.Status.Blockers...)
 	r.Status.Blockers = nil
 	for _, b := range check.Unusable(s) {
@@ -224,7 +272,7 @@ func newVerifyReport(s *mesh.Snapshot, want *pki.Bundle, csrProof bool) (*verify
 		}
 	}
 	r.NotSeen = check.NotSeen(s)
-	r.secrets(s, want)
+	r.secrets(s, want.roots)
 	r.Classes = check.Classes(s)
 	r.pairs = check.Matrix(r.Classes, s.TakenAt)
 	for _, pair := range r.pairs {
@@ -308,7 +356,11 @@ func (r *verifyReport) failure(waited bool) error {
 	if waited {
 		code = ExitTimeout
 	}
-	return &Failure{Err: fmt.Errorf("not proven: %s", strings.Join(names, ", ")), Code: code, Hint: "each line says why; what cannot be read is not proven"}
+	hint := "each line says why; what cannot be read is not proven"
+	if r.apart {
+		hint = "istiod is under another root here than workloads: name its own with --istiod-root, and theirs with --root"
+	}
+	return &Failure{Err: fmt.Errorf("not proven: %s", strings.Join(names, ", ")), Code: code, Hint: hint}
 }
 
 func (r *verifyReport) rows(wide bool) [][]string {
@@ -323,8 +375,15 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	if r.Secrets.Of > 0 {
 		count("workload Secrets", r.Secrets)
 	}
+	word := "root: "
+	if len(r.WorkloadRoots) > 0 {
+		word = "istiod's root: "
+	}
 	for _, root := range r.Roots {
-		rows = append(rows, []string{"root: " + root.Subject + "  " + root.Fingerprint.Short() + "  until " + stamp(root.NotAfter)})
+		rows = append(rows, []string{word + root.Subject + "  " + root.Fingerprint.Short() + "  until " + stamp(root.NotAfter)})
+	}
+	for _, root := range r.WorkloadRoots {
+		rows = append(rows, []string{"workloads' root: " + root.Subject + "  " + root.Fingerprint.Short() + "  until " + stamp(root.NotAfter)})
 	}
 	if wide {
 		for _, n := range r.Status.Namespaces {

@@ -127,7 +127,7 @@ func (b *wizardBackend) judge(s *mesh.Snapshot) *tui.Look {
 }
 
 func proofOf(s *mesh.Snapshot) tui.Proof {
-	report, err := newVerifyReport(s, nil, false)
+	report, err := newVerifyReport(s, wantedRoots{}, false)
 	if err != nil {
 		return tui.Proof{Error: err.Error()}
 	}

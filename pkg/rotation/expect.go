@@ -15,8 +15,9 @@ import (
 // Expectation is what must be true of a mesh for a gate to open. Its zero parts
 // ask for nothing.
 type Expectation struct {
-	// Roots is the bundle that istiods hand out and publish; of Besides it may hold
-	// some too, or all.
+	// Roots is the bundle that istiods serve below, hand out and publish; of Besides it may
+	// hold some too, or all. Trusted and Accepted are workloads' own: others than Roots only
+	// while roots change, or where workloads' certificates are signed elsewhere.
 	Roots, Besides []*pki.Certificate
 	// Signer is the certificate whose key signs leaves, Behind what every answer
 	// must carry after the leaf: the signer itself and its chain.
@@ -261,8 +262,8 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 		chain, at = r.Served.Chain, "chain served on 15012 by an istiod that signs nothing"
 	case r.Signed != nil:
 		chain, at = r.Signed.Chain, "answer to a certificate request"
-	case own != "" && r.Served != nil && j.vouched(r, r.Served.Chain).Result == pki.Refused:
-		return "agents would refuse the certificate that it serves and its CA has not made (" + own + "): " + j.vouched(r, r.Served.Chain).Reason, false, ""
+	case own != "" && r.Served != nil && len(r.Served.Chain) > 0 && j.vouched(plane, r, r.Served.Chain).Result == pki.Refused:
+		return "agents would refuse the certificate that it serves and its CA has not made (" + own + "): " + j.vouched(plane, r, r.Served.Chain).Reason, false, ""
 	case j.e.CSRProof && r.Served != nil && r.ProofForbidden && own == "":
 		// The next best evidence, named.
 		chain, at = r.Served.Chain, "chain served on 15012, for no request may be made"
@@ -293,9 +294,15 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 		}
 	}
 	if signer == nil || doubted {
-		if answer := j.vouched(r, chain); answer.Result != pki.Accepted {
+		if answer := j.vouched(plane, r, chain); answer.Result != pki.Accepted {
 			return fmt.Sprintf("its %s, of %s, does not come from the roots that are asked for: %s", at, issuer(chain[0]), answer.Reason), answer.Result == pki.Depends, at
 		}
+	}
+	if j.answersForOthers(plane, r) {
+		if have := pki.NewSet(slices.Concat(r.Signed.Roots, j.s.MeshCACertificates)...); j.e.Trusted != nil && !(have.Contains(j.trusted) && j.allowed.Contains(pki.NewSet(r.Signed.Roots...))) {
+			return fmt.Sprintf("it hands out other roots than workloads trust (%s)", difference(r.Signed.Roots, j.e.Trusted)), false, at
+		}
+		return "", false, at
 	}
 	if r.Signed != nil && j.e.Roots != nil && !j.asked(r.Signed.Roots) {
 		return fmt.Sprintf("it hands out other roots (%s)", j.off(r.Signed.Roots)), false, at
@@ -305,11 +312,14 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 
 // vouched asks, where nobody knows the signer by name, whether the roots vouch for what an
 // istiod shows: by Go's rules, as an agent does that connects to it.
-func (j *judgement) vouched(r mesh.Istiod, chain []*pki.Certificate) pki.Answer {
+func (j *judgement) vouched(plane mesh.ControlPlane, r mesh.Istiod, chain []*pki.Certificate) pki.Answer {
 	if j.e.Roots == nil {
 		return pki.Answer{Result: pki.Accepted} // nothing is asked
 	}
-	usage := pki.ServerAuth
+	roots, usage := slices.Concat(j.e.Roots, j.e.Besides), pki.ServerAuth
+	if j.answersForOthers(plane, r) && j.e.Accepted != nil {
+		roots = j.e.Accepted
+	}
 	if r.Signed != nil {
 		usage = pki.ClientAuth
 	}
@@ -319,7 +329,14 @@ func (j *judgement) vouched(r mesh.Istiod, chain []*pki.Certificate) pki.Answer 
 	if leaf := chain[0].X509; leaf != nil && leaf.NotBefore.After(at) {
 		at = leaf.NotBefore
 	}
-	return j.memo.Verify(pki.Question{Judge: pki.Go, Roots: slices.Concat(j.e.Roots, j.e.Besides), Chain: chain, At: at, Usage: usage})
+	return j.memo.Verify(pki.Question{Judge: pki.Go, Roots: roots, Chain: chain, At: at, Usage: usage})
+}
+
+// answersForOthers reports whether a replica has passed a request on to a Kubernetes signer:
+// what it answers is the workloads', and none of its own (istio 1.30.3
+// security/pkg/server/ca/server.go:111, pilot/pkg/bootstrap/server.go:1306).
+func (j *judgement) answersForOthers(plane mesh.ControlPlane, r mesh.Istiod) bool {
+	return plane.CA.Kind == mesh.CARA && r.Signed != nil
 }
 
 // asked says that a bundle is the one that is asked for.

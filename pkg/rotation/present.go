@@ -11,7 +11,8 @@ import (
 // Present is what should be true of a mesh where nothing is under way: everybody
 // agrees with the CA's own bundle, or, where that may not be read, with the trust
 // ConfigMap of istiod's namespace; each istiod signs with its own CA, and revisions may
-// have one each. It is false where neither can be read. A Citadel
+// have one each. Where certificates are signed elsewhere, proxies agree with what most of
+// them trust. It is false where no roots of istiod's can be read. A Citadel
 // answers to nobody here and writes no trust ConfigMap: its Secrets are asked.
 func Present(s *mesh.Snapshot) (Expectation, bool) {
 	var e Expectation
@@ -39,9 +40,34 @@ func Present(s *mesh.Snapshot) (Expectation, bool) {
 	if e.Roots == nil {
 		return e, false
 	}
-	e.Trusted, e.Only, e.Accepted, e.Own = e.Roots, true, e.Roots, true
+	e.Trusted, e.Only, e.Own = e.Roots, true, true
+	if SignedElsewhere(s) {
+		// Most proxies' word stands for a list that nothing here holds; any other is in the way.
+		var held [][]*pki.Certificate
+		for _, p := range s.Proxies {
+			if p.Loaded == nil {
+				continue
+			}
+			for _, i := range p.Loaded.Identities {
+				held = append(held, i.Roots)
+			}
+		}
+		if workloads := heldByMost(held); workloads != nil {
+			e.Trusted = workloads
+		}
+	}
+	e.Accepted = e.Trusted
 	e.Citadel = slices.ContainsFunc(s.ControlPlanes, func(p mesh.ControlPlane) bool { return p.CA.Kind == mesh.CACitadel })
 	return e, true
+}
+
+// SignedElsewhere reports whether no istiod signs for workloads from a CA of its own, but a
+// Kubernetes signer does, or SPIRE: then they may be under another root than what istiods
+// serve and publish (istio 1.30.3 pilot/pkg/bootstrap/server.go:1300, startCA, and :1009,
+// initIstiodCerts). Beside istio-csr both come from there.
+func SignedElsewhere(s *mesh.Snapshot) bool {
+	signs := func(plane mesh.ControlPlane) bool { return plane.CA.Kind != mesh.CARA && plane.CA.Kind != mesh.CASPIRE }
+	return len(s.ControlPlanes) > 0 && !slices.ContainsFunc(s.ControlPlanes, signs)
 }
 
 // publishedElsewhere are the roots in most of the trust ConfigMaps that an istiod writes

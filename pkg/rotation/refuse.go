@@ -21,13 +21,13 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	case mesh.CASelfSigned:
 		p.refuseAdoption(ca)
 	case mesh.CARA:
-		p.refuse("kubernetes-signer", object, "certificates come from a Kubernetes signer (EXTERNAL_CA)", "rotate the signer's CA; 'kubectl meshca verify --root' proves the result")
+		p.refuse("kubernetes-signer", object, "certificates come from a Kubernetes signer (EXTERNAL_CA)", "rotate the signer's CA; 'kubectl meshca verify --root' proves the result, with --istiod-root where istiod is under a root of its own")
 		return
 	case mesh.CAIstioCSR:
 		p.refuse("istio-csr", object, "istiod runs no CA (ENABLE_CA_SERVER=false)", "rotate the issuer behind istio-csr; 'kubectl meshca verify --root' proves the result")
 		return
 	case mesh.CASPIRE:
-		p.refuse("spire", object, "proxies get their certificates from SPIRE", "rotate SPIRE's authority; 'kubectl meshca verify --root' proves the result")
+		p.refuse("spire", object, "proxies get their certificates from SPIRE", "rotate SPIRE's authority; 'kubectl meshca verify --root' proves the result, with --istiod-root where istiod is under a root of its own")
 		return
 	case mesh.CAUnsupported:
 		p.refuse("managed", object, "the control plane is of another cluster, or managed: no istiod can be read", "rotate where its istiod runs, or by the provider's own procedure; 'kubectl meshca verify --root' then proves what is here")
