@@ -58,7 +58,7 @@ func ended(err error, back bool) error {
 	case errors.Is(err, rotation.ErrPast):
 		return found(err, "nothing was done; 'kubectl meshca rollback' goes back, --until names a phase that is still ahead")
 	case errors.Is(err, rotation.ErrForeign):
-		return found(err, "find out who wrote it: this rotation goes on only from what it knows")
+		return found(err, "find out who wrote it, and have it stop: where the Secret holds what this rotation knows, the same command goes on from there, and from nothing else")
 	case errors.Is(err, rotation.ErrNothing):
 		return found(err, "")
 	case errors.Is(err, restart.ErrStuck):

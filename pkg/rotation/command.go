@@ -94,6 +94,12 @@ func (r *run) over(deadline time.Time) bool {
 
 // paused takes the commands that have come, and waits while it is paused.
 func (r *run) paused(ctx context.Context) error {
+	_, err := r.heldUp(ctx)
+	return err
+}
+
+// heldUp is paused, and says whether it has waited.
+func (r *run) heldUp(ctx context.Context) (waited bool, err error) {
 	for {
 		select {
 		case c, more := <-r.commands:
@@ -102,11 +108,12 @@ func (r *run) paused(ctx context.Context) error {
 		default:
 		}
 		if !r.held {
-			return nil
+			return waited, nil
 		}
+		waited = true
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return waited, context.Cause(ctx)
 		case c, more := <-r.commands:
 			r.take(c, more)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -134,6 +135,10 @@ type run struct {
 	lease    *lease
 	journal  *journal
 	material *material
+	// found is what the CA Secret held when this run began; it has a key in it. baseline is
+	// what the mesh must be before the first write.
+	found    map[string][]byte
+	baseline Expectation
 	first    time.Time // of the first write, or of the first look at what stands
 	waited   time.Duration
 	before   time.Duration // of waited, what came before first
@@ -254,10 +259,10 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 			r.enter(step)
 		}
 		r.step = step.Name
-		if err := r.paused(ctx); err != nil {
+		if err := r.ready(ctx, steps, i, at); err != nil {
 			return err
 		}
-		if err := r.make(ctx, steps, i, i == at.step && at.written); err != nil {
+		if err := r.make(ctx, steps, i, at); err != nil {
 			return err
 		}
 		if err := r.gate(ctx, step); err != nil {
@@ -270,7 +275,7 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 			return r.stopped(ctx)
 		}
 		if step.FileWait {
-			if err := r.wait(ctx); err != nil {
+			if err := r.wait(ctx, step); err != nil {
 				return err
 			}
 		}
@@ -292,7 +297,9 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 // change.
 func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place, err error) {
 	err = r.insist(ctx, r.plan.object(), func() (err error) {
-		_, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back)
+		var secret *corev1.Secret
+		secret, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back)
+		r.found = entriesOf(secret)
 		return err
 	})
 	if err != nil {
@@ -315,16 +322,16 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if at.untouched && r.plan.Strategy != Recover {
 		// Nothing has been changed, and a mesh that is not whole is none to begin with.
 		r.enter(Step{Phase: Prepare, Name: beginning})
-		expect := r.plan.baseline
+		r.baseline = r.plan.baseline
 		// A way back that was killed at its last write may have left both roots loaded; a
 		// Citadel's, where each workload has one root, either.
 		switch {
 		case staged != nil && r.plan.citadel:
-			expect.Roots = nil
+			r.baseline.Roots = nil
 		case staged != nil:
-			expect.Besides = r.vouching
+			r.baseline.Besides = r.vouching
 		}
-		if err := r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: expect}); err != nil {
+		if err := r.sound(ctx); err != nil {
 			return at, err
 		}
 	}
@@ -397,7 +404,21 @@ func about(step Step) string {
 	return step.About
 }
 
+// sound is the gate before the first write: it asks for the mesh as it is to begin with.
+// An outage that is mended asks for none.
+func (r *run) sound(ctx context.Context) error {
+	if r.plan.Strategy == Recover {
+		return nil
+	}
+	r.prepared = time.Time{}
+	return r.gate(ctx, Step{Phase: Prepare, Name: beginning, expect: r.baseline})
+}
+
+// record writes down that a step is proven, where it is what stands in the CA Secret.
 func (r *run) record(ctx context.Context, step Step) error {
+	if err := r.stands(ctx, step); err != nil {
+		return err
+	}
 	if _, before := r.journal.state.Proven[step.key()]; !before {
 		remember(&r.journal.state.Proven, step, r.at)
 	}
@@ -406,14 +427,17 @@ func (r *run) record(ctx context.Context, step Step) error {
 }
 
 // wait lets pods' trust files follow their ConfigMap: kubelet's refresh, which
-// nothing outside the pod can see.
-func (r *run) wait(ctx context.Context) error {
+// nothing outside the pod can see. What was proven before it is proven once more after it.
+func (r *run) wait(ctx context.Context, step Step) error {
 	d := r.plan.config.TrustFileWait
 	if d <= 0 {
 		return nil
 	}
 	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(d), Message: fmt.Sprintf("%s until every pod's copy of the trust ConfigMap has followed", d)})
-	return r.let(ctx, d)
+	if err := r.let(ctx, d); err != nil {
+		return err
+	}
+	return r.stillProven(ctx, step)
 }
 
 // let lets a time pass that is no work of the engine.

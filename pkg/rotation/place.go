@@ -14,11 +14,16 @@ type place struct {
 // find is the index of the last step that has this layout, or its nudge.
 func (m *material) find(steps []Step, data map[string][]byte) (int, bool) {
 	for i, step := range slices.Backward(steps) {
-		if m.same(data, m.entries(step, step.Roots)) || step.nudge != nil && m.same(data, m.entries(step, step.nudge)) {
+		if m.has(step, data) {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// has reports whether a Secret holds what a step writes, or its nudge.
+func (m *material) has(step Step, data map[string][]byte) bool {
+	return m.same(data, m.entries(step, step.Roots)) || step.nudge != nil && m.same(data, m.entries(step, step.nudge))
 }
 
 // forward is where to go on with the plan; false where somebody else wrote the

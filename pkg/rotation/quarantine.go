@@ -17,15 +17,16 @@ import (
 // before has expired by then. Whoever a push reaches has had it in seconds, so that only
 // a step that takes a root away waits for those. There is nothing to wait for where all
 // were read, before the first write, nor where the root keeps its key: its new
-// certificate vouches for all of it. A wait of a day is long: what was proven before it
-// is proven once more after it.
-func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
+// certificate vouches for all of it. outlived are those who were waited for before this step
+// already; waited says that somebody was now.
+func (r *run) quarantine(ctx context.Context, steps []Step, i int, outlived map[string]bool) (waited bool, err error) {
 	if i == 0 || r.plan.reissue || len(r.unseen) == 0 {
-		return nil
+		return false, nil
 	}
+	unseen := slices.DeleteFunc(slices.Clone(r.unseen), func(b Blocker) bool { return outlived[b.Object] })
 	removes := takesAway(steps[i-1].Roots, steps[i].Roots)
 	if !removes && r.pushed {
-		return nil
+		return false, nil
 	}
 	since := r.at
 	for key, at := range r.journal.state.Proven {
@@ -34,22 +35,18 @@ func (r *run) quarantine(ctx context.Context, steps []Step, i int) error {
 		}
 	}
 	left := since.Add(r.plan.leafLife).Sub(r.at)
-	if left <= 0 {
-		return nil
+	if left <= 0 || len(unseen) == 0 {
+		return false, nil
 	}
 	until := "it has had its next certificate"
 	if removes {
 		until = "every certificate of before has expired"
 	}
-	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(left), Message: fmt.Sprintf("%s until %s: %s could not be read (%d in all)", left.Round(time.Second), until, r.unseen[0].Object, len(r.unseen))})
-	if err := r.let(ctx, left); err != nil {
-		return err
+	r.emit(Event{Kind: EventWait, Until: r.Clock.Now().Add(left), Message: fmt.Sprintf("%s until %s: %s could not be read (%d in all)", left.Round(time.Second), until, unseen[0].Object, len(unseen))})
+	for _, b := range unseen {
+		outlived[b.Object] = true
 	}
-	phase, step := r.phase, r.step
-	r.phase, r.step = steps[i-1].Phase, steps[i-1].Name
-	err := r.gate(ctx, steps[i-1])
-	r.phase, r.step = phase, step
-	return err
+	return true, r.let(ctx, left)
 }
 
 // takesAway reports whether a root of one bundle is not in the next.

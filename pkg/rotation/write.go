@@ -21,10 +21,10 @@ const (
 	restartedAt = "kubectl.kubernetes.io/restartedAt"
 )
 
-// make writes the i-th step. written is true where it stood there already: then only
-// what may be missing behind it is done again.
-func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error {
-	step := steps[i]
+// make writes the i-th step. Where it stood there already only what may be missing behind
+// it is done again.
+func (r *run) make(ctx context.Context, steps []Step, i int, at place) error {
+	step, written := steps[i], i == at.step && at.written
 	if r.first.IsZero() {
 		r.first, r.before = r.Clock.Now(), r.waited
 	}
@@ -32,10 +32,7 @@ func (r *run) make(ctx context.Context, steps []Step, i int, written bool) error
 		if err := r.unproven(ctx, steps[i:]); err != nil {
 			return err
 		}
-		if err := r.quarantine(ctx, steps, i); err != nil {
-			return err
-		}
-		if err := r.write(ctx, step, step.Roots); err != nil {
+		if err := r.write(ctx, step, step.Roots, r.predecessor(steps, i, at)); err != nil {
 			return err
 		}
 	}
@@ -71,8 +68,9 @@ func (r *run) push(ctx context.Context, step Step) error {
 	r.pushing = true
 	defer func() { r.pushing = false }()
 	r.emit(Event{Kind: EventNudge, Message: "stragglers: the same roots are sent once more"})
+	nothingElse := func(map[string][]byte) bool { return false }
 	for _, roots := range [][]byte{step.nudge, step.Roots} {
-		if err := r.write(ctx, step, roots); err != nil {
+		if err := r.write(ctx, step, roots, nothingElse); err != nil {
 			return err
 		}
 		r.refresh(ctx)
@@ -118,11 +116,12 @@ func handOut(s *mesh.Snapshot, layout []*pki.Certificate) bool {
 	return true
 }
 
-// write changes the CA Secret in place, and only from what this rotation knows:
-// between two phases it must hold the one or the other, at the version that was
-// read. Each try reads and judges it anew: what somebody else has written
-// meanwhile is not written over, and an answer that was lost is no second write.
-func (r *run) write(ctx context.Context, step Step, roots []byte) error {
+// write changes the CA Secret in place, and only from what stands there before this step,
+// or from another layout of the step's own, at the version that was read: over anything
+// else of this rotation signer and bundle could change in one write. Each try reads and
+// judges it anew: what somebody else has written meanwhile is not written over, and an
+// answer that was lost is no second write.
+func (r *run) write(ctx context.Context, step Step, roots []byte, before func(map[string][]byte) bool) error {
 	sent := false
 	return r.insist(ctx, r.plan.object(), func() error {
 		if err := r.lease.renew(ctx); err != nil {
@@ -139,10 +138,8 @@ func (r *run) write(ctx context.Context, step Step, roots []byte) error {
 			}
 			return nil
 		}
-		if _, ok := r.material.forward(r.plan, there); !ok {
-			if _, ok := r.material.backward(r.plan, there); !ok {
-				return fmt.Errorf("%w: %s", ErrForeign, r.plan.object())
-			}
+		if !r.material.has(step, there) && !before(there) {
+			return r.foreign(there)
 		}
 		if len(there[pki.CRLFile]) > 0 && len(r.material.old[pki.CRLFile]) == 0 {
 			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list for every certificate of a chain: take it out, and run this again", ErrForeign, r.plan.object(), pki.CRLFile)
