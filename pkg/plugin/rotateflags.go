@@ -110,7 +110,7 @@ func acceptances(texts []string) (map[string]string, error) {
 	all := map[string]string{}
 	for _, text := range texts {
 		object, reason, ok := strings.Cut(text, "=")
-		if !ok || object == "" || strings.TrimSpace(reason) == "" {
+		if !ok || !strings.Contains(object, "/") || strings.TrimSpace(reason) == "" {
 			return nil, usage(fmt.Errorf("--accept %q", text), "write namespace/name=reason: the reason goes into the journal")
 		}
 		all[object] = reason

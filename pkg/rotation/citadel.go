@@ -199,7 +199,7 @@ func (j *judgement) secrets() {
 	}
 	for _, g := range j.s.Gaps {
 		if g.Resource == "secrets" {
-			j.unknown("reading", g.Part, g.Error)
+			j.gap(g)
 		}
 	}
 }

@@ -43,6 +43,10 @@ func (r *run) obey(c Command) {
 			r.emit(Event{Kind: EventWarning, Object: c.Object, Message: "not accepted: an object and a reason are needed"})
 			return
 		}
+		if !named(c.Object) {
+			r.emit(Event{Kind: EventWarning, Object: c.Object, Message: "not accepted: it is the name of no single object"})
+			return
+		}
 		accepted := maps.Clone(r.accept)
 		if accepted == nil {
 			accepted = map[string]string{}

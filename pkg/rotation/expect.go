@@ -70,14 +70,24 @@ type Blocker struct {
 
 	// unread: nothing was read of it, for whatever reason.
 	unread bool
+	// list: it was not read to its end, so that whoever is missing in it is not named.
+	list bool
 }
 
 func (b Blocker) String() string { return b.Kind + " " + b.Object + ": " + b.Why }
 
+// Acceptable reports whether an operator may take it upon himself: something unknown of one
+// object that has a name. A list that could not be read, and what stands for all of a kind,
+// may hide anybody.
+func (b Blocker) Acceptable() bool { return b.Unknown && !b.list && named(b.Object) }
+
+// named reports whether this is the name of one object, and not of all of a kind.
+func named(object string) bool { return strings.Contains(object, "/") }
+
 // accepted says that an operator lets it pass: what is unknown, by name.
 func (b Blocker) accepted(accept map[string]string) bool {
-	_, named := accept[b.Object]
-	return named && b.Unknown
+	_, is := accept[b.Object]
+	return is && b.Acceptable()
 }
 
 // Progress is one namespace's part of a gate.
@@ -180,8 +190,12 @@ func (j *judgement) gaps() {
 				continue // nobody may see them: the plan has said so
 			}
 		}
-		j.unknown("reading", g.Part, g.Error)
+		j.gap(g)
 	}
+}
+
+func (j *judgement) gap(g mesh.Gap) {
+	j.status.Blockers = append(j.status.Blockers, Blocker{Kind: "reading", Object: g.Part, Why: g.Error, Unknown: true, list: g.Incomplete})
 }
 
 func (j *judgement) replicas() {

@@ -104,6 +104,8 @@ func mayAccept(b *rotation.Blocker) string {
 		return "Nothing is in the way: there is nothing to accept."
 	case !b.Unknown:
 		return b.Object + " was seen to be wrong: only what is unknown can be accepted."
+	case !b.Acceptable():
+		return b.Object + " is no single object: whoever is missing there has no name that could be accepted."
 	}
 	return ""
 }
