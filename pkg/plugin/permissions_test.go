@@ -164,7 +164,7 @@ func operate(t *testing.T, allowed []permission, strategy rotation.Strategy) (s 
 		engine := &rotation.Engine{Kube: g.kube, Observer: o, Clock: tick{}, Holder: "test", Timeout: time.Hour, Emit: newEventPrinter(genericiooptions.IOStreams{Out: &g.events, ErrOut: io.Discard}, "json").event}
 		if err = engine.Run(ctx, plan, staged); err == nil {
 			if err = o.close(ctx); err == nil {
-				err = rotation.Retire(ctx, g.kube, istiodNamespace, plan.ID)
+				err = rotation.Retire(ctx, g.kube, "test", time.Now, istiodNamespace, plan.ID)
 			}
 		}
 	})

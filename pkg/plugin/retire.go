@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
@@ -88,7 +89,12 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if strings.TrimSpace(confirm) != journal.ID {
 				return found(fmt.Errorf("not confirmed: nothing was destroyed (the rotation's ID is %s)", journal.ID), "type it, give it with --confirm, or say --yes")
 			}
-			if err := rotation.Retire(cmd.Context(), observer.collector.Kube, namespace, journal.ID); err != nil {
+			switch err := rotation.Retire(cmd.Context(), observer.collector.Kube, holder(), func() time.Time { return clusterNow(s) }, namespace, journal.ID); {
+			case errors.Is(err, rotation.ErrHeld): // who has begun since it was looked
+				return found(err, "wait until it has ended: 'kubectl meshca status --watch'")
+			case errors.Is(err, rotation.ErrOpen):
+				return found(err, "finish it with 'kubectl meshca rotate'")
+			case err != nil:
 				return explain(err)
 			}
 			fmt.Fprintf(streams.Out, "destroyed: secret %s/meshca-staged of rotation %s; its journal stays\n", namespace, journal.ID)

@@ -136,25 +136,19 @@ var (
 // Restore writes a copy back in place: at the version in there, or as a new Secret
 // where there is nil. Nothing is kept with dryRun. It holds the Lease while it
 // writes; now is on the cluster's clock.
-func Restore(ctx context.Context, kube kubernetes.Interface, holder string, now func() time.Time, s SecretCopy, there *corev1.Secret, dryRun bool) (err error) {
+func Restore(ctx context.Context, kube kubernetes.Interface, holder string, now func() time.Time, s SecretCopy, there *corev1.Secret, dryRun bool) error {
 	secret, err := s.over(there)
 	if err != nil {
 		return err
 	}
-	var keep []string
 	if dryRun {
-		keep = []string{metav1.DryRunAll}
-	} else {
-		l := &lease{kube: kube, namespace: s.Namespace, holder: holder, now: now}
-		if err := l.acquire(ctx); err != nil {
-			return err
-		}
-		defer func() {
-			after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			err = errors.Join(err, l.release(after))
-		}()
+		return s.write(ctx, kube, secret, there, metav1.DryRunAll)
 	}
+	l := &lease{kube: kube, namespace: s.Namespace, holder: holder, now: now}
+	return l.while(ctx, func() error { return s.write(ctx, kube, secret, there) })
+}
+
+func (s SecretCopy) write(ctx context.Context, kube kubernetes.Interface, secret, there *corev1.Secret, keep ...string) (err error) {
 	secrets := kube.CoreV1().Secrets(s.Namespace)
 	if there == nil {
 		_, err = secrets.Create(ctx, secret, metav1.CreateOptions{FieldManager: fieldManager, DryRun: keep})

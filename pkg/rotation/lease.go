@@ -62,6 +62,19 @@ func (l *lease) acquire(ctx context.Context) error {
 	return l.wrap("taking", err)
 }
 
+// while does something while the Lease is held.
+func (l *lease) while(ctx context.Context, do func() error) (err error) {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = errors.Join(err, l.release(after))
+	}()
+	return do()
+}
+
 // object names the Lease for people.
 func (l *lease) object() string { return "lease " + l.namespace + "/" + leaseName }
 

@@ -2,7 +2,9 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,9 +33,24 @@ func ReadStaged(ctx context.Context, kube kubernetes.Interface, namespace string
 	return &journal, nil
 }
 
-// Retire destroys the staged Secret of one rotation, and no other's.
-func Retire(ctx context.Context, kube kubernetes.Interface, namespace, id string) error {
-	return retire(ctx, kube, namespace, id, nil)
+// ErrOpen is returned where a rotation has not ended: what is kept of it is the way back.
+var ErrOpen = errors.New("the rotation is not over")
+
+// Retire destroys the staged Secret of one rotation that has ended, and no other's. It
+// holds the Lease meanwhile: what was read before somebody was asked is read once more, for
+// the way back may have begun since. now is on the cluster's clock.
+func Retire(ctx context.Context, kube kubernetes.Interface, holder string, now func() time.Time, namespace, id string) error {
+	l := &lease{kube: kube, namespace: namespace, holder: holder, now: now}
+	return l.while(ctx, func() error {
+		journal, err := ReadStaged(ctx, kube, namespace)
+		switch {
+		case err != nil:
+			return err
+		case journal != nil && journal.ID == id && !journal.Over():
+			return fmt.Errorf("%w: rotation %s is in phase %s by now", ErrOpen, id, journal.Phase)
+		}
+		return retire(ctx, kube, namespace, id, nil)
+	})
 }
 
 // RetireDryRun has the API server judge what Retire would do, and keep the Secret.

@@ -256,7 +256,7 @@ func TestS12_AnotherRootBehindCertManager(t *testing.T) {
 		if out := b.manage(rotation.Return); !refusedBy(out.Managed, "rotation-open") {
 			t.Errorf("returned while the rotation may go back: %v", out.Err)
 		}
-		b.must(rotation.Retire(b.ctx, b.mesh.Kube, "istio-system", out.Plan.ID))
+		b.must(rotation.Retire(b.ctx, b.mesh.Kube, "rehearsal", time.Now, "istio-system", out.Plan.ID))
 		if out := b.manage(rotation.Return); out.Err != nil {
 			t.Fatal(out.Err)
 		}
