@@ -51,6 +51,8 @@ func ended(err error, back bool) error {
 		return found(err, fmt.Sprintf("wait until it ends; a dead holder's lease runs out within a minute, or, if you know that it is dead: --take-over %s", quoted(held.State.Holder.Identity())))
 	case errors.Is(err, rotation.ErrHeld):
 		return found(err, "wait until it ends; a dead holder's lease runs out within a minute")
+	case errors.Is(err, rotation.ErrBegun):
+		return found(err, "run the same command again: it looks and plans anew, and goes on from what is there")
 	case errors.Is(err, rotation.ErrStaged):
 		return found(err, "finish it, then 'kubectl meshca retire'")
 	case errors.Is(err, rotation.ErrPast) && back:

@@ -296,6 +296,10 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 // begin finds out where the mesh stands, and keeps both CAs safe before the first
 // change.
 func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place, err error) {
+	kept := "secret " + r.plan.Namespace + "/" + stagedName
+	if err := r.insist(ctx, kept, func() error { return keptStill(ctx, r.Kube, r.plan.Namespace, staged) }); err != nil {
+		return at, err
+	}
 	err = r.insist(ctx, r.plan.object(), func() (err error) {
 		var secret *corev1.Secret
 		secret, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back)
@@ -358,11 +362,11 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		if err := r.journaled(ctx, r.journal.anew); err != nil {
 			return at, err
 		}
+		if err := r.insist(ctx, kept, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
+			return at, err
+		}
 	}
-	if err := r.insist(ctx, "secret "+r.plan.Namespace+"/"+stagedName, func() error { return stage(ctx, r.Kube, r.plan.Namespace, keep) }); err != nil {
-		return at, err
-	}
-	r.emit(Event{Kind: EventWrite, Object: "secret " + r.plan.Namespace + "/" + stagedName, Message: "old and new CA are kept beside the CA Secret"})
+	r.emit(Event{Kind: EventWrite, Object: kept, Message: "old and new CA are kept beside the CA Secret"})
 	if err := r.openJournal(ctx); err != nil {
 		return at, err
 	}

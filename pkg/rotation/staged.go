@@ -1,9 +1,11 @@
 package rotation
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -52,6 +54,9 @@ type Staged struct {
 // ErrStaged is returned where another rotation's copy is in the way.
 var ErrStaged = errors.New("another rotation's old CA is still kept")
 
+// ErrBegun is returned where what is kept is not what somebody has planned from.
+var ErrBegun = errors.New("another run has begun, or ended, since this was planned")
+
 // stagedSecret is the staged Secret of a namespace, nil where there is none.
 func stagedSecret(ctx context.Context, kube kubernetes.Interface, namespace string) (*corev1.Secret, error) {
 	secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, stagedName, metav1.GetOptions{})
@@ -97,12 +102,11 @@ func file(secret *corev1.Secret, name string) pki.File {
 	return pki.File{Name: newPrefix + name, Data: secret.Data[newPrefix+name]}
 }
 
-// stage keeps old and new CA beside the CA Secret, before the first change. It is
-// create-only: what another rotation keeps is not overwritten.
-func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *Staged) error {
+// entries are what the staged Secret holds.
+func (s *Staged) entries() (map[string][]byte, error) {
 	files, err := s.New.Files()
 	if err != nil {
-		return fmt.Errorf("the new CA: %w", err)
+		return nil, fmt.Errorf("the new CA: %w", err)
 	}
 	data := map[string][]byte{strategyEntry: []byte(s.Strategy), kindEntry: []byte(s.Kind), reasonEntry: []byte(s.Reason)}
 	for _, f := range files.All() {
@@ -113,6 +117,52 @@ func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *
 	}
 	for name, value := range s.Old {
 		data[oldPrefix+name] = value
+	}
+	return data, nil
+}
+
+// same requires of what is kept that it is this, whole: of one ID there are rotations by
+// different strategies, with a cross certificate or without.
+func (s *Staged) same(there *Staged, secret string) error {
+	if there.ID != s.ID {
+		return fmt.Errorf("%w: %s is of rotation %s", ErrStaged, secret, there.ID)
+	}
+	want, err := s.entries()
+	if err != nil {
+		return err
+	}
+	have, err := there.entries()
+	if err != nil {
+		return err
+	}
+	if !maps.EqualFunc(want, have, bytes.Equal) {
+		return fmt.Errorf("%w: %s holds another plan (%s) than this one", ErrBegun, secret, there.Strategy)
+	}
+	return nil
+}
+
+// keptStill requires that what is kept is what somebody has planned from, nil where that
+// was nothing. It is asked under the Lease: from then on nobody else keeps or retires it.
+func keptStill(ctx context.Context, kube kubernetes.Interface, namespace string, planned *Staged) error {
+	secret := "secret " + namespace + "/" + stagedName
+	there, err := FindStaged(ctx, kube, namespace)
+	switch {
+	case err != nil || there == nil && planned == nil:
+		return err
+	case there == nil:
+		return fmt.Errorf("%w: %s is gone", ErrBegun, secret)
+	case planned == nil:
+		return fmt.Errorf("%w: %s is of rotation %s, %s", ErrBegun, secret, there.ID, there.Strategy)
+	}
+	return planned.same(there, secret)
+}
+
+// stage keeps old and new CA beside the CA Secret, before the first change. It is
+// create-only: what another rotation keeps is not overwritten.
+func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *Staged) error {
+	data, err := s.entries()
+	if err != nil {
+		return err
 	}
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: stagedName, Labels: labels(s.ID)},
@@ -129,10 +179,8 @@ func stage(ctx context.Context, kube kubernetes.Interface, namespace string, s *
 	switch {
 	case err != nil:
 		return err
-	case there != nil && there.ID == s.ID:
-		return nil
-	case there != nil:
-		return fmt.Errorf("%w: secret %s/%s is of rotation %s", ErrStaged, namespace, stagedName, there.ID)
+	case there != nil: // the answer to an earlier try may have been lost
+		return s.same(there, "secret "+namespace+"/"+stagedName)
 	}
 	return fmt.Errorf("secret %s/%s: it came and went", namespace, stagedName)
 }
