@@ -52,7 +52,7 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 			return p, err
 		}
 	case p.staged != nil:
-		hint := "finish it with 'kubectl meshca rotate' without CA flags, then 'kubectl meshca retire'"
+		hint := "finish it with 'kubectl meshca rotate' without CA flags, or end it with 'kubectl meshca rollback', then 'kubectl meshca retire'"
 		if journal, err := rotation.ReadStaged(ctx, observer.collector.Kube, namespace); err == nil && journal != nil && journal.Over() {
 			hint = fmt.Sprintf("it has ended (phase %s): 'kubectl meshca retire', then this again", journal.Phase)
 		}

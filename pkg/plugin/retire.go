@@ -21,6 +21,9 @@ const retireExample = `  # the rotation is done, and nobody will go back: destro
   kubectl meshca retire --confirm 3f1a9c22b0
   kubectl meshca retire --yes`
 
+// unfinished is what to do about a rotation that has not ended.
+const unfinished = "finish it with 'kubectl meshca rotate', or end it with 'kubectl meshca rollback'"
+
 func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	var flags meshFlags
 	var confirm, dryRun string
@@ -59,7 +62,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 				fmt.Fprintln(streams.Out, "nothing is kept: there is no secret "+namespace+"/meshca-staged")
 				return nil
 			case !journal.Over():
-				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), "finish it with 'kubectl meshca rotate'")
+				return found(fmt.Errorf("rotation %s is in phase %s, not done: its copy of the old CA is the way back", journal.ID, journal.Phase), unfinished)
 			}
 			held, err := rotation.ReadLease(cmd.Context(), observer.collector.Kube, namespace, clusterNow(s))
 			if err != nil {
@@ -93,7 +96,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			case errors.Is(err, rotation.ErrHeld): // who has begun since it was looked
 				return found(err, "wait until it has ended: 'kubectl meshca status --watch'")
 			case errors.Is(err, rotation.ErrOpen):
-				return found(err, "finish it with 'kubectl meshca rotate'")
+				return found(err, unfinished)
 			case err != nil:
 				return explain(err)
 			}

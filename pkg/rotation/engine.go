@@ -320,7 +320,7 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if v := r.plan.vmLife; v != nil && v.Told {
 		r.journal.state.excepted(Exception{Object: "virtual machines", Why: "how long their certificates live cannot be seen", Reason: "said to be " + v.Life.String(), Fact: v.String(), By: r.Holder, At: r.Clock.Now(), Phase: Prepare})
 	}
-	if r.Back && at.untouched {
+	if r.Back && at.untouched && (staged == nil || len(steps) == 0) {
 		return at, fmt.Errorf("%w: %s holds the old CA", ErrNothing, r.plan.object())
 	}
 	if at.untouched && r.plan.Strategy != Recover {
@@ -330,6 +330,8 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 		// A way back that was killed at its last write may have left both roots loaded; a
 		// Citadel's, where each workload has one root, either.
 		switch {
+		case r.Back: // what was to be written first never was: that the mesh is as it was is left to prove
+			r.baseline = steps[len(steps)-1].expect
 		case staged != nil && r.plan.citadel:
 			r.baseline.Roots = nil
 		case staged != nil:
@@ -339,8 +341,10 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 			return at, err
 		}
 	}
-	if err := r.count(ctx); err != nil {
-		return at, err
+	if !r.Back || !at.untouched {
+		if err := r.count(ctx); err != nil {
+			return at, err
+		}
 	}
 	sealed := ""
 	if r.Seal != nil {

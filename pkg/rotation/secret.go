@@ -86,7 +86,7 @@ func (p *Plan) standing(ctx context.Context, kube kubernetes.Interface, staged *
 func (p *Plan) update(ctx context.Context, kube kubernetes.Interface, secret *corev1.Secret, entries map[string][]byte, dryRun ...string) error {
 	secrets := kube.CoreV1().Secrets(p.Namespace)
 	if secret == nil {
-		made := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: p.Secret}, Type: corev1.SecretTypeOpaque, Data: entries}
+		made := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: p.Secret, Labels: labels("")}, Type: corev1.SecretTypeOpaque, Data: entries}
 		if _, err := secrets.Create(ctx, made, metav1.CreateOptions{FieldManager: fieldManager, DryRun: dryRun}); err != nil {
 			return fmt.Errorf("making %s: %w", p.object(), err)
 		}
