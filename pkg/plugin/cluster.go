@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	goruntime "runtime"
@@ -33,6 +34,8 @@ type cluster struct {
 	clock *serverClock
 	// warnings are the API server's.
 	warnings *warnings
+	// process tells this process from all others, whatever they call themselves.
+	process string
 	// rehearsed is a mesh in memory instead of what the flags name.
 	rehearsed *clients
 }
@@ -55,7 +58,7 @@ func newCluster(streams genericiooptions.IOStreams) *cluster {
 		config.Wrap(clock.wrap)
 		return config
 	})
-	return &cluster{flags: flags, clock: clock, warnings: warnings}
+	return &cluster{flags: flags, clock: clock, warnings: warnings, process: rand.Text()}
 }
 
 // in is the cluster of another context of the same kubeconfig. What names a server

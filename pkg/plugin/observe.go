@@ -43,6 +43,8 @@ type observer struct {
 	// first is the whole mesh as it was looked at first: what does not change while
 	// one waits is taken from it.
 	first *mesh.Snapshot
+	// process is cluster's.
+	process string
 }
 
 func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
@@ -59,7 +61,8 @@ func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
 			Kube: kube, Dynamic: dynamic, Dialer: dialer, Now: time.Now, IstioNamespace: f.istioNamespace, Revision: f.revision,
 			Concurrency: f.concurrency, Timeout: f.proxyTimeout, Where: c.where(), Skew: c.clock.ahead,
 		},
-		prober: &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
+		prober:  &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
+		process: c.process,
 	}, nil
 }
 

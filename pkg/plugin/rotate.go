@@ -190,7 +190,7 @@ func (o *rotateOptions) engine(observer *observer, plan *rotation.Plan, clock ro
 	engine := &rotation.Engine{
 		Kube: observer.collector.Kube, Observer: observer, Clock: clock, Emit: audit.Then(emit), Holder: holder(), Accept: accept,
 		Until: rotation.Phase(o.until), Timeout: o.timeout, Soak: o.soak, Baseline: o.baseline, AtOnce: o.atOnce, AllowRestart: o.allowRestart, Back: o.back,
-		Dead: o.takeOver,
+		Dead: o.takeOver, Process: observer.process,
 	}
 	if o.timeout < 0 {
 		engine.Timeout = plan.Cost.LongestWait + 10*time.Minute

@@ -144,7 +144,7 @@ func Restore(ctx context.Context, kube kubernetes.Interface, holder string, now 
 	if dryRun {
 		return s.write(ctx, kube, secret, there, metav1.DryRunAll)
 	}
-	l := &lease{kube: kube, namespace: s.Namespace, holder: holder, now: now}
+	l := newLease(kube, s.Namespace, holder, "", now)
 	return l.while(ctx, func() error { return s.write(ctx, kube, secret, there) })
 }
 

@@ -52,6 +52,9 @@ type Engine struct {
 	Emit func(Event)
 	// Holder names this run in Lease and journal: who, and on which machine.
 	Holder string
+	// Process tells this process from all others, also from those of the same Holder: in
+	// containers every run is process 1 of root. It is random; "" is another one each run.
+	Process string
 	// Dead is the holder of a Lease that the operator knows to be dead, as the Lease has
 	// it: that one is not waited for. "" waits for everybody's.
 	Dead string

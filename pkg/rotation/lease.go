@@ -1,10 +1,11 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -17,6 +18,8 @@ const (
 	leaseName     = "meshca-rotation"
 	leaseDuration = time.Minute
 	leaseRenewal  = leaseDuration / 3
+	// processNote says which process a Lease's holder is: names are not each process's own.
+	processNote = "meshca.io/process"
 )
 
 // ErrHeld is returned where another run holds the Lease.
@@ -27,12 +30,20 @@ type lease struct {
 	kube      kubernetes.Interface
 	namespace string
 	holder    string
+	// process tells this holder from its namesakes.
+	process string
 	// now is on the cluster's clock: of two machines that differ, one would take the other
 	// for dead.
 	now func() time.Time
 	// dead is a holder that somebody knows to be dead, "" for none: its Lease is taken
 	// before it runs out. Should it live, it ends at its next write, which renews first.
 	dead string
+}
+
+// newLease is a Lease that nobody has asked for yet; of a process that has no name of its
+// own each Lease has one.
+func newLease(kube kubernetes.Interface, namespace, holder, process string, now func() time.Time) *lease {
+	return &lease{kube: kube, namespace: namespace, holder: holder, process: cmp.Or(process, rand.Text()), now: now}
 }
 
 // acquire takes the Lease, or says who holds it, since when. One that was not
@@ -42,6 +53,7 @@ func (l *lease) acquire(ctx context.Context) error {
 	held, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		held = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName, Labels: labels("")}, Spec: l.spec(nil)}
+		l.sign(held)
 		_, err = leases.Create(ctx, held, metav1.CreateOptions{FieldManager: fieldManager})
 		if apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("%w: it began this moment", ErrHeld)
@@ -51,10 +63,13 @@ func (l *lease) acquire(ctx context.Context) error {
 	if err != nil {
 		return l.wrap("reading", err)
 	}
-	if state := stateOf(held, l.now()); state.Alive && !slices.Contains([]string{l.holder, l.dead}, state.Holder.Identity()) {
-		return &HeldError{Lease: l.namespace + "/" + leaseName, State: *state}
+	// One that is this process's own already was taken by a try whose answer was lost, or is
+	// left of a run before that could not release it.
+	if state := stateOf(held, l.now()); state.Alive && !l.has(held) && (l.dead == "" || l.dead != state.Holder.Identity()) {
+		return &HeldError{Lease: l.namespace + "/" + leaseName, State: *state, namesake: l.holder == state.Holder.Identity()}
 	}
 	held.Spec = l.spec(&held.Spec)
+	l.sign(held)
 	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})
 	if apierrors.IsConflict(err) {
 		return fmt.Errorf("%w: somebody took lease %s/%s this moment", ErrHeld, l.namespace, leaseName)
@@ -108,8 +123,21 @@ func (l *lease) renew(ctx context.Context) error {
 	return l.wrap("renewing", err)
 }
 
+// has reports whether the holder of a Lease is this one, and none of its namesakes.
+func (l *lease) has(held *coordinationv1.Lease) bool {
+	return held.Spec.HolderIdentity != nil && *held.Spec.HolderIdentity == l.holder && held.Annotations[processNote] == l.process
+}
+
+// sign says on a Lease whose it is.
+func (l *lease) sign(held *coordinationv1.Lease) {
+	if held.Annotations == nil {
+		held.Annotations = map[string]string{}
+	}
+	held.Annotations[processNote] = l.process
+}
+
 func (l *lease) mine(held *coordinationv1.Lease) error {
-	if held.Spec.HolderIdentity == nil || *held.Spec.HolderIdentity != l.holder {
+	if !l.has(held) {
 		who := "nobody"
 		if held.Spec.HolderIdentity != nil {
 			who = *held.Spec.HolderIdentity
@@ -151,9 +179,10 @@ func (l *lease) release(ctx context.Context) error {
 	if err != nil {
 		return l.wrap("reading", err)
 	}
-	if holder := held.Spec.HolderIdentity; holder == nil || *holder != l.holder {
+	if !l.has(held) {
 		return nil // somebody else's by now
 	}
+	delete(held.Annotations, processNote)
 	nobody := ""
 	held.Spec.HolderIdentity = &nobody
 	_, err = leases.Update(ctx, held, metav1.UpdateOptions{FieldManager: fieldManager})

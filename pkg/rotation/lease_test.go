@@ -91,6 +91,45 @@ func TestLeaseOfTheDead(t *testing.T) {
 	})
 }
 
+// A namesake is another holder: it takes no Lease that lives, and one that has lost it
+// neither renews nor releases what its namesake has taken over; the very same process has
+// it at once, for the answer to its first try may have been lost.
+func TestLeaseOfANamesake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, kube := context.Background(), fake.NewClientset()
+		first := newLease(kube, "istio-system", "root@ci/1", "", time.Now)
+		second := newLease(kube, "istio-system", "root@ci/1", "", time.Now)
+		for range 2 {
+			if err := first.acquire(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var held *HeldError
+		if err := second.acquire(ctx); !errors.As(err, &held) || !held.namesake {
+			t.Fatalf("a namesake ends with %v", err)
+		}
+		second.dead = "root@ci/1"
+		if err := second.acquire(ctx); err != nil {
+			t.Fatalf("not taken from the one that was named as dead: %v", err)
+		}
+		if err := first.renew(ctx); !errors.Is(err, ErrHeld) {
+			t.Errorf("the one that has lost it goes on: %v", err)
+		}
+		if err := first.release(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.renew(ctx); err != nil {
+			t.Errorf("its namesake has released it: %v", err)
+		}
+		if err := second.release(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.acquire(ctx); err != nil {
+			t.Errorf("released, and still held: %v", err)
+		}
+	})
+}
+
 // A holder's name reads back as what was written, whoever wrote it.
 func TestParseHolder(t *testing.T) {
 	for text, want := range map[string]Holder{

@@ -39,6 +39,9 @@ func (s LeaseState) String() string {
 type HeldError struct {
 	Lease string
 	State LeaseState
+
+	// namesake: the holder has the name of whoever wants it.
+	namesake bool
 }
 
 func (e *HeldError) Error() string {

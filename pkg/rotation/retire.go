@@ -40,7 +40,7 @@ var ErrOpen = errors.New("the rotation is not over")
 // holds the Lease meanwhile: what was read before somebody was asked is read once more, for
 // the way back may have begun since. now is on the cluster's clock.
 func Retire(ctx context.Context, kube kubernetes.Interface, holder string, now func() time.Time, namespace, id string) error {
-	l := &lease{kube: kube, namespace: namespace, holder: holder, now: now}
+	l := newLease(kube, namespace, holder, "", now)
 	return l.while(ctx, func() error {
 		journal, err := ReadStaged(ctx, kube, namespace)
 		switch {
