@@ -138,9 +138,11 @@ type run struct {
 	lease    *lease
 	journal  *journal
 	material *material
-	// found is what the CA Secret held when this run began; it has a key in it. baseline is
-	// what the mesh must be before the first write.
+	// found is what the CA Secret held when this run began; it has a key in it. foundAs is the
+	// step that it counts as, where one stands there, and baseline what the mesh must be
+	// before the first write.
 	found    map[string][]byte
+	foundAs  string
 	baseline Expectation
 	first    time.Time // of the first write, or of the first look at what stands
 	waited   time.Duration
@@ -311,6 +313,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	})
 	if err != nil {
 		return at, err
+	}
+	if at.written {
+		r.foundAs = steps[at.step].key()
 	}
 	config := r.plan.config
 	for _, step := range r.plan.Steps {

@@ -60,11 +60,17 @@ func (r *run) stands(ctx context.Context, step Step) error {
 		if err != nil {
 			return err
 		}
-		if there := entriesOf(secret); !r.material.has(step, there) {
+		if there := entriesOf(secret); !r.has(step, there) {
 			return r.foreign(there)
 		}
 		return nil
 	})
+}
+
+// has reports whether a Secret holds what a step has written; of the one that this run began
+// with, also as it was found.
+func (r *run) has(step Step, there map[string][]byte) bool {
+	return r.material.has(step, there) || r.foundAs == step.key() && r.material.same(there, r.found)
 }
 
 // predecessor tells what stands in the CA Secret when the i-th step is written: what the step
@@ -73,7 +79,7 @@ func (r *run) predecessor(steps []Step, i int, at place) func(map[string][]byte)
 	return func(there map[string][]byte) bool {
 		switch {
 		case i > at.step:
-			return r.material.has(steps[i-1], there)
+			return r.has(steps[i-1], there)
 		case at.untouched:
 			return r.material.untouched(r.plan, there)
 		}

@@ -138,7 +138,7 @@ func (r *run) write(ctx context.Context, step Step, roots []byte, before func(ma
 			}
 			return nil
 		}
-		if !r.material.has(step, there) && !before(there) {
+		if !r.has(step, there) && !before(there) {
 			return r.foreign(there)
 		}
 		if len(there[pki.CRLFile]) > 0 && len(r.material.old[pki.CRLFile]) == 0 {
