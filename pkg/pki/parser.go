@@ -11,6 +11,7 @@ type Parser struct {
 	mu      sync.Mutex
 	cas     map[Fingerprint]*Certificate
 	bundles map[string][]*Certificate // by text, where all are CAs
+	crls    map[string]*CRLs          // by text
 }
 
 // mostKept bounds how many CAs and how many bundles are remembered: what is parsed may
@@ -43,6 +44,24 @@ func (p *Parser) Certificates(raw []byte) ([]*Certificate, error) {
 		p.bundles[string(raw)] = certs[:len(certs):len(certs)]
 	}
 	return certs, nil
+}
+
+// CRLs parses as ParseCRLs does.
+func (p *Parser) CRLs(raw []byte) *CRLs {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok := p.crls[string(raw)]
+	if ok {
+		return c
+	}
+	c = ParseCRLs(raw)
+	if p.crls == nil {
+		p.crls = map[string]*CRLs{}
+	}
+	if c != nil && len(p.crls) < mostKept {
+		p.crls[string(raw)] = c
+	}
+	return c
 }
 
 // certificate is NewCertificate's, or the one that is there already.

@@ -58,6 +58,9 @@ type Question struct {
 	DNS    string
 	// EnvoyMinor is N of Envoy 1.N, 0 where it is not known to be older than 1.36.
 	EnvoyMinor int
+	// CRLs are what the judge holds a path against besides, nil where it has none. Of
+	// ztunnel's own use of them nothing is judged here, and Go programs of Istio have none.
+	CRLs *CRLs
 
 	memo *Memo
 	// nameless: the first of Chain stands for leaves whose names are not known, so
@@ -73,6 +76,8 @@ type Answer struct {
 	Reason string `json:"reason"`
 	// Path is a path from leaf to anchor where the chain is accepted.
 	Path []*Certificate `json:"-"`
+	// ByCRL: the answer is one of the judge's CRLs, or of what is not known of them.
+	ByCRL bool `json:"-"`
 }
 
 func accepted(path []*Certificate) Answer {
@@ -108,6 +113,9 @@ func Verify(q Question) Answer {
 		answer = goVerify(q)
 	case Webpki:
 		answer = webpkiVerify(q)
+		if q.CRLs != nil && answer.Result == Accepted {
+			answer = q.byCRL(depends("ztunnel has a CRL, and what it makes of it is not judged here"))
+		}
 	default:
 		return refused("unknown judge %q", q.Judge)
 	}

@@ -3,6 +3,7 @@ package pki_test
 import (
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ func TestTable(t *testing.T) {
 		t.Fatalf("%d pairs are too few", len(table))
 	}
 	for _, judge := range []pki.Judge{pki.Envoy, pki.Webpki} {
+		if judge == pki.Webpki { // what ztunnel makes of CRLs is not judged
+			table = slices.DeleteFunc(table, func(p pairs.Pair) bool { return p.CRLs != nil })
+		}
 		t.Run(string(judge), func(t *testing.T) { holdTo(t, judge, table) })
 	}
 }

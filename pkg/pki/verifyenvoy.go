@@ -250,6 +250,9 @@ func (q Question) judgePath(p envoyPath) Answer {
 	if answer, ok := policiesHold(p.certs); !ok {
 		return answer
 	}
+	if answer, ok := q.unrevoked(p); !ok {
+		return answer
+	}
 	if answer, ok := q.maySignHandshake(p.certs[0]); !ok {
 		return answer
 	}

@@ -303,6 +303,9 @@ func trust(p pairs.Pair) m {
 	if p.SPIFFE != "" {
 		v["match_typed_subject_alt_names"] = []m{{"san_type": "URI", "matcher": m{"exact": p.SPIFFE}}}
 	}
+	if p.CRLs != nil {
+		v["crl"] = inline(string(p.CRLs))
+	}
 	return v
 }
 

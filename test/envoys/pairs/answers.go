@@ -22,7 +22,7 @@ func Sides() []pki.Usage { return []pki.Usage{pki.ClientAuth, pki.ServerAuth} }
 // Question is what a judge is asked about a pair. rustls-webpki knows no SPIFFE
 // IDs: ztunnel compares them by itself.
 func (p Pair) Question(judge pki.Judge, usage pki.Usage, at time.Time) pki.Question {
-	q := pki.Question{Judge: judge, Roots: p.Bundle, Chain: p.Chain, At: at, Usage: usage, SPIFFE: p.SPIFFE}
+	q := pki.Question{Judge: judge, Roots: p.Bundle, Chain: p.Chain, At: at, Usage: usage, SPIFFE: p.SPIFFE, CRLs: pki.ParseCRLs(p.CRLs)}
 	switch {
 	case judge == pki.Webpki:
 		q.SPIFFE = ""

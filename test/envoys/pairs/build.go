@@ -36,6 +36,8 @@ type Pair struct {
 	SPIFFE string
 	// Domain has the bundle hold for this trust domain alone, by the SPIFFE validator.
 	Domain string
+	// CRLs is the text that the judge has of them, nil for none.
+	CRLs []byte
 }
 
 // Cert is a certificate to be, field by field: everything that a template of

@@ -276,7 +276,7 @@ func (m *Maker) Table() []Pair {
 	m.Make(forged)
 	liar := &Cert{DN: "intermediate A", By: root("root X"), SKI: i.ski()}
 	add("leaf: issuer's name and key id, another key", of(r), forged, liar)
-	return append(all, m.oddities()...)
+	return append(append(all, m.oddities()...), m.lists()...)
 }
 
 func (m *Maker) keyOf(c *Cert) (key crypto.Signer) {
