@@ -91,7 +91,7 @@ func caSource(plane mesh.ControlPlane) (all []Finding) {
 		all = append(all, Finding{ID: "ca-wrong-key", Severity: pki.SeverityError, Object: object, Message: "its key is not that of its certificate", Hint: "istiod does not start with it: restore the pair"})
 	}
 	if ca.HasCRL {
-		all = append(all, Finding{ID: "ca-crl", Severity: pki.SeverityWarning, Object: object, Message: "ca-crl.pem is present: Envoy demands a CRL for every certificate of a chain", Hint: "a rotation must distribute CRLs that cover the new chain first"})
+		all = append(all, Finding{ID: "ca-crl", Severity: pki.SeverityWarning, Object: object, Message: "ca-crl.pem is present: Envoy demands a CRL of every issuer of a chain", Hint: "before the CA is replaced nobody may have one: 'kubectl meshca plan' names the steps"})
 	}
 	return all
 }

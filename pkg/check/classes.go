@@ -32,6 +32,8 @@ type Class struct {
 	Chain   []*pki.Certificate `json:"-"`
 	Roots   []*pki.Certificate `json:"-"`
 	Domains []pki.Domain       `json:"-"`
+	// CRLs are what all of them judge by besides, nil where they have none.
+	CRLs *pki.CRLs `json:"-"`
 
 	judge        pki.Judge
 	minor        int
@@ -65,12 +67,14 @@ func Classes(s *mesh.Snapshot) []Class {
 			}
 			var key [2]digest
 			key[0], scratch = chainKey(identity, byDomain, scratch)
-			key[1], scratch = trustKey(p.Kind, minor, identity, scratch)
+			crls := s.CRLs(p, identity)
+			key[1], scratch = trustKey(p.Kind, minor, identity, crls, scratch)
 			i, ok := index[key]
 			if !ok {
 				i = len(all)
 				index[key] = i
 				all = append(all, classOf(p, identity, i, minor, key))
+				all[i].CRLs = crls
 			}
 			all[i].add(p)
 			if chain := best[key[0]]; chain == nil || !current(chain[0], s.TakenAt) && current(identity.Chain[0], s.TakenAt) {
@@ -155,8 +159,9 @@ func signerOf(leaf *pki.Certificate, candidates []*pki.Certificate) pki.Fingerpr
 	return pki.Fingerprint{}
 }
 
-// trustKey is what makes two judges alike: who judges, and by which set of roots.
-func trustKey(kind mesh.ProxyKind, minor int, i proxy.Identity, scratch []byte) (digest, []byte) {
+// trustKey is what makes two judges alike: who judges, by which set of roots, and by
+// which CRLs.
+func trustKey(kind mesh.ProxyKind, minor int, i proxy.Identity, crls *pki.CRLs, scratch []byte) (digest, []byte) {
 	b := scratch[:0]
 	add := func(roots []*pki.Certificate) {
 		prints := make([]pki.Fingerprint, len(roots))
@@ -179,6 +184,10 @@ func trustKey(kind mesh.ProxyKind, minor int, i proxy.Identity, scratch []byte) 
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(minor))
 	b = append(b, kind...)
+	if crls != nil {
+		f := crls.Fingerprint()
+		b = append(b, f[:]...)
+	}
 	return sha256.Sum256(b), b
 }
 

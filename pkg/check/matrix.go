@@ -93,7 +93,7 @@ func (c *court) judge(judge, peer Class, usage pki.Usage, s state) pki.Answer {
 	}
 	answer, ok := c.answers[q]
 	if !ok {
-		answer = pki.Verify(pki.Question{Judge: judge.judge, Roots: roots, Domains: domains, Chain: chain, At: c.at, Usage: usage, EnvoyMinor: judge.minor})
+		answer = pki.Verify(pki.Question{Judge: judge.judge, Roots: roots, Domains: domains, Chain: chain, At: c.at, Usage: usage, EnvoyMinor: judge.minor, CRLs: judge.CRLs})
 		c.answers[q] = answer
 	}
 	return answer

@@ -17,6 +17,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/meshca/kubectl-meshca/test/envoys/pairs"
 )
 
 const (
@@ -228,6 +229,26 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"ConfigMap immutable", func(w *world) { w.s.Namespaces[0].Trust.Immutable = true }, "trust-writable", "configmap-immutable", isWarning, ""},
 		{"webhook differs", func(w *world) { w.s.Webhooks[0].CABundle = pki.NewBundle(w.root.Cert, w.other.Cert) }, "webhooks-agree", "webhook", isError, "inject"},
 		{"webhook unparsable", func(w *world) { w.s.Webhooks[0].Error = "caBundle: empty" }, "webhooks-agree", "webhook-unknown", isError, ""},
+		{"CRL ends", func(w *world) { w.crl(clock().Add(-8*day), 10*day) }, "crls", "crl-ends", isWarning, "ends in 48h0m0s"},
+		{"CRL ended", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "crls", "crl-ended", isError, "2026-11-23"},
+		{"CRL ended, who judges", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "handshakes", "handshake-refused", isError, "CRL of CN=intermediate A ended"},
+		{"CRL of the root alone", func(w *world) { w.crls(pairs.Lists(clock(), day, []*pki.Authority{w.root})) }, "handshakes", "handshake-refused", isError, "there is none of CN=intermediate A"},
+		{"CRL revokes", func(w *world) {
+			w.crls(pairs.Lists(clock(), day, []*pki.Authority{w.root, w.ca}, first(w).Loaded.Identities[0].Leaf()))
+		}, "proxies-agree", "proxy", isError, "is revoked by the CRL"},
+		{"CRL revokes the intermediate", func(w *world) { w.crls(pairs.Lists(clock(), day, []*pki.Authority{w.root, w.ca}, w.ca.Cert)) }, "handshakes", "handshake-refused", isError, "intermediate A is revoked"},
+		{"CRL unreadable", func(w *world) { w.crls([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")) }, "crls", "crl-unknown", isWarning, "cannot be judged"},
+		{"CRL unreadable, who judges", func(w *world) { w.crls([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")) }, "handshakes", "handshake-depends", isError, "cannot be judged"},
+		{"CRL left behind", func(w *world) { w.crl(clock(), 30*day); w.plane().CA.HasCRL = false }, "crls", "crl-left", isWarning, "4 proxies"},
+		{"CRL left in ConfigMaps", func(w *world) { w.s.Namespaces[0].CRL = &mesh.CRLMap{Name: "istio-ca-crl", InForce: true} }, "crls", "crl-left", isWarning, "1 namespaces"},
+		{"a ztunnel's CRL", func(w *world) {
+			first(w).Kind, first(w).ReadsCRL = mesh.Ztunnel, true
+			w.s.Namespaces[0].CRL = &mesh.CRLMap{Name: "istio-ca-crl", InForce: true}
+		}, "crls", "crl-unknown", isWarning, "a ztunnel does not show"},
+		{"a ztunnel's CRL, who judges", func(w *world) {
+			first(w).Kind, first(w).ReadsCRL = mesh.Ztunnel, true
+			w.s.Namespaces[0].CRL = &mesh.CRLMap{Name: "istio-ca-crl", Error: "forbidden"}
+		}, "handshakes", "handshake-depends", isError, "ztunnel has a CRL"},
 		{"proxy lacks the root", func(w *world) { first(w).Loaded.Identities[0].Roots = []*pki.Certificate{w.other.Cert} }, "proxies-agree", "proxy", isError, "a/p1"},
 		{"proxy has one besides", func(w *world) { first(w).Loaded.Identities[0].Roots = []*pki.Certificate{w.root.Cert, w.other.Cert} }, "proxies-agree", "proxy", isError, "still trusts other"},
 		{"proxy unread", func(w *world) { first(w).Loaded, first(w).Error = nil, "refused" }, "proxies-agree", "proxy-unknown", isError, "refused"},

@@ -58,12 +58,17 @@ func trustRules() []Rule {
 					continue
 				}
 				client, server := byName[pair.Client], byName[pair.Server]
+				hint := "these proxies do not share a root: complete or take back the change that is under way"
+				if pair.Answer.ByCRL {
+					hint = byCRL
+				}
 				all = append(all, Finding{ID: "handshake-" + string(pair.Answer.Result), Severity: pki.SeverityError, proxies: slices.Concat(client.Proxies, server.Proxies),
 					Object:  client.describe() + " -> " + server.describe(),
-					Message: "the " + pair.By + " would refuse: " + pair.Answer.Reason, Hint: "these proxies do not share a root: complete or take back the change that is under way"})
+					Message: "the " + pair.By + " would refuse: " + pair.Answer.Reason, Hint: hint})
 			}
 			return all, len(classes)
 		}},
+		crlRule(),
 		{ID: "roots-apart", Category: Trust, About: "no two CAs of the mesh are mistaken for each other", Needs: "no certificate of a CA was read", Run: rootsApart},
 		{ID: "roots-needed", Category: Trust, About: "the mesh trusts one root alone", Needs: "no proxy's roots were read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 			classes := p.classes(s)
@@ -157,6 +162,9 @@ func agree(kind string, rest func(*mesh.Snapshot), of func(rotation.Status) int)
 	}
 }
 
+// byCRL is what helps where a CRL refuses.
+const byCRL = "ca-crl.pem of the CA Secret must hold a CRL of every issuer of a chain, the root too, and none that has ended; or take it out, and restart istiod, which never gives it up while it runs"
+
 func hintOf(b rotation.Blocker) string {
 	switch b.Kind {
 	case "istiod":
@@ -169,6 +177,9 @@ func hintOf(b rotation.Blocker) string {
 	case "webhook":
 		return "istiod patches it within a minute; another revision's istiod, or nobody, may own it"
 	case "proxy":
+		if b.ByCRL {
+			return byCRL
+		}
 		if b.Unknown {
 			return "what cannot be read is not proven: is the pod healthy, and may it be port-forwarded to?"
 		}

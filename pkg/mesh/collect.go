@@ -127,6 +127,9 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 		return nil, context.Cause(ctx)
 	}
 	g.discovered()
+	if parts.Published && (parts.Surroundings || slices.ContainsFunc(s.Proxies, func(p Proxy) bool { return p.ReadsCRL })) {
+		g.revocations(ctx)
+	}
 	g.uninjected()
 	g.reach()
 	if c.Skew != nil {

@@ -18,13 +18,15 @@ type snapshotFile struct {
 	APIVersion   string                     `json:"apiVersion"`
 	Kind         string                     `json:"kind"`
 	Certificates map[pki.Fingerprint][]byte `json:"certificates"`
+	// CRLs are texts by their fingerprints, null where a text is not known.
+	CRLs map[pki.Fingerprint][]byte `json:"crls,omitempty"`
 	*Snapshot
 }
 
 // WriteJSON saves the Snapshot. It holds no private key, because a Snapshot has
 // none.
 func (s *Snapshot) WriteJSON(w io.Writer) error {
-	file := snapshotFile{APIVersion: APIVersion, Kind: Kind, Certificates: map[pki.Fingerprint][]byte{}, Snapshot: s}
+	file := snapshotFile{APIVersion: APIVersion, Kind: Kind, Certificates: map[pki.Fingerprint][]byte{}, CRLs: map[pki.Fingerprint][]byte{}, Snapshot: s}
 	if err := s.certificates(func(c **pki.Certificate) error {
 		if *c == nil {
 			return errors.New("writing the snapshot: a certificate is nil")
@@ -34,6 +36,7 @@ func (s *Snapshot) WriteJSON(w io.Writer) error {
 	}); err != nil {
 		return err
 	}
+	s.crls(func(c **pki.CRLs) { file.CRLs[(*c).Fingerprint()] = (*c).Raw })
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", " ")
 	if err := encoder.Encode(file); err != nil {
@@ -86,7 +89,44 @@ func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := file.takeCRLs(); err != nil {
+		return nil, err
+	}
 	return file.Snapshot, nil
+}
+
+// takeCRLs gives every proxy the lists that it names.
+func (f snapshotFile) takeCRLs() (err error) {
+	parsed := make(map[pki.Fingerprint]*pki.CRLs, len(f.CRLs))
+	for fingerprint, raw := range f.CRLs {
+		if parsed[fingerprint] = pki.ParseCRLs(raw); len(raw) > 0 && parsed[fingerprint].Fingerprint() != fingerprint {
+			return fmt.Errorf("reading the snapshot: CRL %s has another fingerprint", fingerprint)
+		}
+	}
+	f.crls(func(c **pki.CRLs) {
+		switch whole, ok := parsed[(*c).Fingerprint()]; {
+		case !ok:
+			err = fmt.Errorf("reading the snapshot: CRL %s is not in its table", (*c).Fingerprint())
+		case whole != nil: // else it stays what is not known
+			*c = whole
+		}
+	})
+	return err
+}
+
+// crls visits all that are referred to by fingerprint.
+func (s *Snapshot) crls(visit func(**pki.CRLs)) {
+	for i := range s.Proxies {
+		l := s.Proxies[i].Loaded
+		if l == nil {
+			continue
+		}
+		for n := range l.Identities {
+			if l.Identities[n].CRLs != nil {
+				visit(&l.Identities[n].CRLs)
+			}
+		}
+	}
 }
 
 // certificates visits every certificate that is referred to by fingerprint.

@@ -19,6 +19,7 @@ import (
 // drawn makes Snapshots of certificates that exist.
 type drawn struct {
 	certs []*pki.Certificate
+	crls  []*pki.CRLs
 }
 
 func (d drawn) list(t *rapid.T, name string) []*pki.Certificate {
@@ -84,7 +85,7 @@ func (d drawn) snapshot(t *rapid.T) *mesh.Snapshot {
 	for range rapid.IntRange(0, 3).Draw(t, "proxies") {
 		p := mesh.Proxy{Namespace: "a", Name: text.Draw(t, "proxy"), SecretTTL: mesh.Duration(time.Minute), GraceRatio: 0.5, Reach: mesh.ReachPush}
 		if rapid.Bool().Draw(t, "loaded") {
-			p.Loaded = &proxy.Loaded{At: clock, Evidence: proxy.EvidenceConfigDump, Identities: []proxy.Identity{{Chain: d.list(t, "leaf"), Roots: d.list(t, "roots")}}}
+			p.Loaded = &proxy.Loaded{At: clock, Evidence: proxy.EvidenceConfigDump, Identities: []proxy.Identity{{Chain: d.list(t, "leaf"), Roots: d.list(t, "roots"), CRLs: rapid.SampledFrom(append(d.crls, nil)).Draw(t, "CRLs")}}}
 		}
 		if p.Loaded != nil && rapid.Bool().Draw(t, "by trust domain") {
 			p.Loaded.Identities[0].Domains = []pki.Domain{{Name: text.Draw(t, "trust domain"), Roots: d.list(t, "its roots")}}
@@ -102,6 +103,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	for i := range 4 {
 		d.certs = append(d.certs, newAuthority(t, "ca"+strconv.Itoa(i), nil).cert)
 	}
+	d.crls = []*pki.CRLs{pki.ParseCRLs([]byte("one")), pki.ParseCRLs([]byte("other"))}
 	// Envoy may hold what Go cannot parse.
 	d.certs = append(d.certs, pki.NewCertificate([]byte{0x30, 0x03, 0x02, 0x01, 0xff}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -158,6 +160,42 @@ func TestReadSnapshotRefuses(t *testing.T) {
 	}
 	if err := (&mesh.Snapshot{MeshCACertificates: []*pki.Certificate{nil}}).WriteJSON(&text); err == nil {
 		t.Error("a nil certificate was written")
+	}
+}
+
+// A CRL stands once for all who have it; one that nobody could read stays unknown, and in
+// force.
+func TestCRLsRoundTrip(t *testing.T) {
+	s := &mesh.Snapshot{TakenAt: clock}
+	for _, c := range []*pki.CRLs{pki.ParseCRLs([]byte("one")), pki.ParseCRLs([]byte("one")), pki.UnknownCRLs("it is a file"), nil} {
+		s.Proxies = append(s.Proxies, mesh.Proxy{Loaded: &proxy.Loaded{Identities: []proxy.Identity{{CRLs: c}}}})
+	}
+	var text, again bytes.Buffer
+	if err := s.WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	got, err := mesh.ReadSnapshot(bytes.NewReader(text.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.WriteJSON(&again); err != nil || again.String() != text.String() {
+		t.Errorf("written again it differs (%v)", err)
+	}
+	for i, p := range got.Proxies {
+		c := p.Loaded.Identities[0].CRLs
+		if (c == nil) != (i == 3) || c != nil && (c.Unknown() != nil) != (i == 2) || c.Fingerprint() != s.Proxies[i].Loaded.Identities[0].CRLs.Fingerprint() {
+			t.Errorf("%d: %+v", i, c)
+		}
+	}
+	name := pki.ParseCRLs([]byte("one")).Fingerprint().String()
+	other := pki.ParseCRLs([]byte("other")).Fingerprint().String()
+	for want, text := range map[string]string{
+		"has another fingerprint": strings.ReplaceAll(text.String(), name, other),
+		"is not in its table":     strings.Replace(text.String(), `"crls": "`+name, `"crls": "`+other, 1),
+	} {
+		if _, err := mesh.ReadSnapshot(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
 	}
 }
 

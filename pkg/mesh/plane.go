@@ -126,11 +126,18 @@ func (e *environment) flags(version string) Flags {
 		CertProvider:       e.text("PILOT_CERT_PROVIDER", "istiod"),
 		RootCADir:          e.text("ROOT_CA_DIR", "./etc/cacerts"),
 		TrustConfigMap:     DefaultTrustConfigMap,
+		CRLConfigMap:       DefaultCRLConfigMap,
 		MaxWorkloadTTL:     e.duration("MAX_WORKLOAD_CERT_TTL", 90*24*time.Hour),
 		DefaultWorkloadTTL: e.duration("DEFAULT_WORKLOAD_CERT_TTL", 24*time.Hour),
 	}
 	if name := e.text("PILOT_CA_CERT_CONFIGMAP", ""); name != "" && since("1.27.0") {
 		f.TrustConfigMap = name
+	}
+	switch name := e.text("PILOT_CRL_CONFIGMAP", ""); {
+	case !since("1.27.0"):
+		f.CRLConfigMap = ""
+	case name != "" && since("1.29.0"):
+		f.CRLConfigMap = name
 	}
 	if on := e.boolean("ENABLE_CLUSTER_TRUST_BUNDLE_API", false); on && since("1.26.0") {
 		f.ClusterTrustBundle = true

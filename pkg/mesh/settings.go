@@ -108,6 +108,7 @@ func (s settings) apply(p *Proxy) {
 	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], cmp.Or(s.values["CA_ADDR"], s.values["CA_ADDRESS"])
 	p.XDSAgent = on("PROXY_CONFIG_XDS_AGENT")
 	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
+	p.ReadsCRL = s.values["CRL_PATH"] != ""
 	p.OutputCerts, p.ProvCert = s.values["OUTPUT_CERTS"], s.values["PROV_CERT"]
 	p.SPIRE, p.GRPCAgent, p.RootsFrom = s.spire, s.grpc, s.roots
 	if p.GRPCAgent && p.OutputCerts == "" {

@@ -140,6 +140,8 @@ type Flags struct {
 	// RootCADir is ROOT_CA_DIR, TrustConfigMap PILOT_CA_CERT_CONFIGMAP.
 	RootCADir      string `json:"rootCADir,omitempty"`
 	TrustConfigMap string `json:"trustConfigMap"`
+	// CRLConfigMap is PILOT_CRL_CONFIGMAP, "" where the release knows no CRL of its CA.
+	CRLConfigMap string `json:"crlConfigMap,omitempty"`
 	// ClusterTrustBundle is ENABLE_CLUSTER_TRUST_BUNDLE_API.
 	ClusterTrustBundle bool `json:"clusterTrustBundle,omitempty"`
 	// SelfSignedInCACerts is USE_CACERTS_FOR_SELF_SIGNED_CA.
@@ -247,6 +249,8 @@ type Namespace struct {
 	Terminating bool `json:"terminating,omitempty"`
 	// Trust is the root ConfigMap; nil where there is none.
 	Trust *TrustAnchor `json:"trust,omitempty"`
+	// CRL is the ConfigMap of a CRL; nil where there is none, or none was looked for.
+	CRL *CRLMap `json:"crl,omitempty"`
 
 	labels map[string]string
 }
@@ -346,6 +350,8 @@ type Proxy struct {
 	FileMounted bool   `json:"fileMounted,omitempty"`
 	SPIRE       bool   `json:"spire,omitempty"`
 	GRPCAgent   bool   `json:"grpcAgent,omitempty"`
+	// ReadsCRL: a ztunnel that is given a file of CRLs.
+	ReadsCRL bool `json:"readsCRL,omitempty"`
 	// RootsFrom is the ConfigMap, or the ClusterTrustBundle, by which its agent knows
 	// istiod; "" where it has another volume there, or none.
 	RootsFrom string `json:"rootsFrom,omitempty"`

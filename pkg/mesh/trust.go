@@ -141,30 +141,38 @@ func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Names
 
 // trustOneByOne returns the first refusal.
 func (g *gatherer) trustOneByOne(ctx context.Context, name string, all []Namespace) error {
+	var first error
+	g.eachConfigMap(ctx, name, all, func(i int, cm *corev1.ConfigMap, err error) {
+		switch {
+		case err == nil:
+			all[i].Trust = anchorOf(cm)
+		case !apierrors.IsNotFound(err):
+			all[i].Trust = &TrustAnchor{Name: name, Error: "it was not read: " + err.Error()}
+			if first == nil {
+				first = err
+			}
+		}
+	})
+	return first
+}
+
+// eachConfigMap gets the ConfigMap of this name in every namespace, some at once, and
+// hands them over one after another.
+func (g *gatherer) eachConfigMap(ctx context.Context, name string, all []Namespace, visit func(i int, cm *corev1.ConfigMap, err error)) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	var first error
 	slots := make(chan struct{}, oneByOne)
 	for i := range all {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			cm, err := g.Kube.CoreV1().ConfigMaps(all[i].Name).Get(ctx, name, metav1.GetOptions{})
-			switch {
-			case err == nil:
-				all[i].Trust = anchorOf(cm)
-			case !apierrors.IsNotFound(err):
-				all[i].Trust = &TrustAnchor{Name: name, Error: "it was not read: " + err.Error()}
-				mu.Lock()
-				defer mu.Unlock()
-				if first == nil {
-					first = err
-				}
-			}
+			mu.Lock()
+			defer mu.Unlock()
+			visit(i, cm, err)
 		})
 	}
 	wg.Wait()
-	return first
 }
 
 func anchorOf(cm *corev1.ConfigMap) *TrustAnchor {

@@ -60,6 +60,27 @@ func (s source) certificates(parser *pki.Parser) ([]*pki.Certificate, error) {
 	return nil, pki.ErrEmptyBundle
 }
 
+// crls are the lists of a validation context. An agent names its file of them, which
+// Istio from 1.27 on mounts into every sidecar, empty where there is none (istio 1.30.3
+// security/pkg/nodeagent/sds/sdsservice.go:314); Envoy shows what it read of it, and
+// reads it again when it changes (envoy 1.27 source/common/secret/sds_api.h,
+// resolveSecret and getDataSourceFilenames).
+func (s source) crls(parser *pki.Parser) (*pki.CRLs, error) {
+	switch {
+	case s.InlineBytes != "":
+		raw, err := base64.StdEncoding.DecodeString(s.InlineBytes)
+		if err != nil {
+			return nil, fmt.Errorf("decoding inline bytes: %w", err)
+		}
+		return parser.CRLs(raw), nil
+	case s.InlineString != "":
+		return parser.CRLs([]byte(s.InlineString)), nil
+	case s.Filename != "":
+		return pki.UnknownCRLs(fmt.Sprintf("it is the file %q in the pod, which the dump does not show", s.Filename)), nil
+	}
+	return nil, nil
+}
+
 // ParseSecrets reads Envoy's config_dump?resource=dynamic_active_secrets, and a
 // whole config dump as well. A secret that is warming is not loaded: it is named
 // in Warming and nothing else of it is used.
@@ -143,6 +164,16 @@ func (s secrets) identity(p pair) (identity Identity, err error) {
 		}
 		if err != nil {
 			return identity, fmt.Errorf("secret %q: %w", one.Name, err)
+		}
+		if one.Name == p.roots {
+			crls, err := one.Secret.ValidationContext.CRL.crls(s.parser)
+			switch {
+			case err != nil:
+				return identity, fmt.Errorf("the CRL of secret %q: %w", one.Name, err)
+			case identity.Roots != nil && identity.CRLs.Fingerprint() != crls.Fingerprint():
+				return identity, fmt.Errorf("secret %q is active twice, and not with the same CRL", one.Name)
+			}
+			identity.CRLs = crls
 		}
 		// Envoy has a provider for each configuration of the SDS server (envoy
 		// source/common/secret/secret_manager_impl.h, findOrCreate): one that an

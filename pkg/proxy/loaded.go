@@ -59,6 +59,9 @@ type Identity struct {
 	// in Domains, where each holds for the peers of one trust domain alone (SPIRE).
 	Roots   []*pki.Certificate `json:"roots,omitempty"`
 	Domains []pki.Domain       `json:"domains,omitempty"`
+	// CRLs are the lists of revoked certificates that it judges its peers by besides, nil
+	// where it has none. A ztunnel does not tell its own.
+	CRLs *pki.CRLs `json:"crls,omitempty"`
 	// ChainUpdated and RootsUpdated are when the proxy accepted them.
 	ChainUpdated time.Time `json:"chainUpdated,omitzero"`
 	RootsUpdated time.Time `json:"rootsUpdated,omitzero"`

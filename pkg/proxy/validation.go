@@ -16,6 +16,7 @@ const spiffeValidator = "envoy.tls.cert_validator.spiffe"
 // validation is Envoy's CertificateValidationContext as far as it says who is trusted.
 type validation struct {
 	TrustedCA source `json:"trusted_ca"`
+	CRL       source `json:"crl"`
 	Custom    struct {
 		Name   string `json:"name"`
 		Config struct {

@@ -89,9 +89,16 @@ func (p *sidecar) admin() http.Handler {
 		inline := func(certs []*pki.Certificate) m {
 			return m{"inline_bytes": base64.StdEncoding.EncodeToString(pki.NewBundle(certs...).Raw)}
 		}
+		trust := m{"trusted_ca": inline(p.roots())}
+		if knowsCRLs(p.release()) { // the file is there, and as a rule empty
+			trust["crl"] = m{"inline_bytes": ""}
+		}
+		if p.crls != nil {
+			trust["crl"] = m{"inline_bytes": base64.StdEncoding.EncodeToString(p.crls.Raw)}
+		}
 		answer(w, m{"configs": []m{
 			{"name": "default", "last_updated": p.updated, "secret": m{"tls_certificate": m{"certificate_chain": inline(p.sends)}}},
-			{"name": "ROOTCA", "last_updated": p.updated, "secret": m{"validation_context": m{"trusted_ca": inline(p.roots())}}},
+			{"name": "ROOTCA", "last_updated": p.updated, "secret": m{"validation_context": trust}},
 		}})
 	})
 	mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) {

@@ -33,17 +33,17 @@ func (m *Mesh) Foresee(signer *pki.Authority, chain, roots []*pki.Certificate) (
 	next := slices.Concat([]*pki.Certificate{leaf}, chain, roots) // agents send the roots along
 	var failed []Failure
 	for _, p := range m.proxies {
-		ask := func(client, server string, roots, chain []*pki.Certificate) {
+		ask := func(client, server string, crls *pki.CRLs, roots, chain []*pki.Certificate) {
 			for _, usage := range []pki.Usage{pki.ClientAuth, pki.ServerAuth} {
-				answer := m.truth.verify(asked{judge: p.judge(), minor: p.envoyMinor(), usage: usage, chain: named(chain), roots: named(roots)}, chain, roots, at)
+				answer := m.truth.verify(asked{judge: p.judge(), minor: p.envoyMinor(), usage: usage, chain: named(chain), roots: named(roots), crls: crls}, chain, roots, at)
 				if answer.Result != pki.Accepted {
 					failed = append(failed, Failure{At: at, Client: client, Server: server, Reason: answer.Reason})
 					return
 				}
 			}
 		}
-		ask("whoever renews", p.ref(), p.roots(), next)
-		ask(p.ref(), "whoever is told", sorted(roots), p.sends)
+		ask("whoever renews", p.ref(), p.crls, p.roots(), next)
+		ask(p.ref(), "whoever is told", nil, sorted(roots), p.sends)
 	}
 	return failed, nil
 }

@@ -139,7 +139,7 @@ func (m *Mesh) party(s *side, usage pki.Usage, at time.Time, one *sync.Mutex) *t
 			}
 			one.Lock()
 			defer one.Unlock()
-			answer := m.truth.verify(asked{judge: s.judge, minor: s.minor, usage: usage, chain: named(chain), roots: s.trusts}, chain, s.roots, at)
+			answer := m.truth.verify(asked{judge: s.judge, minor: s.minor, usage: usage, chain: named(chain), roots: s.trusts, crls: s.crls}, chain, s.roots, at)
 			if answer.Result != pki.Accepted {
 				return errors.New(answer.Reason)
 			}

@@ -31,6 +31,7 @@ type istiod struct {
 	signer  *pki.Authority
 	chain   []byte // cert-chain.pem
 	roots   []byte // root-cert.pem
+	crl     []byte // ca-crl.pem, as it was when there last was one
 	serves  tls.Certificate
 	serving []*pki.Certificate // the same, as peers see it
 	// verifier are the roots of its start, by which clients with certificates are
@@ -67,6 +68,7 @@ func (m *Mesh) startIstiod(p *plane) error {
 	if len(m.proxies) > 0 { // not the first start
 		if m.leader() == i {
 			m.publish(i)
+			m.publishCRL(i)
 		}
 		m.patchWebhooks(i)
 		m.reconnect()
@@ -162,6 +164,7 @@ func (m *Mesh) stopIstiod(i *istiod) {
 	_ = m.Kube.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), istioNamespace, i.name) // gone is gone
 	if next := m.leader(); led && next != nil {
 		m.publish(next)
+		m.publishCRL(next)
 	}
 	m.reconnect()
 }
@@ -200,6 +203,10 @@ func (i *istiod) load(secret *corev1.Secret) error {
 	if answer := pki.Verify(pki.Question{Judge: pki.Go, Roots: ca.Roots.Certs, Chain: append([]*pki.Certificate{ca.Cert}, ca.Chain...), At: at, Usage: pki.AnyUsage}); answer.Result != pki.Accepted {
 		return errors.New("istiod does not start: " + answer.Reason)
 	}
+	crl, err := i.lists(secret)
+	if err != nil {
+		return fmt.Errorf("istiod does not start: %w", err)
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -209,6 +216,9 @@ func (i *istiod) load(secret *corev1.Secret) error {
 		return err
 	}
 	i.signer, i.chain, i.roots = ca, from.Chain.Data, from.Root.Data
+	if crl != nil {
+		i.crl = crl
+	}
 	i.serves = tls.Certificate{Certificate: [][]byte{leaf.DER}, PrivateKey: key}
 	i.serving = []*pki.Certificate{leaf}
 	if bundle, err := pki.ParseBundle(i.chain); err == nil {
@@ -278,6 +288,9 @@ func (i *istiod) tick() {
 // who ask for a new certificate, wherever that request lands.
 func (i *istiod) tell(roots bool) {
 	m := i.mesh
+	if m.leader() == i {
+		m.publishCRL(i)
+	}
 	if roots {
 		if m.leader() == i {
 			m.publish(i)

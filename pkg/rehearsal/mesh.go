@@ -41,6 +41,7 @@ type Mesh struct {
 	faults  faults
 	planes  []*plane
 	bundles map[string]pki.Bundle // parsed
+	crls    map[string]*pki.CRLs  // parsed
 	started int
 	signed  Signed
 	// numbered counts the proxies that ever were.
@@ -105,6 +106,7 @@ func New(ctx context.Context, clock Clock, spec Spec) (*Mesh, error) {
 		}
 	}
 	m.publish(m.istiods[0])
+	m.publishCRL(m.istiods[0])
 	for _, i := range m.istiods {
 		m.patchWebhooks(i)
 	}
@@ -121,7 +123,7 @@ func bare(ctx context.Context, clock Clock, spec Spec) *Mesh {
 	// a REST mapper of every kind there is for each write.
 	kube := fake.NewSimpleClientset() //nolint:staticcheck // SA1019: see above
 	return &Mesh{Kube: kube, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), listKinds()), clock: clock, spec: spec, ctx: ctx, held: map[string]bool{}, frozen: map[string]bool{}, byRef: map[string]*sidecar{},
-		truth: newTruth(), schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}}
+		truth: newTruth(), schedule: newSchedule(clock), bundles: map[string]pki.Bundle{}, crls: map[string]*pki.CRLs{}}
 }
 
 // hold puts these objects into the API server, and those of namespaces and workloads.
@@ -214,6 +216,9 @@ func (m *Mesh) caSecret() (*corev1.Secret, error) {
 		files.Root.Data = roots.Raw
 		for _, f := range files.All() {
 			secret.Data[f.Name] = f.Data
+		}
+		if len(spec.CRL) > 0 {
+			secret.Data[pki.CRLFile] = spec.CRL
 		}
 	}
 	return secret, nil

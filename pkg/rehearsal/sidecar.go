@@ -32,6 +32,8 @@ type sidecar struct {
 	// file is its copy of the trust ConfigMap; client are the roots by which it
 	// judges istiod when it asks for a certificate.
 	file, client []*pki.Certificate
+	// crls are what its Envoy judges by besides.
+	crls *pki.CRLs
 	// line is the replica that its requests go to over an open connection, and opened
 	// when that was made.
 	line   *istiod
@@ -141,6 +143,7 @@ func (m *Mesh) join(p *sidecar) {
 	}
 	p.file = m.trustFile(p.namespace)
 	p.client = p.file
+	p.mountCRL()
 	if i := m.connected(p, 0); i != nil && p.subscribes(i) {
 		p.pushed = i.pushes()
 	}

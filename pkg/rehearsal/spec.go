@@ -14,6 +14,8 @@ type Spec struct {
 	// were in the bundle already.
 	CA    *pki.Authority
 	Extra []*pki.Certificate
+	// CRL is what ca-crl.pem of the start holds; nil where there is none.
+	CRL []byte
 	// Ahead are such roots that stand before its own.
 	Ahead []*pki.Certificate
 	// Source is where the CA comes from: mesh.CAPlugged where empty, mesh.CAPluggedTLS

@@ -33,6 +33,7 @@ type asked struct {
 	minor        int
 	usage        pki.Usage
 	chain, roots string
+	crls         *pki.CRLs
 }
 
 // verdict holds for as long as none of the certificates begins or ends to be valid.
@@ -50,7 +51,8 @@ type side struct {
 	roots  []*pki.Certificate
 	name   string // of the chain
 	trusts string // names the roots
-	stands int    // for how many
+	crls   *pki.CRLs
+	stands int // for how many
 }
 
 // shake has every pair of proxies judge each other, both ways.
@@ -88,10 +90,10 @@ func (m *Mesh) sides(at time.Time) []*side {
 	var all []*side
 	for _, p := range m.proxies {
 		s := &side{p: p, judge: p.judge(), minor: p.envoyMinor(), chain: p.sends, roots: p.roots(), stands: 1}
-		s.trusts = p.trusts
+		s.trusts, s.crls = p.trusts, p.crls
 		s.name = p.chainName
 		if len(m.proxies) > pairwise {
-			class := asked{judge: s.judge, minor: s.minor, chain: p.tailName, roots: s.trusts}
+			class := asked{judge: s.judge, minor: s.minor, chain: p.tailName, roots: s.trusts, crls: s.crls}
 			if len(p.chain) > 0 && !at.Before(p.chain[0].X509.NotAfter) {
 				class.usage = "expired"
 			}
@@ -107,7 +109,7 @@ func (m *Mesh) sides(at time.Time) []*side {
 }
 
 func (t *truth) ask(judge, peer *side, usage pki.Usage, at time.Time) pki.Answer {
-	return t.verify(asked{judge: judge.judge, minor: judge.minor, usage: usage, chain: peer.name, roots: judge.trusts}, peer.chain, judge.roots, at)
+	return t.verify(asked{judge: judge.judge, minor: judge.minor, usage: usage, chain: peer.name, roots: judge.trusts, crls: judge.crls}, peer.chain, judge.roots, at)
 }
 
 // verify asks the judge named by q, or remembers what it said.
@@ -115,8 +117,14 @@ func (t *truth) verify(q asked, chain, roots []*pki.Certificate, at time.Time) p
 	if v, ok := t.verdicts[q]; ok && at.Before(v.until) {
 		return v.answer
 	}
-	answer := pki.Verify(pki.Question{Judge: q.judge, Roots: roots, Chain: chain, At: at, Usage: q.usage, EnvoyMinor: q.minor})
-	t.verdicts[q] = verdict{answer: answer, until: unchanged(at, chain, roots)}
+	answer := pki.Verify(pki.Question{Judge: q.judge, Roots: roots, Chain: chain, At: at, Usage: q.usage, EnvoyMinor: q.minor, CRLs: q.crls})
+	until := unchanged(at, chain, roots)
+	for _, edge := range edges(q.crls) {
+		if edge.After(at) && edge.Before(until) {
+			until = edge
+		}
+	}
+	t.verdicts[q] = verdict{answer: answer, until: until}
 	return answer
 }
 

@@ -89,6 +89,12 @@ func (g ground) lay(strategy Strategy) course {
 	if g.p.Adopts && strategy != Recover {
 		c.forward = slices.Insert(c.forward, 0, g.adopt())
 	}
+	for i := range c.forward {
+		c.forward[i].expect.crls = crlsNone
+	}
+	for i := range c.back[:max(len(c.back)-1, 0)] {
+		c.back[i].expect.crls = crlsPass
+	}
 	return c
 }
 
@@ -116,7 +122,7 @@ func (g ground) baseline() Expectation {
 		return Expectation{Citadel: true, Roots: g.old, Trusted: g.old}
 	}
 	return g.expect(func(e *Expectation) {
-		e.Roots, e.Trusted, e.Accepted, e.Signer = g.old, g.old, g.old, g.ca.Cert.Certs[0]
+		e.Roots, e.Trusted, e.Accepted, e.Signer, e.crls = g.old, g.old, g.old, g.ca.Cert.Certs[0], crlsNone
 	})
 }
 

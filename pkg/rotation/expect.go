@@ -56,7 +56,21 @@ type Expectation struct {
 	unserved bool
 	// unpublished leaves out what others than the replicas themselves write.
 	unpublished bool
+	// crls is what CRLs have to do with it.
+	crls crlRule
 }
+
+// crlRule is what an expectation asks of the CRLs that proxies judge by.
+type crlRule int
+
+const (
+	// crlsJudge: a leaf must be accepted by those who have CRLs too.
+	crlsJudge crlRule = iota
+	// crlsNone: nobody may have any, for they would refuse the CA that comes next.
+	crlsNone
+	// crlsPass: on the way back they are no reason to stay where one is.
+	crlsPass
+)
 
 // Blocker is one object that keeps a gate closed.
 type Blocker struct {
@@ -72,6 +86,8 @@ type Blocker struct {
 	unread bool
 	// list: it was not read to its end, so that whoever is missing in it is not named.
 	list bool
+	// ByCRL: a CRL is the reason, or what is not known of one.
+	ByCRL bool `json:"-"`
 }
 
 func (b Blocker) String() string { return b.Kind + " " + b.Object + ": " + b.Why }
@@ -144,6 +160,9 @@ func (e Expectation) Judge(s *mesh.Snapshot, accept map[string]string) Status {
 func (e Expectation) judge(s *mesh.Snapshot, accept map[string]string, memo *pki.Memo) Status {
 	j := judgement{e: e, s: s, memo: memo, domains: mesh.Domains(s.Proxies), status: Status{At: s.TakenAt, Listed: !e.asksProxies()},
 		roots: pki.NewSet(e.Roots...), spare: pki.NewSet(slices.Concat(e.Roots, e.Besides)...), trusted: pki.NewSet(e.Trusted...), allowed: pki.NewSet(slices.Concat(e.Trusted, s.MeshCACertificates)...)}
+	if e.Accepted != nil && e.crls == crlsJudge {
+		j.revocations = revocations(s)
+	}
 	j.gaps()
 	j.replicas()
 	j.published()
@@ -168,6 +187,9 @@ type judgement struct {
 	roots, spare, trusted, allowed pki.Set
 	memo                           *pki.Memo // of what is known of CAs, and of signatures
 	domains                        []string  // those of the leaves, where anybody judges by them
+	// revocations are the CRLs of live proxies, byCRL is true where one is the reason.
+	revocations []revocation
+	byCRL       bool
 }
 
 func (j *judgement) block(kind, object, why string) {
@@ -473,10 +495,12 @@ func (j *judgement) proxies() {
 		}
 		progress := &j.status.Namespaces[i]
 		progress.Proxies++
+		j.byCRL = false
 		why, unknown := j.proxy(p)
 		if on, ok := silent[p.Ref()]; ok && (why == "" || unknown) {
 			why, unknown = strings.TrimSuffix(fmt.Sprintf("node %s: %s; %s", on.Node, on.Why, why), "; "), true
 		}
+		blockers := len(j.status.Blockers)
 		switch {
 		case unknown:
 			progress.Unreadable++
@@ -489,6 +513,9 @@ func (j *judgement) proxies() {
 		default:
 			progress.Ready++
 			j.status.Proxies.add(true)
+		}
+		for i := range j.status.Blockers[blockers:] {
+			j.status.Blockers[blockers+i].ByCRL = j.byCRL
 		}
 	}
 	for _, vm := range j.s.VMs {
@@ -544,6 +571,10 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if i.State != "" {
 		return "it says of its identity " + cmp.Or(i.SPIFFE, i.Secret) + ": " + i.State, false
 	}
+	if why, unknown := j.crlsOf(i, p); why != "" && j.e.crls == crlsNone {
+		j.byCRL = true
+		return why, unknown
+	}
 	leaf := i.Leaf()
 	if leaf == nil {
 		return "it has no certificate of its own", true
@@ -581,7 +612,11 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 			question.Domains = []pki.Domain{{Name: pki.DomainOf(i.SPIFFE), Roots: j.e.Accepted}}
 		}
 		answer := j.memo.Verify(question)
+		if answer.Result == pki.Accepted {
+			answer = revoked(j.revocations, question, j.memo.Verify)
+		}
 		if answer.Result != pki.Accepted {
+			j.byCRL = answer.ByCRL
 			return "its certificate would not be accepted: " + answer.Reason, answer.Result == pki.Depends
 		}
 	}

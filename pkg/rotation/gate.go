@@ -318,7 +318,7 @@ func (e Expectation) asksMore() bool { return e.asksProxies() || e.Roots != nil 
 
 func onlyProxies(s Status) bool {
 	for _, b := range s.Blockers {
-		if b.Kind != "proxy" || b.Unknown {
+		if b.Kind != "proxy" || b.Unknown || b.ByCRL { // no push and no restart takes a CRL away
 			return false
 		}
 	}

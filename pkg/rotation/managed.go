@@ -107,6 +107,9 @@ func NewManaged(s *mesh.Snapshot, act Act, csrProof bool, accept map[string]stri
 			p.refuse("unreadable", g.Part, g.Error, "ask for a role that may list certificates of cert-manager.io")
 		}
 	}
+	if act != Release { // which changes nobody's certificates
+		p.refuseCRLs(s)
+	}
 	writes, released := m.certificates(s)
 	switch act {
 	case Renew:

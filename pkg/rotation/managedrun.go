@@ -121,6 +121,9 @@ func (r *run) wholeAfter(ctx context.Context, m *Managed) error {
 
 func (r *run) whole(m *Managed) Expectation {
 	e := Expectation{CSRProof: r.plan.config.CSRProof, Roots: m.roots, Trusted: m.roots, Accepted: m.roots}
+	if m.Act != Release {
+		e.crls = crlsNone
+	}
 	if !m.waits {
 		e.Signer = m.ca.Cert.Certs[0]
 	}

@@ -293,6 +293,9 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	}
 	p.identify(s, ca)
 	p.refuseOwnServing(s)
+	if !p.AlreadyDone {
+		p.refuseCRLs(s)
+	}
 	switch {
 	case p.AlreadyDone:
 		p.prove(ca)

@@ -42,6 +42,11 @@ func TestRefusals(t *testing.T) {
 		{"immutable-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Immutable = true }},
 		{"owned-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Owners = []string{"Flux"} }},
 		{"crl", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.HasCRL = true }},
+		{"crl", func(s *mesh.Snapshot) { s.Proxies[0].Loaded.Identities[0].CRLs = pki.ParseCRLs([]byte("\n")) }},
+		{"crl", func(s *mesh.Snapshot) { s.Namespaces[0].CRL = &mesh.CRLMap{Name: "istio-ca-crl", InForce: true} }},
+		{"crl", func(s *mesh.Snapshot) {
+			s.Proxies[0].Kind, s.Proxies[0].ReadsCRL, s.Namespaces = mesh.Ztunnel, true, nil
+		}},
 		{"key-mismatch", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.KeyMatches = false }},
 		{"ca-unreadable", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Error = "root-cert.pem: no certificate in it" }},
 		{"multi-cluster", func(s *mesh.Snapshot) { s.Remotes = []mesh.Remote{{Kind: "remote-secret", Name: "west"}} }},

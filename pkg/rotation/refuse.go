@@ -55,9 +55,6 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	default:
 		p.refuse("owned-secret", object, "it is written by "+strings.Join(ca.Owners, ", ")+", which would put the old CA back", "change the source of truth phase by phase instead, by what 'kubectl meshca plan --manifests DIR' writes, or take the Secret out of its hands first")
 	}
-	if ca.HasCRL {
-		p.refuse("crl", object, "ca-crl.pem is present: Envoy then demands a CRL for every certificate of a chain", "remove it first, or distribute CRLs that cover the new chain")
-	}
 	if ca.HasKey && !ca.KeyMatches {
 		p.refuse("key-mismatch", object, "its key is not that of its certificate", "istiod runs on what it loaded before: restore the right pair first")
 	}

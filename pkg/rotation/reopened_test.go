@@ -119,7 +119,7 @@ func TestEntriesOfOthersStay(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
-		b.after(rotation.EventWrite, rotation.TrustNew, func() {
+		b.after(rotation.EventPassed, rotation.TrustNew, func() { // right before the next write
 			b.secret(func(s *corev1.Secret) { s.Data["ca-crl.pem"] = []byte("a list") })
 		})
 		if err := b.run(); !errors.Is(err, rotation.ErrForeign) {

@@ -63,10 +63,19 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 	}
 	var risks []Blocker
 	chain := append([]*pki.Certificate{leaf, signer.Cert}, signer.Chain...)
+	// Those of live proxies, and what the copy itself brings.
+	lists := revocations(s)
+	if crls := pki.ParseCRLs(c.Data[pki.CRLFile]); crls != nil && source.Kind == mesh.CAPlugged {
+		lists = append(lists, revocation{crls, pki.Envoy})
+	}
 	ask := func(kind, object, what string, q pki.Question) {
 		q.At = s.TakenAt
-		if answer := pki.Verify(q); answer.Result != pki.Accepted {
-			risks = append(risks, Blocker{Kind: kind, Object: object, Why: what + ": " + answer.Reason, Unknown: answer.Result == pki.Depends})
+		answer := pki.Verify(q)
+		if answer.Result == pki.Accepted && q.Judge != pki.Go {
+			answer = revoked(lists, q, pki.Verify)
+		}
+		if answer.Result != pki.Accepted {
+			risks = append(risks, Blocker{Kind: kind, Object: object, Why: what + ": " + answer.Reason, Unknown: answer.Result == pki.Depends, ByCRL: answer.ByCRL})
 		}
 	}
 	for _, n := range s.Namespaces {

@@ -142,7 +142,7 @@ func (r *run) write(ctx context.Context, step Step, roots []byte, before func(ma
 			return r.foreign(there)
 		}
 		if len(there[pki.CRLFile]) > 0 && len(r.material.old[pki.CRLFile]) == 0 {
-			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list for every certificate of a chain: take it out, and run this again", ErrForeign, r.plan.object(), pki.CRLFile)
+			return fmt.Errorf("%w: %s has a %s since this began, and Envoy then demands a list of every issuer of a chain: take it out, restart istiod, which never gives it up while it runs, and run this again", ErrForeign, r.plan.object(), pki.CRLFile)
 		}
 		want = r.material.over(there, want)
 		// What istiod takes for its own is nobody's after this.

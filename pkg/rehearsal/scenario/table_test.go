@@ -161,6 +161,11 @@ func mainRows() []row {
 		{name: "cert-manager", facts: []string{"H5.6"}, spoil: secret(func(s *corev1.Secret) { s.Annotations = map[string]string{"cert-manager.io/certificate-name": "ca"} }), refused: "owned-secret"},
 		{name: "immutable-secret", spoil: secret(func(s *corev1.Secret) { yes := true; s.Immutable = &yes }), refused: "immutable-secret", finds: []string{"ca-immutable"}},
 		{name: "crl", facts: []string{"A1"}, spoil: secret(func(s *corev1.Secret) { s.Data["ca-crl.pem"] = []byte("x") }), refused: "crl", finds: []string{"ca-crl"}},
+		{name: "crl-in-force", facts: []string{"A1"}, spec: withCRL, refused: "crl", finds: []string{"ca-crl", "crl"}},
+		{name: "crl-left-behind", facts: []string{"A1"}, spec: withCRL, spoil: withoutCRL, refused: "crl", finds: []string{"crl-left"}},
+		{name: "crl-got-rid-of", facts: []string{"A1"}, spec: withCRL, spoil: func(b *bench) { withoutCRL(b); b.restart(); time.Sleep(2 * time.Minute) }, strategy: rotation.HotBundle},
+		{name: "crl-before-1.27", facts: []string{"A1"}, spec: both(release("1.26.8"), withCRL), spoil: withoutCRL, strategy: rotation.HotBundle},
+		{name: "crl-comes-meanwhile", facts: []string{"A1"}, after: rotation.TrustNew, meanwhile: func(b *bench) { putCRL(b); withoutCRL(b) }, refused: "crl"},
 		{name: "another-cluster", facts: []string{"H2"}, spoil: func(b *bench) {
 			b.create(&corev1.Secret{ObjectMeta: meta("remote", map[string]string{"istio/multiCluster": "true"})})
 		}, refused: "multi-cluster"},
@@ -180,6 +185,7 @@ func mainRows() []row {
 
 		// By hand: what goes wrong, and right, without the product.
 		{name: "by-hand-three-phases", facts: []string{"H2", "H3", "H4"}, by: threePhases},
+		{name: "by-hand-crl-left-behind", facts: []string{"A1"}, spec: withCRL, by: func(b *bench) { withoutCRL(b); threePhases(b) }, breaks: true},
 		{name: "by-hand-one-step", facts: []string{"H5.3", "B2"}, by: oneStep, breaks: true},
 		{name: "by-hand-one-step-cold", facts: []string{"H5.3", "B2"}, spec: cold, by: oneStep, breaks: true},
 		{name: "by-hand-root-and-signer-together", facts: []string{"H5.4", "B3"}, spec: beside(rehearsal.Workload{Cold: true}), by: together, breaks: true},
