@@ -81,6 +81,22 @@ func TestProvenUnderACRL(t *testing.T) {
 	}
 }
 
+// A URL of the mesh config's roots is worth knowing, and said beside a proof.
+func TestFetchedRootsAreSaid(t *testing.T) {
+	w := newWorld(t)
+	w.s.MeshCAURLs = []string{"https://partner.example/bundle"}
+	report := w.run()
+	if !has(report.Findings, "mesh-roots-unknown", isWarning) || has(report.Findings, "unread", isError) {
+		t.Errorf("%+v", report.Findings)
+	}
+	if unseen := check.NotSeen(w.s); len(unseen) != 1 || unseen[0].Adds == "" {
+		t.Errorf("%+v", unseen)
+	}
+	if expect, _ := rotation.Present(w.s); !expect.Judge(w.s, nil).Open() {
+		t.Error("it keeps the gate closed")
+	}
+}
+
 // What is worth knowing of CRLs is no fault: the rule passes beside it.
 func TestCRLsAreFacts(t *testing.T) {
 	for id, spoil := range map[string]func(*world){

@@ -229,6 +229,11 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"ConfigMap immutable", func(w *world) { w.s.Namespaces[0].Trust.Immutable = true }, "trust-writable", "configmap-immutable", isWarning, ""},
 		{"webhook differs", func(w *world) { w.s.Webhooks[0].CABundle = pki.NewBundle(w.root.Cert, w.other.Cert) }, "webhooks-agree", "webhook", isError, "inject"},
 		{"webhook unparsable", func(w *world) { w.s.Webhooks[0].Error = "caBundle: empty" }, "webhooks-agree", "webhook-unknown", isError, ""},
+		{"roots of a URL", func(w *world) { w.s.MeshCAURLs = []string{"https://partner.example/bundle"} }, "mesh-roots", "mesh-roots-unknown", isWarning, "partner.example"},
+		{"a root that a URL alone explains", func(w *world) {
+			w.s.MeshCAURLs = []string{"https://partner.example/bundle"}
+			first(w).Loaded.Identities[0].Roots = []*pki.Certificate{w.root.Cert, w.other.Cert}
+		}, "proxies-agree", "proxy-unknown", isError, "--mesh-root"},
 		{"CRL ends", func(w *world) { w.crl(clock().Add(-8*day), 10*day) }, "crls", "crl-ends", isWarning, "ends in 48h0m0s"},
 		{"CRL ended", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "crls", "crl-ended", isError, "2026-11-23"},
 		{"CRL ended, who judges", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "handshakes", "handshake-refused", isError, "CRL of CN=intermediate A ended"},

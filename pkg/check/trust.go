@@ -69,6 +69,12 @@ func trustRules() []Rule {
 			return all, len(classes)
 		}},
 		crlRule(),
+		{ID: "mesh-roots", Category: Trust, About: "the extra roots of the mesh config are known", Needs: "no istiod was seen", Reads: istiods("configmaps"), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+			for _, url := range s.MeshCAURLs {
+				all = append(all, Finding{ID: "mesh-roots-unknown", Severity: pki.SeverityWarning, Object: "meshConfig.caCertificates", Message: "istiods fetch roots from " + url + ", which nobody looks at here: proxies may trust them besides", Hint: "--mesh-root FILE names them: proxies may have these besides, and no others"})
+			}
+			return all, len(s.ControlPlanes)
+		}},
 		{ID: "roots-apart", Category: Trust, About: "no two CAs of the mesh are mistaken for each other", Needs: "no certificate of a CA was read", Run: rootsApart},
 		{ID: "roots-needed", Category: Trust, About: "the mesh trusts one root alone", Needs: "no proxy's roots were read", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 			classes := p.classes(s)

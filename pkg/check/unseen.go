@@ -28,6 +28,9 @@ func NotSeen(s *mesh.Snapshot) []Unseen {
 			all = append(all, Unseen{Part: cmp.Or(g.Part, g.Resource), Error: g.Error, Adds: adds(g.Resource)})
 		}
 	}
+	for _, url := range s.MeshCAURLs {
+		all = append(all, Unseen{Part: "roots behind " + url + " (meshConfig.caCertificates)", Error: "only istiods fetch them", Adds: "whether a root that a proxy trusts besides comes from there, if --mesh-root names them"})
+	}
 	for _, r := range s.Remotes {
 		all = append(all, Unseen{Part: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Error: "it says that the mesh may have another cluster, and this is of one alone", Adds: "what proxies there have loaded, if you ask in its own context"})
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -600,12 +601,37 @@ func TestMeshConfigs(t *testing.T) {
 	for _, g := range s.Gaps {
 		parts = append(parts, g.Part)
 	}
-	want := []string{"meshConfig.caCertificates of istio-system/istio", "published roots", "roots behind https://x (meshConfig.caCertificates) istio-system/shared", "trust domain"}
+	want := []string{"meshConfig.caCertificates of istio-system/istio", "published roots", "trust domain"}
 	if !slices.Equal(parts, want) {
 		t.Errorf("%q", parts)
 	}
+	if len(s.MeshCAURLs) > 0 {
+		t.Errorf("no istiod hands out what is fetched: %v", s.MeshCAURLs)
+	}
 	if fmt.Sprint(s.Remotes) != "[{mesh-networks istio-system east}]" {
 		t.Errorf("%v", s.Remotes)
+	}
+}
+
+// What istiods fetch is no part that a role could read: it is said where one of them hands
+// it out, and the operator may name it.
+func TestFetchedMeshRoots(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	urls := configMap("istio-system", "istio", map[string]string{"mesh": "caCertificates: [{spiffeBundleUrl: https://x}, {spiffeBundleUrl: https://x}, {spiffeBundleUrl: https://y}]"})
+	for flag, want := range map[string]string{"true": "[https://x https://y]", "false": "[]"} {
+		c, _ := collector(nil, istiod("default", "hub/pilot:1.30.3", env("ISTIO_MULTIROOT_MESH", flag)...), urls)
+		s := collect(t, c)
+		if fmt.Sprint(s.MeshCAURLs) != want || len(s.Gaps) > 0 {
+			t.Errorf("%s: %v, %+v", flag, s.MeshCAURLs, s.Gaps)
+		}
+		s.NameMeshRoots(nil)
+		if fmt.Sprint(s.MeshCAURLs) != want {
+			t.Errorf("nothing was named: %v", s.MeshCAURLs)
+		}
+		s.NameMeshRoots([]*pki.Certificate{root.cert, root.cert})
+		if len(s.MeshCAURLs) > 0 || len(s.MeshCACertificates) != 1 {
+			t.Errorf("named: %v, %d", s.MeshCAURLs, len(s.MeshCACertificates))
+		}
 	}
 }
 

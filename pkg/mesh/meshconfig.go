@@ -120,8 +120,8 @@ func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {
 		g.everywhere = true
 	}
 	for _, ca := range settings.CACertificates {
-		if ca.SPIFFEBundleURL != "" {
-			fault("roots behind "+ca.SPIFFEBundleURL+" (meshConfig.caCertificates)", errors.New("they are not fetched"))
+		if ca.Pem == "" && ca.SPIFFEBundleURL != "" {
+			g.fetched(ca.SPIFFEBundleURL)
 			continue
 		}
 		bundle, err := pki.ParseBundle([]byte(ca.Pem))
@@ -145,6 +145,29 @@ func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {
 		g.networks = append(g.networks, Remote{Kind: "mesh-networks", Namespace: cm.Namespace, Name: name})
 	}
 	return settings
+}
+
+// fetched notes where istiods get more roots from, which proxies then may trust besides.
+// Without ISTIO_MULTIROOT_MESH they make no such bundle, and the setting has no effect
+// (istio 1.30.3 pilot/pkg/trustbundle/trustbundle.go:217, pilot/pkg/bootstrap/server.go:1357).
+func (g *gatherer) fetched(url string) {
+	multi := slices.ContainsFunc(g.s.ControlPlanes, func(plane ControlPlane) bool { return plane.Flags.MultiRoot })
+	if multi && !slices.Contains(g.s.MeshCAURLs, url) {
+		g.s.MeshCAURLs = append(g.s.MeshCAURLs, url)
+	}
+}
+
+// NameMeshRoots takes the operator's word for what stands behind the URLs of
+// meshConfig.caCertificates.
+func (s *Snapshot) NameMeshRoots(roots []*pki.Certificate) {
+	for _, c := range roots {
+		if !slices.ContainsFunc(s.MeshCACertificates, c.Equal) {
+			s.MeshCACertificates = append(s.MeshCACertificates, c)
+		}
+	}
+	if len(roots) > 0 {
+		s.MeshCAURLs = nil
+	}
 }
 
 // mutual takes what the mesh config says of mutual TLS. Of several control planes

@@ -35,8 +35,11 @@ type Snapshot struct {
 	ClusterTrustBundle *TrustAnchor `json:"clusterTrustBundle,omitempty"`
 	// MeshCACertificates are the extra roots of meshConfig.caCertificates.
 	MeshCACertificates []*pki.Certificate `json:"meshCACertificates,omitempty"`
-	Webhooks           []Webhook          `json:"webhooks,omitempty"`
-	Proxies            []Proxy            `json:"proxies,omitempty"`
+	// MeshCAURLs are those of them that istiods fetch from elsewhere (spiffeBundleUrl): which
+	// roots stand there is not known. None where no istiod hands any of them out.
+	MeshCAURLs []string  `json:"meshCAURLs,omitempty"`
+	Webhooks   []Webhook `json:"webhooks,omitempty"`
+	Proxies    []Proxy   `json:"proxies,omitempty"`
 	// VMs are WorkloadEntries: proxies that no pod list shows.
 	VMs []VM `json:"vms,omitempty"`
 	// Remotes are other clusters of the same mesh (Secrets labelled

@@ -20,11 +20,13 @@ type meshFlags struct {
 	revision       string
 	concurrency    int
 	proxyTimeout   time.Duration
+	meshRoot       string
 }
 
 func (f *meshFlags) addFlags(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.istioNamespace, "istio-namespace", "i", "", "namespace of istiod (found by itself)")
 	flags.StringVar(&f.revision, "revision", "", "only the control plane of this revision")
+	flags.StringVar(&f.meshRoot, "mesh-root", "", "PEM file of the roots behind the URLs of meshConfig.caCertificates: proxies may trust them besides")
 	flags.IntVar(&f.concurrency, "concurrency", proxy.DefaultConcurrency, "how many proxies are read at once")
 	flags.DurationVar(&f.proxyTimeout, "proxy-timeout", proxy.DefaultTimeout, "how long one proxy may take to answer")
 }
@@ -45,9 +47,28 @@ type observer struct {
 	first *mesh.Snapshot
 	// process is cluster's.
 	process string
+	// meshRoots are those that --mesh-root names.
+	meshRoots []*pki.Certificate
+}
+
+// named are the roots of --mesh-root.
+func (f *meshFlags) named() ([]*pki.Certificate, error) {
+	if f.meshRoot == "" {
+		return nil, nil
+	}
+	raw, err := readFile("--mesh-root", f.meshRoot)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := parseBundle("--mesh-root", f.meshRoot, raw)
+	return bundle.Certs, err
 }
 
 func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
+	roots, err := f.named()
+	if err != nil {
+		return nil, err
+	}
 	kube, dialer, err := c.connect()
 	if err != nil {
 		return nil, err
@@ -61,8 +82,9 @@ func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
 			Kube: kube, Dynamic: dynamic, Dialer: dialer, Now: time.Now, IstioNamespace: f.istioNamespace, Revision: f.revision,
 			Concurrency: f.concurrency, Timeout: f.proxyTimeout, Where: c.where(), Skew: c.clock.ahead,
 		},
-		prober:  &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
-		process: c.process,
+		prober:    &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
+		process:   c.process,
+		meshRoots: roots,
 	}, nil
 }
 
@@ -79,6 +101,7 @@ func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
 	if i := slices.IndexFunc(s.Gaps, func(g mesh.Gap) bool { return g.Resource == "deployments" && g.Verb == "list" }); i >= 0 && len(s.ControlPlanes) == 0 {
 		return nil, failed(fmt.Errorf("%s: %s", s.Gaps[i].Part, s.Gaps[i].Error), "ask for a role that may list deployments, or name istiod's namespace with --istio-namespace")
 	}
+	s.NameMeshRoots(o.meshRoots)
 	o.first = s
 	o.prober.Probe(ctx, s, trusted(s))
 	if cause := context.Cause(ctx); cause != nil {
@@ -113,6 +136,7 @@ func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mes
 	}
 	if o.first != nil {
 		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
+		s.MeshCAURLs = o.first.MeshCAURLs
 		if gap != nil {
 			s.VMs = o.first.VMs
 		}

@@ -98,7 +98,7 @@ func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams generic
 	if ca.authority == nil {
 		return nil, nil, usage(fmt.Errorf("--from-snapshot needs the new CA"), "give --root, --ca-cert, --ca-key and --chain, or --new-ca")
 	}
-	s, err := readSnapshot(from, streams)
+	s, err := o.saved(from, streams)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -91,7 +91,7 @@ func (o *rotateOptions) validateRehearsal() error {
 // subject is the mesh to copy.
 func (o *rotateOptions) subject(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, from string) (*mesh.Snapshot, error) {
 	if from != "" {
-		return readSnapshot(from, streams)
+		return o.saved(from, streams)
 	}
 	observer, err := o.observer(c, false)
 	if err != nil {

@@ -77,7 +77,7 @@ func (f *sourceFlags) validate() error {
 // looks at it.
 func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) (*mesh.Snapshot, error) {
 	if f.from != "" {
-		return readSnapshot(f.from, streams)
+		return f.saved(f.from, streams)
 	}
 	observer, err := f.observer(c, f.csrProof)
 	if err != nil {
@@ -108,6 +108,19 @@ func (f *sourceFlags) filtered(ctx context.Context, c *cluster, streams generici
 	}
 	s, err := f.snapshot(ctx, c, streams)
 	return s, shown, err
+}
+
+// saved is a snapshot of a file, with what the flags say of it.
+func (f *meshFlags) saved(name string, streams genericiooptions.IOStreams) (*mesh.Snapshot, error) {
+	roots, err := f.named()
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSnapshot(name, streams)
+	if err == nil {
+		s.NameMeshRoots(roots)
+	}
+	return s, err
 }
 
 func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapshot, error) {

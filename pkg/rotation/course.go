@@ -130,6 +130,7 @@ func (g ground) baseline() Expectation {
 func (g ground) restored() Expectation {
 	return g.expect(func(e *Expectation) {
 		e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves = g.old, g.old, true, g.old, g.ca.Cert.Certs[0], true
+		e.Gone = without(g.all, g.old)
 	})
 }
 
@@ -137,6 +138,7 @@ func (g ground) restored() Expectation {
 func (g ground) ended(chain pki.Bundle) Expectation {
 	return g.expect(func(e *Expectation) {
 		e.Roots, e.Trusted, e.Only, e.Accepted, e.Signer, e.Leaves, e.Behind = g.new, g.new, true, g.new, g.p.config.New.Cert, true, chain.Certs
+		e.Gone = without(g.all, g.new)
 	})
 }
 

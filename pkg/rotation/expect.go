@@ -32,6 +32,8 @@ type Expectation struct {
 	// but those of meshConfig.caCertificates.
 	Trusted []*pki.Certificate
 	Only    bool
+	// Gone are roots of which it is known that nobody may have them any more.
+	Gone []*pki.Certificate
 	// Leaves asks that every proxy's certificate be signed by Signer.
 	Leaves bool
 	// Accepted asks that every live leaf be accepted by a peer that trusts this.
@@ -592,6 +594,9 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 		}
 		if j.e.Trusted != nil && !roots.Contains(j.trusted) {
 			return fmt.Sprintf("it does not trust all roots yet%s (%s)", of, difference(held, j.e.Trusted)), false
+		}
+		if j.e.Only && !j.allowed.Contains(roots) && len(j.s.MeshCAURLs) > 0 && !slices.ContainsFunc(j.e.Gone, roots.Has) {
+			return fmt.Sprintf("it trusts other roots too%s (%s), which may be those behind %s of meshConfig.caCertificates: istiod fetches them, and nobody else here; --mesh-root names them", of, difference(held, j.e.Trusted), strings.Join(j.s.MeshCAURLs, ", ")), true
 		}
 		if j.e.Only && !j.allowed.Contains(roots) {
 			return fmt.Sprintf("it still trusts other roots%s (%s)", of, difference(held, j.e.Trusted)), false

@@ -296,6 +296,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	if !p.AlreadyDone {
 		p.refuseCRLs(s)
 	}
+	p.refuseFetchedRoots(s, ca)
 	switch {
 	case p.AlreadyDone:
 		p.prove(ca)

@@ -80,7 +80,7 @@ func (t *Trial) Observe(ctx context.Context, o rotation.Observation) (*mesh.Snap
 		return nil, err
 	}
 	if t.first != nil {
-		s.MeshCACertificates, s.VMs = t.first.MeshCACertificates, t.first.VMs
+		s.MeshCACertificates, s.MeshCAURLs, s.VMs = t.first.MeshCACertificates, t.first.MeshCAURLs, t.first.VMs
 	}
 	prober := t.Mesh.Prober(t.Config.CSRProof)
 	prober.Strongest = true
