@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -17,6 +18,7 @@ func managedRules() []Rule {
 	reads := istiods("certificates", "issuers", "clusterissuers", "secrets")
 	return []Rule{
 		{ID: "cert-manager-root", Category: CA, About: "cert-manager's next renewal keeps the root", Needs: noPlane, Reads: reads, Run: perManaged(managedRoot)},
+		{ID: "cert-manager-read", Category: CA, About: "an istiod reads what cert-manager writes", Needs: noPlane, Reads: reads, Run: managedUnused},
 		{ID: "cert-manager-policy", Category: CA, About: "cert-manager renews the CA early enough, and as a CA", Needs: noPlane, Reads: reads, Run: perManaged(managedPolicy)},
 		{ID: "cert-manager-hands", Category: CA, About: "the Certificate that wrote the CA still does", Needs: noPlane, Reads: reads, Run: managedReleased},
 		{ID: "cert-manager-reload", Category: CA, About: "istiod loads what cert-manager renews", Needs: noPlane, Reads: reads, Run: perManaged(managedReload)},
@@ -28,13 +30,47 @@ func perManaged(run func(*mesh.Snapshot, mesh.ManagedCA, mesh.ControlPlane) []Fi
 	return func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		for _, m := range s.ManagedCAs {
 			for _, plane := range s.ControlPlanes {
-				if plane.Namespace == m.Namespace && m.Released == "" {
+				if m.Released == "" && reads(plane, m) {
 					all = append(all, run(s, m, plane)...)
 				}
 			}
 		}
 		return all, len(s.ControlPlanes)
 	}
+}
+
+// reads reports whether an istiod takes its CA, or may at its next start, from the Secret
+// that a Certificate writes, or wrote before it was released. One without a CA of its own
+// does not (istio 1.30.3 pilot/pkg/bootstrap/server.go:1252, maybeCreateCA); one whose
+// workloads are signed for elsewhere has one all the same, for what it serves, unless
+// Kubernetes signs that too (server.go, isK8SSigning).
+func reads(plane mesh.ControlPlane, m mesh.ManagedCA) bool {
+	if plane.Namespace != m.Namespace {
+		return false
+	}
+	switch plane.CA.Kind {
+	case mesh.CAIstioCSR, mesh.CAUnsupported:
+		return false
+	case mesh.CARA:
+		return !strings.HasPrefix(plane.Flags.CertProvider, "k8s.io/")
+	}
+	return true
+}
+
+// read reports whether any istiod does.
+func read(s *mesh.Snapshot, m mesh.ManagedCA) bool {
+	return slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return reads(plane, m) })
+}
+
+// managedUnused names Certificates of the time before: whatever they write, it changes
+// nothing.
+func managedUnused(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
+	for _, m := range s.ManagedCAs {
+		if !read(s, m) {
+			all = append(all, Finding{ID: "cert-manager-unused", Severity: pki.SeverityInfo, Object: managedObject(m), Message: "no istiod reads the Secret that it writes: the mesh's certificates come from elsewhere", Hint: "delete it, and the Secret, once nobody goes back to it"})
+		}
+	}
+	return all, len(s.ControlPlanes)
 }
 
 func managedObject(m mesh.ManagedCA) string { return "certificate " + m.Namespace + "/" + m.Name }
@@ -72,7 +108,7 @@ func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (a
 // managedReleased: a CA that nobody renews any more.
 func managedReleased(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	for _, m := range s.ManagedCAs {
-		if m.Released != "" {
+		if m.Released != "" && read(s, m) {
 			all = append(all, Finding{ID: "cert-manager-released", Severity: pki.SeverityWarning, Object: managedObject(m), Message: fmt.Sprintf("it is released from %s and writes %s: nobody renews the CA of the mesh", m.Released, m.Secret),
 				Hint: "when the rotation is done and retired: 'kubectl meshca cert-manager return'"})
 		}

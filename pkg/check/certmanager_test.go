@@ -25,6 +25,47 @@ func TestS12_CertManagerInGoodOrder(t *testing.T) {
 	}
 }
 
+// What cert-manager still writes beside a CA that istiod does not take from there is read
+// by nobody, whatever stands behind its issuer; where istiod keeps a CA of its own for
+// what it serves, it is.
+func TestCertificateThatNobodyReads(t *testing.T) {
+	for name, row := range map[string]struct {
+		ca     mesh.CASource
+		flags  func(*mesh.Flags)
+		unused bool
+	}{
+		"istio-csr":                          {mesh.CASource{Kind: mesh.CAIstioCSR}, func(f *mesh.Flags) { f.CAServer = false }, true},
+		"managed":                            {mesh.CASource{Kind: mesh.CAUnsupported}, func(*mesh.Flags) {}, true},
+		"RA, istiod served by it too":        {mesh.CASource{Kind: mesh.CARA}, func(f *mesh.Flags) { f.CertProvider = "k8s.io/signer" }, true},
+		"RA, istiod served by its own":       {mesh.CASource{Kind: mesh.CARA}, func(f *mesh.Flags) { f.CertProvider = "istiod" }, false},
+		"SPIRE beside istiod's own":          {mesh.CASource{Kind: mesh.CASPIRE}, func(*mesh.Flags) {}, false},
+		"unknown":                            {mesh.CASource{Kind: mesh.CAUnknown, Namespace: "istio-system", Secret: "cacerts"}, func(*mesh.Flags) {}, false},
+		"self-signed, which it comes before": {mesh.CASource{Kind: mesh.CASelfSigned, Namespace: "istio-system", Secret: "istio-ca-secret"}, func(*mesh.Flags) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, released := range []string{"", "cacerts"} {
+				w := newWorld(t)
+				m := w.managed()
+				m.IssuerChain, m.IsCA, m.Released = []*pki.Certificate{w.other.Cert}, false, released
+				w.plane().CA = row.ca
+				row.flags(&w.plane().Flags)
+				findings := w.run().Findings
+				if has(findings, "cert-manager-unused", isInfo) != row.unused {
+					t.Errorf("released %q: said to be unused: %v", released, !row.unused)
+				}
+				for _, id := range []string{"cert-manager-root-changes", "cert-manager-no-ca"} {
+					if has(findings, id, isError) != (!row.unused && released == "") {
+						t.Errorf("released %q: %s: %+v", released, id, findings)
+					}
+				}
+				if has(findings, "cert-manager-released", isWarning) != (!row.unused && released != "") {
+					t.Errorf("released %q: %+v", released, findings)
+				}
+			}
+		})
+	}
+}
+
 // A signer of 60 days that cert-manager renews 15 before its end is no fault until then.
 func TestS16_RenewedByCertManager(t *testing.T) {
 	w := newWorld(t)

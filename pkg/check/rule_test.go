@@ -234,6 +234,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.s.MeshCAURLs = []string{"https://partner.example/bundle"}
 			first(w).Loaded.Identities[0].Roots = []*pki.Certificate{w.root.Cert, w.other.Cert}
 		}, "proxies-agree", "proxy-unknown", isError, "--mesh-root"},
+		{"Certificate that nobody reads", func(w *world) { w.managed(); w.plane().CA = mesh.CASource{Kind: mesh.CAIstioCSR} }, "cert-manager-read", "cert-manager-unused", isInfo, "come from elsewhere"},
 		{"CRL ends", func(w *world) { w.crl(clock().Add(-8*day), 10*day) }, "crls", "crl-ends", isWarning, "ends in 48h0m0s"},
 		{"CRL ended", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "crls", "crl-ended", isError, "2026-11-23"},
 		{"CRL ended, who judges", func(w *world) { w.crl(clock().Add(-8*day), 7*day) }, "handshakes", "handshake-refused", isError, "CRL of CN=intermediate A ended"},
