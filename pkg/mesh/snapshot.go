@@ -20,8 +20,9 @@ const (
 type Snapshot struct {
 	TakenAt time.Time `json:"takenAt"`
 	// ClockSkew is how far this machine's clock is ahead of the API server's
-	// (its Date header), rounded to seconds; every verdict about certificates' dates uses
-	// TakenAt, what is compared with the cluster's own stamps ClusterTime.
+	// (its Date header), rounded to seconds; every verdict about certificates' dates as
+	// they are now uses TakenAt, ClusterTime what is compared with the cluster's own
+	// stamps, and what a plan counts that certificates have left.
 	ClockSkew     Duration       `json:"clockSkew,omitempty"`
 	Cluster       Cluster        `json:"cluster"`
 	TrustDomain   string         `json:"trustDomain"`

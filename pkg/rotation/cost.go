@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
 // cost states what a strategy asks of the mesh, on the way that is to be gone.
@@ -32,12 +33,16 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		}
 		return most
 	}
+	signed := false // nobody has a certificate of the old signer any more
 	for _, step := range steps {
 		if step.Restart {
 			cost.IstiodRestarts += replicas
 		}
 		if step.FileWait {
 			cost.FileWaits += p.config.TrustFileWait
+			if !signed {
+				cost.signing += p.config.TrustFileWait
+			}
 		}
 		if step.Waves != "" {
 			cost.WorkloadRestarts += len(step.restarted(s.Proxies))
@@ -48,7 +53,11 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 			if step.Phase != DistrustOld { // by then nobody has a certificate below it
 				cost.resting += within(step)
 			}
+			if !signed {
+				cost.signing += within(step)
+			}
 		}
+		signed = signed || step.expect.Leaves && step.Signs == newSide
 	}
 	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
 		// Every write of another bundle re-issues every pushed leaf.
@@ -60,6 +69,7 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 	if p.citadel {
 		cost.LongestWait, cost.Lagging = citadelSlowest(s)
 		cost.resting = citadelSpan(s) // those by SDS can be had to ask at once: the plan says how
+		cost.signing = cost.resting
 	}
 	return cost
 }
@@ -78,20 +88,29 @@ func longest(cost *Cost, proxies []mesh.Proxy) (longest time.Duration) {
 	return longest
 }
 
-// tooLate says so where the old root ends before a strategy has brought everybody out
-// from under it.
+// tooLate says so where the old CA ends before a strategy has brought everybody out
+// from under it: its root, the intermediate that leaves come from, or the cross
+// certificate. It is counted on the cluster's clock, which is nearer to those that judge
+// than this machine's.
 func (p *Plan) tooLate(s *mesh.Snapshot, cost Cost) string {
-	if p.oldRoot == nil || p.oldRoot.X509 == nil || p.oldRoot.Equal(p.config.New.Roots.Certs[0]) {
-		return ""
+	late := func(what string, c *pki.Certificate, waits time.Duration) string {
+		if c == nil || c.X509 == nil {
+			return ""
+		}
+		left := c.X509.NotAfter.Sub(s.ClusterTime())
+		if waits <= left {
+			return ""
+		}
+		return fmt.Sprintf("the %s ends in %s, and this waits up to %s", what, left.Round(time.Minute), waits.Round(time.Minute))
 	}
-	left, waits := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), cost.resting+cost.FileWaits
-	if cross := p.config.Cross; cross != nil && cross.X509 != nil {
-		left = min(left, cross.X509.NotAfter.Sub(s.TakenAt))
+	why := ""
+	if p.leavesRoot() {
+		why = cmp.Or(late("old root", p.oldRoot, cost.resting+cost.FileWaits), late("cross certificate", p.config.Cross, cost.resting+cost.FileWaits))
 	}
-	if waits <= left {
-		return ""
+	if first := firstOf(p.leaving()); why == "" && first != nil {
+		why = late("old intermediate "+first.Subject(), first, cost.signing)
 	}
-	return fmt.Sprintf("the old root ends in %s, and this waits up to %s", left.Round(time.Minute), waits.Round(time.Minute))
+	return why
 }
 
 const (

@@ -253,10 +253,13 @@ func (g ground) crossSign() course {
 
 // intermediate changes the signer under a root that everybody trusts.
 func (g ground) intermediate() course {
-	nudge := g.nudged(g.start, g.start)
+	nudge, restarts := g.nudged(g.start, g.start), waves("")
+	if g.p.hurries {
+		restarts = wavesLagging
+	}
 	return course{
 		[]Step{{Phase: SignNew, Name: "intermediate", About: "every proxy has a certificate of the new intermediate, under the same root", Signs: newSide, Roots: g.start, Chain: g.plain.Raw,
-			Restart: !g.hotSigner, nudge: nudge, expect: g.expect(func(e *Expectation) {
+			Restart: !g.hotSigner, Waves: restarts, nudge: nudge, expect: g.expect(func(e *Expectation) {
 				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.old, g.p.config.New.Cert, true, g.plain.Certs
 			})}},
 		[]Step{{Phase: g.last(), Name: "old signer", About: "the old intermediate signs, as before", Signs: oldSide, Roots: g.start, Restart: !g.hotSigner, nudge: nudge, expect: g.restored()}},

@@ -40,12 +40,12 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 				trusts = trusts[1:] // what is trusted now accepts nothing any more
 			}
 			for _, trust := range trusts {
-				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: minor})
-				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth, EnvoyMinor: minor})
-				p.mustAccept(step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
+				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.ClusterTime(), Usage: pki.ClientAuth, EnvoyMinor: minor})
+				p.mustAccept(step, pki.Question{Judge: pki.Envoy, Roots: trust, Chain: chain, At: s.ClusterTime(), Usage: pki.ServerAuth, EnvoyMinor: minor})
+				p.mustAccept(step, pki.Question{Judge: pki.Go, Roots: trust, Chain: chain, At: s.ClusterTime(), Usage: pki.ServerAuth})
 				if ambient {
-					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ClientAuth})
-					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.TakenAt, Usage: pki.ServerAuth})
+					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.ClusterTime(), Usage: pki.ClientAuth})
+					p.mustAccept(step, pki.Question{Judge: pki.Webpki, Roots: trust, Chain: chain, At: s.ClusterTime(), Usage: pki.ServerAuth})
 				}
 			}
 		}
@@ -99,6 +99,6 @@ func specimen(s *mesh.Snapshot, ca *pki.Authority) (*pki.Certificate, error) {
 		domain = "cluster.local"
 	}
 	return ca.IssueLeaf(pki.LeafRequest{
-		SPIFFE: "spiffe://" + domain + "/ns/default/sa/default", Public: crypto.PublicKey(&key.PublicKey), Now: s.TakenAt, Lifetime: time.Hour,
+		SPIFFE: "spiffe://" + domain + "/ns/default/sa/default", Public: crypto.PublicKey(&key.PublicKey), Now: s.ClusterTime(), Lifetime: time.Hour,
 	})
 }

@@ -30,7 +30,7 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 			switch why := p.tooLate(s, cost); {
 			case why == "" || p.config.Back || p.config.Ahead || strategy == Recover:
 			case p.config.Underway && p.config.Strategy == strategy:
-				p.warn("too-late", "strategy "+string(strategy), why+": but it is under way, and to stay half-way is no better", "restart the workloads that lag; if the old root ends first, 'kubectl meshca rotate --strategy recover' takes it from there")
+				p.warn("too-late", "strategy "+string(strategy), why+": but it is under way, and to stay half-way is no better", "restart the workloads that lag; if the old CA ends first, 'kubectl meshca rotate --strategy recover' takes it from there")
 			default:
 				o.Possible, o.Why = false, why
 			}
@@ -108,6 +108,7 @@ func remedy(s *mesh.Snapshot, strategy Strategy) string {
 // possible says whether a strategy can be run on this mesh without a failed
 // request, and why, or why not.
 func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, string) {
+	p.hurries = false
 	if strategy == SameKey || strategy == Recover {
 		return p.renewPossible(g, s, strategy)
 	}
@@ -132,7 +133,7 @@ func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, st
 	}
 	switch strategy {
 	case Intermediate:
-		return true, "the root stays: only the signer changes; leaves follow " + how(g.hotRoots, s)
+		return true, p.underSameRoot(g, s)
 	case HotBundle:
 		return hotEverywhere(s)
 	case CrossSign:
@@ -223,6 +224,19 @@ func (p *Plan) renewalPossible(g ground, s *mesh.Snapshot) (bool, string) {
 		istiod = "; istiod restarts twice"
 	}
 	return true, fmt.Sprintf("%d of %d proxies follow with their next certificates, no workload is restarted%s", len(lagging(s)), len(s.Proxies), istiod)
+}
+
+// underSameRoot says how certificates of another intermediate come about, and has
+// workloads restarted where the old one does not hold until the last has renewed.
+func (p *Plan) underSameRoot(g ground, s *mesh.Snapshot) string {
+	text := "the root stays: only the signer changes; "
+	if leaving := p.leaving(); len(leaving) > 0 {
+		late := lagging(s)
+		if left := p.hurry(s, leaving, late, 0); p.hurries {
+			return text + fmt.Sprintf("the old intermediate ends in %s, so %d of %d proxies that would renew later are restarted in waves", left.Round(time.Minute), len(late), len(s.Proxies))
+		}
+	}
+	return text + "leaves follow " + how(g.hotRoots, s)
 }
 
 // refuseEarlyFiles: without the wait for pods' trust files an agent that never reads

@@ -109,6 +109,9 @@ type Plan struct {
 	target   Expectation
 	config   Config
 	oldRoot  *pki.Certificate
+	// oldPath are the certificates that vouch for the old signer, from itself on, without
+	// the root.
+	oldPath []*pki.Certificate
 	// source is the Secret that the old CA is read from: another one than Secret
 	// where Adopts is true.
 	source string
@@ -120,8 +123,8 @@ type Plan struct {
 	ended time.Time
 	// ahead: it did under a rotation that rests on nothing of it any more.
 	ahead bool
-	// hurries: renewals would not end before the old root does, so that workloads are
-	// restarted (same-key).
+	// hurries: renewals would not end before the old CA does, so that workloads are
+	// restarted (same-key, intermediate).
 	hurries bool
 	// ca is where the old CA was read, and behind are the workloads that waves would
 	// restart, by step.
@@ -194,8 +197,9 @@ type Cost struct {
 	// Lagging are the proxies that will be last, with the reason.
 	Lagging []string `json:"lagging,omitempty"`
 
-	// resting is the part of LongestWait in which the old root must hold.
-	resting time.Duration
+	// resting is the part of LongestWait in which the old root must hold, signing that in
+	// which somebody may have a certificate of the old signer, with its FileWaits.
+	resting, signing time.Duration
 }
 
 // side says whose key signs.
@@ -357,8 +361,8 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	signer, root := ca.Cert.Certs[0], p.config.New.Roots.Certs[0]
 	p.OldSigner, p.NewSigner, p.NewRoot = briefOf(signer), briefOf(p.config.New.Cert), briefOf(root)
 	chain := append([]*pki.Certificate{signer}, ca.Chain.Certs...)
-	p.oldRoot = rootOf(ca.Root.Certs, chain, s.TakenAt)
-	if p.oldRoot == nil && p.whenEnded(ca.Root.Certs, chain, s.TakenAt) {
+	p.oldRoot = rootOf(ca.Root.Certs, chain, s.ClusterTime())
+	if p.oldRoot == nil && p.whenEnded(ca.Root.Certs, chain, s.ClusterTime()) {
 		return
 	}
 	if p.oldRoot == nil {
@@ -366,7 +370,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 			"'kubectl meshca ca verify' says why; where the CA has ended, 'kubectl meshca plan --strategy recover' plans the shortest way out")
 		return
 	}
-	p.OldRoot = briefOf(p.oldRoot)
+	p.OldRoot, p.oldPath = briefOf(p.oldRoot), path(signer, p.oldRoot, ca.Chain.Certs)
 	p.AlreadyDone = p.oldRoot.Equal(root) && signer.Equal(p.config.New.Cert)
 	for _, c := range ca.Root.Certs {
 		if !c.Equal(p.oldRoot) && !c.Equal(root) {

@@ -94,13 +94,13 @@ func (p *Plan) recoverPossible(s *mesh.Snapshot) (bool, string) {
 	}
 	for _, o := range p.Options {
 		if o.Possible {
-			return false, fmt.Sprintf("the mesh's CA holds until %s, and %s needs no loss", stamp(p.oldRoot.X509.NotAfter), o.Strategy)
+			return false, fmt.Sprintf("the mesh's CA holds until %s, and %s needs no loss", stamp(p.oldEnd()), o.Strategy)
 		}
 	}
-	if left := p.oldRoot.X509.NotAfter.Sub(s.TakenAt); left > p.leafLife+p.config.TrustFileWait {
+	if left := p.oldEnd().Sub(s.ClusterTime()); left > p.leafLife+p.config.TrustFileWait {
 		return false, fmt.Sprintf("the mesh's CA holds for %s: there is time to mend what is in the way of the others", left.Round(time.Minute))
 	}
-	return true, fmt.Sprintf("the mesh's CA ends at %s, before any way without loss would", stamp(p.oldRoot.X509.NotAfter))
+	return true, fmt.Sprintf("the mesh's CA ends at %s, before any way without loss would", stamp(p.oldEnd()))
 }
 
 // foretell says, to somebody in an outage, what works and what does not, and what
@@ -115,7 +115,7 @@ func (p *Plan) foretell(s *mesh.Snapshot) {
 	for _, proxy := range s.Proxies {
 		switch end := leafEnd(proxy); {
 		case end.IsZero():
-		case s.TakenAt.Before(end):
+		case s.ClusterTime().Before(end):
 			held++
 		default:
 			expired++
@@ -126,7 +126,7 @@ func (p *Plan) foretell(s *mesh.Snapshot) {
 		return
 	}
 	if p.ended.IsZero() {
-		say("not yet: the CA ends at %s; from the first write on, proxies that have followed and those that have not refuse each other", stamp(p.oldRoot.X509.NotAfter))
+		say("not yet: the CA ends at %s; from the first write on, proxies that have followed and those that have not refuse each other", stamp(p.oldEnd()))
 	} else {
 		say("broken since %s: new connections under mTLS; %d proxies hold a certificate whose own time is not over, %d one that is", stamp(p.ended), held, expired)
 	}
@@ -149,7 +149,7 @@ func (p *Plan) foretellCitadel(s *mesh.Snapshot, say func(string, ...any)) {
 		}
 	}
 	if p.ended.IsZero() {
-		say("not yet: the CA ends at %s", stamp(p.oldRoot.X509.NotAfter))
+		say("not yet: the CA ends at %s", stamp(p.oldEnd()))
 	} else {
 		say("broken since %s: new connections under mTLS", stamp(p.ended))
 	}

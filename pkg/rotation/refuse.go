@@ -230,9 +230,9 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 		return
 	}
 	old := s.ControlPlanes[0].CA.Authority()
-	findings := pki.LintAuthority(ca, s.TakenAt)
+	findings := pki.LintAuthority(ca, s.ClusterTime())
 	if old != nil && !(old.Cert.Equal(ca.Cert) && old.Roots.Set().Has(ca.Roots.Certs[0])) {
-		findings = append(findings, pki.LintPair(old, ca, s.TakenAt)...)
+		findings = append(findings, pki.LintPair(old, ca, s.ClusterTime())...)
 	}
 	for _, f := range findings {
 		switch f.Severity {
@@ -264,7 +264,7 @@ func (p *Plan) refuseBack(s *mesh.Snapshot) {
 	if !p.ended.IsZero() {
 		end = p.ended
 	}
-	if !s.TakenAt.Before(end) {
+	if !s.ClusterTime().Before(end) {
 		p.refuse("old-root-ended", "root "+p.oldRoot.Subject(), "it ended at "+stamp(end)+": going back would cut every proxy off", "go forward: 'kubectl meshca rotate'")
 	}
 	if p.config.Strategy == Recover {

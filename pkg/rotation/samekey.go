@@ -143,12 +143,8 @@ func (p *Plan) renewPossible(g ground, s *mesh.Snapshot, strategy Strategy) (boo
 		}
 		return true, "the root keeps name, key and identifier: what either certificate issued holds under both; Citadel is restarted once and renews every Secret, " + follow
 	}
-	left, slowest := p.oldRoot.X509.NotAfter.Sub(s.TakenAt), p.config.TrustFileWait
 	late := p.late(s)
-	for _, proxy := range late {
-		slowest = max(slowest, proxy.RenewsWithin()+p.config.TrustFileWait)
-	}
-	p.hurries = slowest > left
+	left := p.hurry(s, append(p.leaving(), p.oldRoot), late, p.config.TrustFileWait)
 	restarts := "no workload is restarted, istiods once"
 	follow := how(g.hotRoots, s)
 	if p.unwatched() && len(late) > len(lagging(s)) {
@@ -161,6 +157,17 @@ func (p *Plan) renewPossible(g ground, s *mesh.Snapshot, strategy Strategy) (boo
 		restarts = "only workloads with agents before 1.20.1 are restarted, istiods once"
 	}
 	return true, fmt.Sprintf("the root keeps name, key and identifier: what either certificate issued holds under both; %s; the rest follows %s", restarts, follow)
+}
+
+// hurry has workloads restarted that renew only after the first of these certificates has
+// ended, and returns what is left until then.
+func (p *Plan) hurry(s *mesh.Snapshot, leaving []*pki.Certificate, late []mesh.Proxy, wait time.Duration) time.Duration {
+	left, slowest := firstEnd(leaving).Sub(s.ClusterTime()), wait
+	for _, proxy := range late {
+		slowest = max(slowest, proxy.RenewsWithin()+wait)
+	}
+	p.hurries = slowest > left
+	return left
 }
 
 // unwatched: no istiod looks at the Secret but at its start and once an hour, so that
