@@ -110,5 +110,8 @@ func (o *rotateOptions) config(ca *pki.Authority) rotation.Config {
 	if o.untested {
 		c.Override = append(c.Override, rotation.Ambient, rotation.Citadel)
 	}
+	if o.allowEnding {
+		c.Override = append(c.Override, rotation.OldCAEnds)
+	}
 	return c
 }

@@ -17,7 +17,7 @@ const rollbackExample = `  # back to the CA of before, phase by phase, each prov
 
 func newRollbackCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
 	o := rotateOptions{back: true, reason: string(rotation.Expiring)}
-	var compromised bool
+	var compromised, ending bool
 	cmd := &cobra.Command{
 		Use:   "rollback",
 		Short: "Take a rotation back, phase by phase, gated like going forward",
@@ -30,7 +30,7 @@ func newRollbackCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 		Example: rollbackExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.allowCompromised = compromised
+			o.allowCompromised, o.allowEnding = compromised, ending
 			return o.run(cmd, c, streams)
 		},
 	}
@@ -38,6 +38,7 @@ func newRollbackCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 	o.proofFlags(cmd)
 	o.runFlags(cmd, "to")
 	cmd.Flags().BoolVar(&compromised, "to-compromised", false, "go back although the rotation was begun because the old CA is compromised")
+	cmd.Flags().BoolVar(&ending, "to-ending", false, "go back although the old CA ends soon, or on the way: the mesh must leave it again before")
 	return cmd
 }
 

@@ -46,17 +46,17 @@ type rotateOptions struct {
 	atOnce       int
 	allowRestart []string
 	back         bool
-	// allowCompromised is for the way back alone.
-	allowCompromised bool
-	trustFileWait    time.Duration
-	vmLife           time.Duration
-	timeout          time.Duration
-	until            string
-	takeOver         string
-	accept           []string
-	noCSRProof       bool
-	singleCluster    bool
-	untested         bool
+	// allowCompromised and allowEnding are for the way back alone.
+	allowCompromised, allowEnding bool
+	trustFileWait                 time.Duration
+	vmLife                        time.Duration
+	timeout                       time.Duration
+	until                         string
+	takeOver                      string
+	accept                        []string
+	noCSRProof                    bool
+	singleCluster                 bool
+	untested                      bool
 	// byOwner is for a plan that others carry out.
 	byOwner bool
 	yes     bool

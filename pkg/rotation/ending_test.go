@@ -20,11 +20,17 @@ import (
 // ending is a mesh whose root and intermediate end after a time.
 func ending(t *testing.T, left time.Duration, change func(*rehearsal.Spec)) *bench {
 	t.Helper()
-	root, err := pki.NewRoot(pki.Request{Subject: name("root short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: -1, Lifetime: left})
+	return endingAt(t, left, left, change)
+}
+
+// endingAt is one whose root and intermediate have ends of their own.
+func endingAt(t *testing.T, ofRoot, ofSigner time.Duration, change func(*rehearsal.Spec)) *bench {
+	t.Helper()
+	root, err := pki.NewRoot(pki.Request{Subject: name("root short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: -1, Lifetime: ofRoot})
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := root.NewIntermediate(pki.Request{Subject: name("intermediate short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: 0, Lifetime: left})
+	signer, err := root.NewIntermediate(pki.Request{Subject: name("intermediate short"), Key: pki.ECDSAP256, Now: time.Now(), PathLen: 0, Lifetime: ofSigner})
 	if err != nil {
 		t.Fatal(err)
 	}

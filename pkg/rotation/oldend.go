@@ -1,9 +1,11 @@
 package rotation
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
 
@@ -51,4 +53,38 @@ func firstOf(certs []*pki.Certificate) (first *pki.Certificate) {
 // oldEnd is when the old CA does: its root, or what stands between it and the leaves.
 func (p *Plan) oldEnd() time.Time {
 	return firstEnd(append([]*pki.Certificate{p.oldRoot}, p.oldPath...))
+}
+
+// OldCAEnds is the refusal of a way back that rollback --to-ending answers.
+const OldCAEnds = "old-ca-ends"
+
+// fewTimes is how often what a way back needs should fit into what is left of the old CA:
+// whoever goes back has to leave it again.
+const fewTimes = 3
+
+// refuseEnding refuses a way back towards a CA that ends before everybody is back, and a
+// leaf's life later: by then there would be no time to leave it again.
+func (p *Plan) refuseEnding(s *mesh.Snapshot) {
+	if !p.config.Back || p.Strategy == "" || !p.ended.IsZero() {
+		return
+	}
+	rests := p.leaving()
+	if p.leavesRoot() {
+		rests = append([]*pki.Certificate{p.oldRoot}, rests...)
+	}
+	first := firstOf(rests)
+	if first == nil {
+		return
+	}
+	left, way := first.X509.NotAfter.Sub(s.ClusterTime()), p.Cost.LongestWait+p.Cost.FileWaits
+	needs := way + leafLife(s, nil)
+	object := "certificate " + first.Subject()
+	switch {
+	case left < needs:
+		p.refuse("old-ca-ends", object, fmt.Sprintf("it is of the old CA and ends at %s, in %s; the way back takes up to %s, and the certificates that it ends with live %s", stamp(first.X509.NotAfter), left.Round(time.Minute), way.Round(time.Minute), (needs-way).Round(time.Minute)),
+			"go forward: 'kubectl meshca rotate'. Or go back all the same, 'kubectl meshca rollback --to-ending', and leave that CA before it ends")
+	case left < fewTimes*needs:
+		p.warn("old-ca-ends", object, fmt.Sprintf("it is of the old CA and ends at %s, in %s: there is little time to leave it again", stamp(first.X509.NotAfter), left.Round(time.Minute)),
+			"plan the next rotation before going back: 'kubectl meshca plan', for a way of its own that ends before then")
+	}
 }

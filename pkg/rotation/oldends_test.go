@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -135,5 +136,73 @@ func TestStrayCertificateEnds(t *testing.T) {
 		if plan := rotation.NewPlan(s, b.config); len(plan.Refusals) > 0 {
 			t.Errorf("refused: %v", plan.Refusals)
 		}
+	})
+}
+
+// A way back leads to a CA that must hold for the way itself, and then for long enough to
+// leave it again.
+func TestBackToACAThatEnds(t *testing.T) {
+	plain := func(s *rehearsal.Spec) { cold(s); s.TTL = time.Hour }
+	for _, row := range []struct {
+		name         string
+		strategy     rotation.Strategy
+		root, signer time.Duration
+		mesh         func(*rehearsal.Spec)
+		refused      string // as what ends
+		warned       bool
+	}{
+		{"the root ends on the way", rotation.BundleByRenewal, time.Hour, time.Hour, plain, "root short", false},
+		{"the root ends with the last leaf", rotation.BundleByRenewal, 150 * time.Minute, 150 * time.Minute, plain, "root short", false},
+		{"the intermediate ends on the way", rotation.BundleByRenewal, 1000 * time.Hour, time.Hour, plain, "intermediate short", false},
+		{"little is left behind the way", rotation.BundleByRenewal, 5 * time.Hour, 5 * time.Hour, plain, "", true},
+		{"there is time", rotation.BundleByRenewal, 1000 * time.Hour, 1000 * time.Hour, plain, "", false},
+		{"by push there is little", rotation.HotBundle, 20 * time.Hour, 20 * time.Hour, func(*rehearsal.Spec) {}, "root short", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := endingAt(t, row.root, row.signer, row.mesh)
+				b.config.Strategy, b.config.Back = row.strategy, true
+				of := func(all []rotation.Refusal) int {
+					return slices.IndexFunc(all, func(r rotation.Refusal) bool { return r.ID == rotation.OldCAEnds })
+				}
+				plan := rotation.NewPlan(b.snapshot(), b.config)
+				if i := of(plan.Refusals); (i >= 0) != (row.refused != "") || i >= 0 && !strings.Contains(plan.Refusals[i].Object, row.refused) {
+					t.Errorf("refused: %v", plan.Refusals)
+				}
+				if warned := of(plan.Warnings) >= 0; warned != row.warned {
+					t.Errorf("warned %t: %v", warned, plan.Warnings)
+				}
+				b.config.Override = []string{rotation.OldCAEnds}
+				plan = rotation.NewPlan(b.snapshot(), b.config)
+				if of(plan.Refusals) >= 0 || row.refused != "" && of(plan.Warnings) < 0 {
+					t.Errorf("overridden: %v, %v", plan.Refusals, plan.Warnings)
+				}
+				b.config.Override, b.config.Back = nil, false
+				if plan = rotation.NewPlan(b.snapshot(), b.config); of(plan.Refusals)+of(plan.Warnings) != -2 {
+					t.Errorf("forward: %v, %v", plan.Refusals, plan.Warnings)
+				}
+			})
+		})
+	}
+}
+
+// Half-way, with minutes left of the old root, everybody stays where he is served.
+func TestNoWayBackIsBegunThatEndsOnTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := ending(t, 3*time.Hour, func(s *rehearsal.Spec) { cold(s); s.TTL, s.Replicas, s.Namespaces = time.Hour, 1, []string{"b"} })
+		b.config.Strategy, b.engine.Timeout, b.engine.Until = rotation.BundleByRenewal, 5*time.Hour, rotation.SignNew
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(b.oldRoot.Cert.X509.NotAfter) - 20*time.Minute)
+		b.engine.Until, b.engine.Back, b.config.Back, b.events = "", true, true, nil
+		if err := b.run(); !errors.Is(err, rotation.ErrRefused) {
+			t.Errorf("it ends with %v", err)
+		}
+		if slices.ContainsFunc(b.events, func(e rotation.Event) bool { return e.Kind == rotation.EventWrite }) {
+			t.Error("something was written")
+		}
+		time.Sleep(time.Hour)
+		b.whole()
 	})
 }

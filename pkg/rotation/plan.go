@@ -308,6 +308,7 @@ func NewPlan(s *mesh.Snapshot, config Config) *Plan {
 	case p.oldRoot != nil:
 		p.refuseBack(s)
 		p.weigh(s, ca)
+		p.refuseEnding(s)
 		p.refuseUnrollable(s)
 		if !p.ahead {
 			p.judge(s, ca)

@@ -248,7 +248,7 @@ func (p *Plan) refuseMaterial(s *mesh.Snapshot) {
 // engine's own writes unsafe, or another's.
 func bindsBack(id string) bool {
 	switch id {
-	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "revision-left-out", "istiod-paused", "istiod-unrollable", "old-root-ended", "no-way-back":
+	case "no-istiod", "several-cas", "ca-unreadable", "ca-unknown", "immutable-secret", "owned-secret", "multi-cluster", "revision-left-out", "istiod-paused", "istiod-unrollable", "old-root-ended", "no-way-back", OldCAEnds:
 		return true
 	}
 	return false

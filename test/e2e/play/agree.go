@@ -79,7 +79,7 @@ func (a *agreement) line(args []string, snapshot string) (line []string, why str
 
 // rehearsable is a command line without what only a run on a real mesh knows.
 func rehearsable(args []string) []string {
-	return without(args, "-o", "--yes", "--traffic-baseline", "--take-over", "--as", "--to-compromised", "--csr-proof")
+	return without(args, "-o", "--yes", "--traffic-baseline", "--take-over", "--as", "--to-compromised", "--to-ending", "--csr-proof")
 }
 
 // without drops flags, and the values of those that have one.
