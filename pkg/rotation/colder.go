@@ -27,11 +27,12 @@ func (r *run) named(step Step, s *mesh.Snapshot, status Status) Status {
 			colder[plane.Namespace+"/"+replica.Pod] = hint
 		}
 	}
+	status = keeping(s, status)
 	for _, p := range s.Proxies {
 		if r.plan.Strategy != HotBundle {
 			break // whose renewals are waited for anyway
 		}
-		if p.Reach == mesh.ReachRenewal || p.Reach == mesh.ReachRestart {
+		if colder[p.Ref()] == "" && (p.Reach == mesh.ReachRenewal || p.Reach == mesh.ReachRestart) {
 			colder[p.Ref()] = "; no push reaches it" + sooner(p)
 		}
 	}
@@ -47,15 +48,46 @@ func (r *run) named(step Step, s *mesh.Snapshot, status Status) Status {
 	return status
 }
 
+// trustsOthers begins what is said of a proxy that trusts more than is asked for.
+const trustsOthers = "it still trusts other roots"
+
+// keeping says of those who still trust an old root that renewals may not help them: what
+// istiods with ISTIO_MULTIROOT_MESH have pushed an agent adds to every answer until its
+// process ends, and without the flag nothing is pushed any more (istio 1.30.3
+// security/pkg/nodeagent/cache/secretcache.go:1124, 1145, pilot/pkg/xds/pcds.go:33).
+func keeping(s *mesh.Snapshot, status Status) Status {
+	if slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Flags.MultiRoot }) {
+		return status
+	}
+	kept := map[string]mesh.Proxy{}
+	for _, p := range s.Proxies {
+		if p.XDSAgent {
+			kept[p.Ref()] = p
+		}
+	}
+	status.Blockers = slices.Clone(status.Blockers)
+	for i, b := range status.Blockers {
+		if p, ok := kept[b.Object]; ok && b.Kind == "proxy" && strings.HasPrefix(b.Why, trustsOthers) {
+			status.Blockers[i].Why += "; where ISTIO_MULTIROOT_MESH was on while its agent ran, it keeps what was pushed then until its agent is started anew; that is done" + replaced(p)
+		}
+	}
+	return status
+}
+
 // sooner says when a proxy follows by itself, and what has it follow at once.
 func sooner(p mesh.Proxy) string {
 	text := ""
 	if p.Reach == mesh.ReachRenewal {
 		text = ": it follows with its next certificate, within " + p.RenewsWithin().Round(time.Second).String()
 	}
+	return text + "; at once" + replaced(p)
+}
+
+// replaced is how a proxy's pod is.
+func replaced(p mesh.Proxy) string {
 	switch kind := strings.ToLower(p.Workload.Kind); kind {
 	case "deployment", "statefulset", "daemonset":
-		return text + "; at once by " + rolled(kind, p.Namespace, p.Workload.Name)
+		return " by " + rolled(kind, p.Namespace, p.Workload.Name)
 	}
-	return text + "; at once when its pod is replaced: kubectl delete pod " + plain.Word(p.Name) + " -n " + plain.Word(p.Namespace)
+	return " when its pod is replaced: kubectl delete pod " + plain.Word(p.Name) + " -n " + plain.Word(p.Namespace)
 }

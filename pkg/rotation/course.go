@@ -67,18 +67,13 @@ func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
 
 // lay lays a strategy out. It does not ask whether it is possible.
 func (g ground) lay(strategy Strategy) course {
-	var c course
-	switch strategy {
-	case Intermediate:
-		c = g.intermediate()
-	case CrossSign:
-		c = g.crossSign()
-	case HotBundle, BundleByRenewal, BundleByRestart:
-		c = g.bundle(strategy)
-	case SameKey:
-		c = g.sameKey()
-	case Recover:
-		c = g.recover()
+	c := g.steps(strategy)
+	if !g.hotRoots {
+		warm := g
+		warm.hotRoots, warm.pushes = true, true
+		w := warm.steps(strategy)
+		warmer(c.forward, w.forward)
+		warmer(c.back, w.back)
 	}
 	for _, steps := range [][]Step{c.forward, c.back} {
 		for i := range steps {
@@ -96,6 +91,40 @@ func (g ground) lay(strategy Strategy) course {
 		c.back[i].expect.crls = crlsPass
 	}
 	return c
+}
+
+// steps are those of a strategy, one way and the other.
+func (g ground) steps(strategy Strategy) course {
+	switch strategy {
+	case Intermediate:
+		return g.intermediate()
+	case CrossSign:
+		return g.crossSign()
+	case HotBundle, BundleByRenewal, BundleByRestart:
+		return g.bundle(strategy)
+	case SameKey:
+		return g.sameKey()
+	case Recover:
+		return g.recover()
+	}
+	return course{}
+}
+
+// warmer gives each step the layouts that the steps of its phase and signer write on a
+// warmer mesh, which has more of them.
+func warmer(steps, warm []Step) {
+	for i := range steps {
+		for _, w := range warm {
+			if w.Phase != steps[i].Phase || w.Signs != steps[i].Signs {
+				continue
+			}
+			for _, roots := range [][]byte{w.Roots, w.nudge} {
+				if roots != nil {
+					steps[i].warmer = append(steps[i].warmer, roots)
+				}
+			}
+		}
+	}
 }
 
 // resigns reports whether a step asks for certificates of another signer, or with

@@ -258,6 +258,10 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		}
 		return r.stopped(ctx)
 	}
+	if at.warmer { // once more in the layout that is written from here on, which istiods take at their start alone
+		steps = slices.Clone(steps)
+		steps[at.step].Restart, steps[at.step].always = true, true
+	}
 	for i := at.step; i < len(steps); i++ {
 		step := steps[i]
 		if r.phase != step.Phase || i == at.step {

@@ -599,7 +599,7 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 			return fmt.Sprintf("it trusts other roots too%s (%s), which may be those behind %s of meshConfig.caCertificates: istiod fetches them, and nobody else here; --mesh-root names them", of, difference(held, j.e.Trusted), strings.Join(j.s.MeshCAURLs, ", ")), true
 		}
 		if j.e.Only && !j.allowed.Contains(roots) {
-			return fmt.Sprintf("it still trusts other roots%s (%s)", of, difference(held, j.e.Trusted)), false
+			return fmt.Sprintf(trustsOthers+"%s (%s)", of, difference(held, j.e.Trusted)), false
 		}
 	}
 	if j.e.Leaves && !j.memo.SignedBy(leaf, j.e.Signer) {

@@ -246,6 +246,9 @@ type Step struct {
 	// nudge is a second layout of the same roots: written and taken back, it makes
 	// istiods push to, and agents renew, what lags.
 	nudge []byte
+	// warmer are the layouts of the same step where istiods load a bundle in place: flags may
+	// be taken off in the middle, and what stands is of this step all the same.
+	warmer [][]byte
 	// always asks for the restart even where every replica answers as it should: it
 	// starts what only a start does (a watcher, a verifier).
 	always bool

@@ -34,7 +34,7 @@ func (p *Plan) Stand(ctx context.Context, kube kubernetes.Interface, staged *Sta
 	switch {
 	case at.untouched:
 		return s, nil
-	case at.written:
+	case at.written || at.warmer && m.has(steps[at.step], entriesOf(secret)):
 		s.Written, s.Step = at.step+1, &steps[at.step]
 	default: // the first write in this direction is yet to come
 		if i, ok := m.find(others, entriesOf(secret)); ok {
