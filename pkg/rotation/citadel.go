@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -169,7 +170,7 @@ func (g ground) citadelSameKey() course {
 // citadelReplica judges a Citadel: it answers to nobody here, so that what it has
 // written since its start is its proof.
 func (j *judgement) citadelReplica(_ mesh.ControlPlane, r mesh.Istiod) (why string, unknown bool, evidence string) {
-	if r.Started.Before(j.e.since) {
+	if slices.Contains(j.e.former, r.UID) {
 		return "it has run since before this step: it is not restarted yet", false, ""
 	}
 	return "", false, "workload Secrets"

@@ -46,9 +46,11 @@ type Expectation struct {
 	// publish, and Envoys by /certs.
 	Citadel bool
 
-	// since asks that every istiod was started at that moment or later; fresh that
-	// every stale agent was, at freshSince.
-	since      time.Time
+	// former are the UIDs of istiods that may run no more: those of before a restart. No
+	// time tells them, for a container's start is stamped by the clock of its node.
+	former []string
+	// fresh asks that the pod of every stale agent was made after freshSince; both are of
+	// the API server's clock.
 	fresh      bool
 	freshSince time.Time
 	// nodes asks that nodes can be listed, for they could be when it was planned.
@@ -287,7 +289,7 @@ func (j *judgement) ownServing(plane mesh.ControlPlane) string {
 
 // replica judges one istiod by the strongest evidence there is.
 func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string, unknown bool, evidence string) {
-	if r.Started.Before(j.e.since) {
+	if slices.Contains(j.e.former, r.UID) {
 		return "it has run since before this step: it is not restarted yet", false, ""
 	}
 	var chain []*pki.Certificate
@@ -550,7 +552,7 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 			return "its secret " + secret + " is warming: not in use yet", true
 		}
 	}
-	if j.e.fresh && stale(p) && (j.e.freshSince.IsZero() || p.Started.Before(j.e.freshSince)) {
+	if j.e.fresh && stale(p) && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
 		release, _ := p.ReleaseOf()
 		return "its agent (" + release + ") reads the roots for its requests to istiod at its start alone: it must be restarted", false
 	}

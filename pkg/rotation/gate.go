@@ -185,7 +185,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	expect := step.expect
 	expect.nodes, expect.unserved = r.plan.nodes, r.plan.unserved
 	if step.always {
-		expect.since = r.journal.state.Restarted[step.key()]
+		expect.former = r.journal.state.Replaced[step.key()]
 	}
 	if step.fresh {
 		expect.fresh, expect.freshSince = true, r.journal.state.Published[step.key()]

@@ -56,6 +56,9 @@ type Journal struct {
 	Restarted map[string]time.Time `json:"restarted,omitempty"`
 	Published map[string]time.Time `json:"published,omitempty"`
 	Proven    map[string]time.Time `json:"proven,omitempty"`
+	// Replaced are the UIDs of the istiods that ran when their restart was asked for, by
+	// step: none of them may be left.
+	Replaced map[string][]string `json:"replaced,omitempty"`
 	// Runs are those who have worked on it, the first one first.
 	Runs []JournalRun `json:"runs,omitempty"`
 	// Gates are those that have opened, each as it was the last time.
@@ -144,7 +147,7 @@ func (j *journal) anew(ctx context.Context) error {
 
 // forget drops what was proven and accepted: on another way it says nothing.
 func (s *Journal) forget() {
-	s.Restarted, s.Published, s.Proven, s.Accepted = nil, nil, nil, nil
+	s.Restarted, s.Published, s.Proven, s.Accepted, s.Replaced = nil, nil, nil, nil, nil
 }
 
 // reopen takes back that a rotation has ended, before it writes again or proves once

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -48,6 +49,10 @@ func (r *run) make(ctx context.Context, steps []Step, i int, at place) error {
 func (r *run) unproven(ctx context.Context, steps []Step) error {
 	forgotten := false
 	for _, step := range steps {
+		if _, ok := r.journal.state.Replaced[step.key()]; ok {
+			delete(r.journal.state.Replaced, step.key())
+			forgotten = true
+		}
 		for _, of := range []map[string]time.Time{r.journal.state.Restarted, r.journal.state.Published, r.journal.state.Proven} {
 			if _, ok := of[step.key()]; ok {
 				delete(of, step.key())
@@ -252,17 +257,24 @@ func (r *run) restart(ctx context.Context, step Step) error {
 		proven = handOut(s, mustCerts(step.Roots)) || step.nudge != nil && handOut(s, mustCerts(step.nudge))
 	}
 	if step.always {
-		// Starts are counted in whole seconds: one in the second before the restart, which
-		// a kill has kept from happening, is told by its answer alone.
-		if since, ok := r.journal.state.Restarted[step.key()]; ok && startedSince(s, r.plan.Namespace, since) && (proven || !r.plan.config.CSRProof) {
+		for _, g := range s.Gaps {
+			if g.Resource == "pods" || g.Resource == "deployments" { // one that is not seen now would count as new
+				return fmt.Errorf("looking at istiod before its restart: %s: %s", g.Part, g.Error)
+			}
+		}
+		if former, ok := r.journal.state.Replaced[step.key()]; ok && gone(s, r.plan.Namespace, former) && (proven || !r.plan.config.CSRProof) {
 			return nil
 		}
 	} else if proven {
 		return nil
 	}
-	// Before the act, so that whoever carries on knows from when on a start counts.
-	// Kubernetes counts starts in whole seconds.
+	// Before the act, so that whoever carries on knows who ran then. Whoever is made after
+	// this look starts with what stands in the Secret.
 	remember(&r.journal.state.Restarted, step, s.ClusterTime().Truncate(time.Second))
+	if r.journal.state.Replaced == nil {
+		r.journal.state.Replaced = map[string][]string{}
+	}
+	r.journal.state.Replaced[step.key()] = istiodsOf(s, r.plan.Namespace)
 	if err := r.save(ctx); err != nil {
 		return err
 	}
@@ -287,22 +299,24 @@ func (r *run) restart(ctx context.Context, step Step) error {
 	return nil
 }
 
-// startedSince reports whether every istiod of the namespace was started at that
-// moment or later.
-func startedSince(s *mesh.Snapshot, namespace string, since time.Time) bool {
-	n := 0
+// istiodsOf are the UIDs of the istiods of a namespace.
+func istiodsOf(s *mesh.Snapshot, namespace string) []string {
+	all := []string{}
 	for _, plane := range s.ControlPlanes {
 		if plane.Namespace != namespace {
 			continue
 		}
 		for _, replica := range plane.Replicas {
-			n++
-			if replica.Started.Before(since) {
-				return false
-			}
+			all = append(all, replica.UID)
 		}
 	}
-	return n > 0
+	return all
+}
+
+// gone reports whether there are istiods in the namespace, and none of the former.
+func gone(s *mesh.Snapshot, namespace string, former []string) bool {
+	all := istiodsOf(s, namespace)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(uid string) bool { return slices.Contains(former, uid) })
 }
 
 func remember(in *map[string]time.Time, step Step, at time.Time) {
