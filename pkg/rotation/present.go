@@ -49,7 +49,7 @@ func Present(s *mesh.Snapshot) (Expectation, bool) {
 				continue
 			}
 			for _, i := range p.Loaded.Identities {
-				held = append(held, i.Roots)
+				held = append(held, i.Trusts([]string{pki.DomainOf(i.SPIFFE)})...) // not those of federated domains
 			}
 		}
 		if workloads := heldByMost(held); workloads != nil {
