@@ -44,7 +44,9 @@ func withoutCRL(s *mesh.Snapshot, use mesh.CRLUse) string {
 	if len(use.Secrets) > 0 {
 		steps = append(steps, "take "+pki.CRLFile+" out of "+strings.Join(use.Secrets, ", "))
 	}
-	if len(use.Secrets)+len(use.Namespaces) > 0 {
+	// Before 1.27 no istiod reads it.
+	known := slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Flags.CRLConfigMap != "" })
+	if known && len(use.Secrets)+len(use.Namespaces) > 0 {
 		var restarts []string
 		for _, plane := range s.ControlPlanes {
 			if plane.Controller == "" && plane.Flags.CRLConfigMap != "" {

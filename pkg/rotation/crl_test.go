@@ -183,6 +183,9 @@ func TestRemedyOfACRL(t *testing.T) {
 			spoil         func(*mesh.Snapshot)
 			take, restart bool
 		}{
+			"Secret, 1.26": {func(s *mesh.Snapshot) {
+				s.ControlPlanes[0].CA.HasCRL, s.ControlPlanes[0].Flags.CRLConfigMap = true, ""
+			}, true, false},
 			"Secret":     {func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.HasCRL = true }, true, true},
 			"ConfigMaps": {func(s *mesh.Snapshot) { s.Namespaces[0].CRL = &mesh.CRLMap{Name: "istio-ca-crl", InForce: true} }, false, true},
 			"a proxy": {func(s *mesh.Snapshot) {
