@@ -62,8 +62,12 @@ const OldCAEnds = "old-ca-ends"
 // whoever goes back has to leave it again.
 const fewTimes = 3
 
-// refuseEnding refuses a way back towards a CA that ends before everybody is back, and a
-// leaf's life later: by then there would be no time to leave it again.
+// leaveAgain is how much time to leave a CA again is never too little.
+const leaveAgain = 24 * time.Hour
+
+// refuseEnding refuses a way back towards a CA that ends before everybody is back, or a
+// leaf's life later, a day at most (a Citadel's leaves live 90): there would be no time to
+// leave it again.
 func (p *Plan) refuseEnding(s *mesh.Snapshot) {
 	if !p.config.Back || p.Strategy == "" || !p.ended.IsZero() {
 		return
@@ -77,11 +81,11 @@ func (p *Plan) refuseEnding(s *mesh.Snapshot) {
 		return
 	}
 	left, way := first.X509.NotAfter.Sub(s.ClusterTime()), p.Cost.LongestWait+p.Cost.FileWaits
-	needs := way + leafLife(s, nil)
+	needs := way + min(leafLife(s, nil), leaveAgain)
 	object := "certificate " + first.Subject()
 	switch {
 	case left < needs:
-		p.refuse("old-ca-ends", object, fmt.Sprintf("it is of the old CA and ends at %s, in %s; the way back takes up to %s, and the certificates that it ends with live %s", stamp(first.X509.NotAfter), left.Round(time.Minute), way.Round(time.Minute), (needs-way).Round(time.Minute)),
+		p.refuse("old-ca-ends", object, fmt.Sprintf("it is of the old CA and ends at %s, in %s; the way back takes up to %s, and to leave it again %s are needed", stamp(first.X509.NotAfter), left.Round(time.Minute), way.Round(time.Minute), (needs-way).Round(time.Minute)),
 			"go forward: 'kubectl meshca rotate'. Or go back all the same, 'kubectl meshca rollback --to-ending', and leave that CA before it ends")
 	case left < fewTimes*needs:
 		p.warn("old-ca-ends", object, fmt.Sprintf("it is of the old CA and ends at %s, in %s: there is little time to leave it again", stamp(first.X509.NotAfter), left.Round(time.Minute)),
