@@ -55,6 +55,8 @@ func ended(err error, back bool) error {
 		return found(err, "run the same command again: it looks and plans anew, and goes on from what is there")
 	case errors.Is(err, rotation.ErrStaged):
 		return found(err, "finish it, then 'kubectl meshca retire'")
+	case errors.Is(err, rotation.ErrWorse):
+		return found(err, "this run has written nothing: see which proxies fail ('kubectl meshca verify'), mend it and run the same command again, or go back with 'kubectl meshca rollback'; where it fails for another reason, --traffic-baseline 0 goes on")
 	case errors.Is(err, rotation.ErrPast) && back:
 		return found(err, "nothing was done; 'kubectl meshca rotate' goes forward again, --to names a phase that is still ahead on the way back")
 	case errors.Is(err, rotation.ErrPast):

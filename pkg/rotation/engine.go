@@ -93,6 +93,8 @@ var (
 	ErrClosed = errors.New("the gate stayed closed")
 	// ErrNothing: there is nothing to go back from.
 	ErrNothing = errors.New("nothing to go back from")
+	// ErrWorse: more fails than before the first write, so that nothing more is written.
+	ErrWorse = errors.New("traffic is worse than before this rotation")
 	// ErrPast: the phase to stop after is behind.
 	ErrPast = errors.New("that phase is behind")
 	// ErrForeign: the CA Secret holds what this rotation has not written.
@@ -388,6 +390,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	}
 	if sealed != "" {
 		r.journal.state.Sealed = sealed
+	}
+	if err := r.normal(at); err != nil {
+		return at, err
 	}
 	r.journal.state.reopen(at, steps)
 	if !at.untouched {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/rotation/traffic"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +60,8 @@ type Journal struct {
 	// Replaced are the UIDs of the istiods that ran when their restart was asked for, by
 	// step: none of them may be left.
 	Replaced map[string][]string `json:"replaced,omitempty"`
+	// Traffic is what was counted before the first write.
+	Traffic *traffic.Counters `json:"traffic,omitempty"`
 	// Runs are those who have worked on it, the first one first.
 	Runs []JournalRun `json:"runs,omitempty"`
 	// Gates are those that have opened, each as it was the last time.

@@ -30,6 +30,26 @@ func (r *run) count(ctx context.Context) error {
 	return nil
 }
 
+// normal keeps, before the first write, what was counted then, and holds what a run that
+// goes on has counted against it: what the rotation itself has broken is not what was
+// normal. On the way back it is no reason to stay.
+func (r *run) normal(at place) error {
+	if r.Baseline <= 0 {
+		return nil
+	}
+	now := r.traffic.Baseline()
+	if at.untouched {
+		r.journal.state.Traffic = &now
+		return nil
+	}
+	if before := r.journal.state.Traffic; before != nil && !r.Back {
+		if why := now.Rose(*before); why != "" {
+			return fmt.Errorf("%w: %s", ErrWorse, why)
+		}
+	}
+	return nil
+}
+
 // watch takes what the proxies have counted since into account: a share of failures
 // that has risen keeps a gate closed. It returns why, or "".
 func (r *run) watch(o Observation, s *mesh.Snapshot) string {
