@@ -50,6 +50,30 @@ func TestVerifyByTrustDomain(t *testing.T) {
 	}
 }
 
+// Extended key usages do not count there since Envoy 1.22: where a chain is no plain no
+// without them, releases may take it, whatever else is in doubt about it.
+func TestUsageInATrustDomain(t *testing.T) {
+	m := maker(3)
+	looked := 0
+	for n := range 300 {
+		p := m.Random(n)
+		p.Domain = "cluster.local"
+		any := pki.Verify(p.Question(pki.Envoy, pki.AnyUsage, clock))
+		if any.Result == pki.Refused {
+			continue
+		}
+		looked++
+		for _, usage := range []pki.Usage{pki.ClientAuth, pki.ServerAuth} {
+			if answer := pki.Verify(p.Question(pki.Envoy, usage, clock)); answer.Result == pki.Refused {
+				t.Errorf("%s: refused for %s (%s), and %s without usages", p.Name, usage, answer.Reason, any.Result)
+			}
+		}
+	}
+	if looked == 0 {
+		t.Error("none was looked at")
+	}
+}
+
 func TestDomainOf(t *testing.T) {
 	for id, want := range map[string]string{
 		"spiffe://td/ns/a/sa/b": "td", "spiffe://td/": "td", "spiffe://td": "", "SPIFFE://td/a": "", "https://td/a": "", "": "", "spiffe:///a": "",
