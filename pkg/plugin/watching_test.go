@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,14 +34,14 @@ func TestStatusWatchOutlivesTheServer(t *testing.T) {
 		if code, out, told := run(ctx, append(rotate, "--until", "trust-new")...); code != plugin.ExitOK {
 			t.Fatalf("it is not begun: %d %s%s", code, out, told)
 		}
-		away := false
+		var away atomic.Bool
 		m.Kube.PrependReactor("*", "*", func(k8stesting.Action) (bool, runtime.Object, error) {
-			return away, nil, errors.New("connection refused")
+			return away.Load(), nil, errors.New("connection refused")
 		})
 		at := func(after time.Duration, is bool) {
 			go func() {
 				time.Sleep(after)
-				away = is
+				away.Store(is)
 			}()
 		}
 		at(time.Minute, true)
@@ -54,7 +55,7 @@ func TestStatusWatchOutlivesTheServer(t *testing.T) {
 		if !strings.Contains(told, "it is seen again") || !strings.Contains(told, "that is enough") || !strings.Contains(out, "trust-new") {
 			t.Errorf("it was not watched to the end:\n%s%s", out, told)
 		}
-		away = true
+		away.Store(true)
 		began := time.Now()
 		if code, _, told := run(ctx, "status", "--watch"); code != plugin.ExitError || time.Since(began) > time.Minute || !strings.Contains(told, "connection refused") {
 			t.Errorf("nothing was ever seen: exit %d after %s: %s", code, time.Since(began), told)
