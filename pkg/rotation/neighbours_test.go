@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,22 +64,23 @@ func TestPutBackMeanwhile(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, row.mesh)
 				b.config.Strategy, b.engine.Timeout = row.strategy, 2*time.Hour
-				putBack, done := b.putBack(), false
+				putBack := b.putBack()
+				var done atomic.Bool // what waits is beside the run
 				row.when(b, func() {
 					putBack()
-					done = true
+					done.Store(true)
 				})
 				var over []string
 				emit := b.engine.Emit
 				b.engine.Emit = func(e rotation.Event) {
-					if emit(e); done && e.Kind == rotation.EventWrite && e.Object == "secret istio-system/cacerts" {
+					if emit(e); done.Load() && e.Kind == rotation.EventWrite && e.Object == "secret istio-system/cacerts" {
 						over = append(over, e.Message)
 					}
 				}
 				err := b.run()
 				var gate *rotation.GateError
-				if closed := errors.As(err, &gate) && gate.TimedOut; !done || !errors.Is(err, rotation.ErrForeign) && !closed {
-					t.Errorf("put back %v, and it ends with %v", done, err)
+				if closed := errors.As(err, &gate) && gate.TimedOut; !done.Load() || !errors.Is(err, rotation.ErrForeign) && !closed {
+					t.Errorf("put back %v, and it ends with %v", done.Load(), err)
 				}
 				if len(over) > 0 {
 					t.Errorf("written over what was put back: %v", over)
@@ -115,21 +117,21 @@ func TestProvenOnceMoreAfterAWait(t *testing.T) {
 				b := newBench(t, nil)
 				o := &spoiler{bench: b, spoil: func(*mesh.Proxy) {}}
 				b.engine.Observer, b.engine.Timeout = o, 20*time.Minute
-				spoilt := false
+				var spoilt atomic.Bool
 				wait(b, func() {
 					o.become(unread)
-					spoilt = true
+					spoilt.Store(true)
 				})
 				emit := b.engine.Emit
 				b.engine.Emit = func(e rotation.Event) {
-					if emit(e); spoilt && e.Kind == rotation.EventWrite && e.Object == "secret istio-system/cacerts" {
+					if emit(e); spoilt.Load() && e.Kind == rotation.EventWrite && e.Object == "secret istio-system/cacerts" {
 						t.Errorf("written to a mesh that is not proven: %s", e.Message)
 					}
 				}
 				err := b.run()
 				var gate *rotation.GateError
-				if !spoilt || !errors.As(err, &gate) || !strings.Contains(err.Error(), "b/app-1") {
-					t.Errorf("spoilt %v, and it ends with %v", spoilt, err)
+				if !spoilt.Load() || !errors.As(err, &gate) || !strings.Contains(err.Error(), "b/app-1") {
+					t.Errorf("spoilt %v, and it ends with %v", spoilt.Load(), err)
 				}
 				b.engine.Observer, b.engine.Commands, b.engine.Emit = b, nil, emit
 				if err := b.run(); err != nil {
