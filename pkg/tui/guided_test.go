@@ -201,6 +201,7 @@ func TestGuidedRotation(t *testing.T) {
 		o.until("Paused in phase 2")
 		o.press("p")
 		o.until("resumed")
+		o.until("in the way: ") // it is written: one frozen before is in the way of the first write, if the pause held that up
 
 		frozen := d.Mesh.Workload("web", "front")[0]
 		d.Mesh.Freeze(frozen)

@@ -48,7 +48,10 @@ func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 	return t.outcome, err
 }
 
-var errLeft = errors.New("left") //nolint:gochecknoglobals // a sentinel
+var ( //nolint:gochecknoglobals // sentinels
+	errLeft       = errors.New("left")
+	errNoTerminal = errors.New("a passphrase is only read from a terminal")
+)
 
 func (t *talk) say(format string, args ...any) {
 	t.one.Lock()
@@ -321,10 +324,14 @@ func (t *talk) answer(label string, q *field) error {
 // terminal as it was: a reader that waits without echo hears no Ctrl-C.
 func (t *talk) secret(question string) (string, error) {
 	file, ok := t.in.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return "", errors.New("a passphrase is only read from a terminal")
+	if !ok {
+		return "", errNoTerminal
 	}
-	state, err := term.GetState(int(file.Fd()))
+	fd := int(file.Fd()) // asked once: whoever still waits for a line does not touch a file that its owner may have closed
+	if !term.IsTerminal(fd) {
+		return "", errNoTerminal
+	}
+	state, err := term.GetState(fd)
 	if err != nil {
 		return "", fmt.Errorf("reading the passphrase: %w", err)
 	}
@@ -337,7 +344,7 @@ func (t *talk) secret(question string) (string, error) {
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		word, err := term.ReadPassword(int(file.Fd()))
+		word, err := term.ReadPassword(fd)
 		answers <- answer{word, err}
 	}()
 	select {
@@ -346,6 +353,6 @@ func (t *talk) secret(question string) (string, error) {
 		return string(a.word), a.err
 	case <-t.ctx.Done():
 		t.say("")
-		return "", errors.Join(context.Cause(t.ctx), term.Restore(int(file.Fd()), state))
+		return "", errors.Join(context.Cause(t.ctx), term.Restore(fd, state))
 	}
 }

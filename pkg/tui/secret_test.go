@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"go.uber.org/goleak"
 	"golang.org/x/term"
 )
 
@@ -25,6 +26,7 @@ func (c told) Write(p []byte) (int, error) {
 // TestPassphraseInterrupted: who gives up at the passphrase is let go, with a terminal
 // that shows again what is typed.
 func TestPassphraseInterrupted(t *testing.T) {
+	before := goleak.IgnoreCurrent()
 	master, terminal, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +40,7 @@ func TestPassphraseInterrupted(t *testing.T) {
 		}
 		return s
 	}
-	before := state()
+	shown := state()
 	ctx, interrupt := context.WithCancel(context.Background())
 	defer interrupt()
 	out, left := make(told, 1<<16), make(chan Outcome, 1)
@@ -60,7 +62,7 @@ func TestPassphraseInterrupted(t *testing.T) {
 			t.Fatalf("it was never asked for:\n%s", said)
 		}
 	}
-	for patience := time.Now().Add(time.Minute); reflect.DeepEqual(state(), before); time.Sleep(time.Millisecond) {
+	for patience := time.Now().Add(time.Minute); reflect.DeepEqual(state(), shown); time.Sleep(time.Millisecond) {
 		if time.Now().After(patience) {
 			t.Fatal("the passphrase would be shown")
 		}
@@ -74,10 +76,11 @@ func TestPassphraseInterrupted(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("nothing ends it")
 	}
-	if !reflect.DeepEqual(state(), before) {
+	if !reflect.DeepEqual(state(), shown) {
 		t.Error("the terminal is left as it was for the passphrase")
 	}
 	if _, err := io.WriteString(master, "\n"); err != nil { // whoever still waits for a line
 		t.Fatal(err)
 	}
+	goleak.VerifyNone(t, before) // and before the terminal is closed: its number is the next one's
 }
