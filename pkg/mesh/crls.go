@@ -8,8 +8,6 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 )
 
 // DefaultCRLConfigMap is where istiod writes the CRL of a plugged CA, in every namespace
@@ -32,19 +30,7 @@ type CRLMap struct {
 // Envoys rests on them, for these show their own.
 func (g *gatherer) revocations(ctx context.Context) {
 	for _, name := range crlConfigMaps(g.s.ControlPlanes) {
-		found := map[string]*CRLMap{}
-		err := pages(func(o metav1.ListOptions) (string, error) {
-			page, err := g.Kube.CoreV1().ConfigMaps("").List(ctx, o)
-			if err != nil {
-				return "", err
-			}
-			for i := range page.Items {
-				if cm := &page.Items[i]; cm.Name == name { // the fake client knows no field selector
-					found[cm.Namespace] = crlMapOf(cm)
-				}
-			}
-			return page.Continue, nil
-		}, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}, func() { clear(found) })
+		found, err := configMapsOf(ctx, g, name, crlMapOf)
 		maps := make([]*CRLMap, len(g.s.Namespaces))
 		if refused(err) {
 			g.eachConfigMap(ctx, name, g.s.Namespaces, func(i int, cm *corev1.ConfigMap, err error) {

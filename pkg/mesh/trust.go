@@ -103,19 +103,7 @@ func namespaceOf(n *corev1.Namespace) Namespace {
 // trustConfigMaps reads the ConfigMap of every namespace, by one list where that
 // is allowed and one by one where it is not.
 func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Namespace) []Namespace {
-	found := map[string]*TrustAnchor{}
-	err := pages(func(o metav1.ListOptions) (string, error) {
-		page, err := g.Kube.CoreV1().ConfigMaps("").List(ctx, o)
-		if err != nil {
-			return "", err
-		}
-		for i := range page.Items {
-			if cm := &page.Items[i]; cm.Name == name { // the fake client knows no field selector
-				found[cm.Namespace] = anchorOf(cm)
-			}
-		}
-		return page.Continue, nil
-	}, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}, func() { clear(found) })
+	found, err := configMapsOf(ctx, g, name, anchorOf)
 	if refused(err) && len(all) > 0 {
 		if err = g.trustOneByOne(ctx, name, all); err == nil {
 			return all
@@ -137,6 +125,25 @@ func (g *gatherer) trustConfigMaps(ctx context.Context, name string, all []Names
 		g.gap("ConfigMaps "+name+" of all namespaces", "list", "configmaps", "", err)
 	}
 	return all
+}
+
+// configMapsOf is what the ConfigMap of this name says in every namespace that has one,
+// by one list.
+func configMapsOf[T any](ctx context.Context, g *gatherer, name string, of func(*corev1.ConfigMap) *T) (map[string]*T, error) {
+	found := map[string]*T{}
+	err := pages(func(o metav1.ListOptions) (string, error) {
+		page, err := g.Kube.CoreV1().ConfigMaps("").List(ctx, o)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Items {
+			if cm := &page.Items[i]; cm.Name == name { // the fake client knows no field selector
+				found[cm.Namespace] = of(cm)
+			}
+		}
+		return page.Continue, nil
+	}, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}, func() { clear(found) })
+	return found, err
 }
 
 // trustOneByOne returns the first refusal.

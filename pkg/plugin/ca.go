@@ -105,11 +105,8 @@ func (in *input) bundle(flag, name string) (pki.Bundle, error) {
 	return parseBundle(flag, name, raw)
 }
 
-// readRoots reads the file of roots that a mesh is held against.
-func readRoots(name string) (pki.Bundle, error) { return readRootsOf("--root", name) }
-
-// readRootsOf reads one that another flag names.
-func readRootsOf(flag, name string) (pki.Bundle, error) {
+// readRoots reads the file of roots that a flag names.
+func readRoots(flag, name string) (pki.Bundle, error) {
 	raw, err := readFile(flag, name)
 	if err != nil {
 		return pki.Bundle{}, err
@@ -180,7 +177,7 @@ func (in *input) key(flag, name string, o opener) (crypto.Signer, error) {
 		}
 	}
 	if !pki.Sealed(raw) {
-		warnExposed(in.told, flag, pki.File{Name: name, Mode: modeOf(name)})
+		warnExposed(in.told, flag, name)
 	}
 	key, err := pki.ParseKey(raw)
 	if errors.Is(err, pki.ErrEncryptedKey) {
@@ -205,9 +202,9 @@ func modeOf(name string) fs.FileMode {
 
 // warnExposed tells of a key that others may read. It is no refusal: who mounts a Secret
 // into a job's pod gets files that all of the pod may read.
-func warnExposed(told io.Writer, flag string, f pki.File) {
-	if told != nil && f.Exposed() {
-		fmt.Fprintln(told, plain(fmt.Sprintf("warning: %s %s: others may read it (mode %04o): chmod 600 it, whoever has the key is the CA", flag, f.Name, f.Mode.Perm())))
+func warnExposed(told io.Writer, flag, name string) {
+	if f := (pki.File{Mode: modeOf(name)}); told != nil && f.Exposed() {
+		fmt.Fprintln(told, plain(fmt.Sprintf("warning: %s %s: others may read it (mode %04o): chmod 600 it, whoever has the key is the CA", flag, name, f.Mode.Perm())))
 	}
 }
 

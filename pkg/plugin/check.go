@@ -123,15 +123,8 @@ func newCheckReport(s *mesh.Snapshot, p check.Policy, level pki.Severity) *check
 		word = "passed"
 	}
 	r.Verdict = fmt.Sprintf("%s, %s; %s passed, %d could not be made, %d had nothing to look at: %s",
-		count(r.Errors, "error"), count(r.Warnings, "warning"), count(len(r.Rules), "check"), unknown, len(r.Skipped)-unknown, word)
+		counted(r.Errors, "error"), counted(r.Warnings, "warning"), counted(len(r.Rules), "check"), unknown, len(r.Skipped)-unknown, word)
 	return r
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // filter leaves out findings about proxies alone, of which none is to be shown.
@@ -151,7 +144,7 @@ func (r *checkReport) failure() error {
 	if r.Passed {
 		return nil
 	}
-	return found(fmt.Errorf("%s of --fail-on or worse", count(r.bad, "finding")), "each names what to do")
+	return found(fmt.Errorf("%s of --fail-on or worse", counted(r.bad, "finding")), "each names what to do")
 }
 
 func (r *checkReport) rows(wide bool) [][]string {
@@ -193,16 +186,16 @@ func (r *checkReport) rows(wide bool) [][]string {
 		}
 	}
 	if r.hidden > 0 {
-		rows = append(rows, []string{count(r.hidden, "finding") + " about other proxies not shown"})
+		rows = append(rows, []string{counted(r.hidden, "finding") + " about other proxies not shown"})
 	}
 	return append(rows, []string{"verdict: " + r.Verdict + " (clock: " + stamp(r.At) + ")"})
 }
 
 func endsIn(end check.End) string {
 	if end.Days < 0 {
-		return fmt.Sprintf("ended %s ago, at %s", count(-end.Days, "day"), stamp(end.NotAfter))
+		return fmt.Sprintf("ended %s ago, at %s", counted(-end.Days, "day"), stamp(end.NotAfter))
 	}
-	return fmt.Sprintf("ends in %s, at %s", count(end.Days, "day"), stamp(end.NotAfter))
+	return fmt.Sprintf("ends in %s, at %s", counted(end.Days, "day"), stamp(end.NotAfter))
 }
 
 func (r *checkReport) names() []string {

@@ -79,7 +79,7 @@ func (o envoyOptions) validate() (want pki.Bundle, err error) {
 	if o.rootFile == "" {
 		return want, nil
 	}
-	return readRoots(o.rootFile)
+	return readRoots("--root", o.rootFile)
 }
 
 func (o envoyOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {

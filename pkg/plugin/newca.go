@@ -102,7 +102,7 @@ func (f *caFlags) load(now time.Time) (newCA, error) {
 			return newCA{}, found(fmt.Errorf("%s: %s", finding.Subject, finding.Message), finding.Hint)
 		}
 	}
-	f.warnExposed("--ca-key", f.key)
+	warnExposed(f.warned(), "--ca-key", f.key)
 	authority, err := pki.ParseFiles(files)
 	if err != nil {
 		return newCA{}, found(fmt.Errorf("reading the new CA: %w", err), "'kubectl meshca ca lint' names every fault of its files")
@@ -110,10 +110,12 @@ func (f *caFlags) load(now time.Time) (newCA, error) {
 	return newCA{authority: authority}, nil
 }
 
-func (f *caFlags) warnExposed(flag, name string) {
-	if f.told != nil {
-		warnExposed(f.told(), flag, pki.File{Name: name, Mode: modeOf(name)})
+// warned is told's, nil where nobody is told.
+func (f *caFlags) warned() io.Writer {
+	if f.told == nil {
+		return nil
 	}
+	return f.told()
 }
 
 func (f *caFlags) files() (files pki.Files, err error) {
@@ -157,10 +159,7 @@ func (nobody) Read([]byte) (int, error) {
 
 // oldKey is the old root's key.
 func (f *caFlags) oldKey() (crypto.Signer, error) {
-	in := &input{stdin: nobody{}}
-	if f.told != nil {
-		in.told = f.told()
-	}
+	in := &input{stdin: nobody{}, told: f.warned()}
 	return in.key("--old-root-key", f.oldRootKey, f.opener)
 }
 

@@ -56,11 +56,7 @@ func (f *meshFlags) named() ([]*pki.Certificate, error) {
 	if f.meshRoot == "" {
 		return nil, nil
 	}
-	raw, err := readFile("--mesh-root", f.meshRoot)
-	if err != nil {
-		return nil, err
-	}
-	bundle, err := parseBundle("--mesh-root", f.meshRoot, raw)
+	bundle, err := readRoots("--mesh-root", f.meshRoot)
 	return bundle.Certs, err
 }
 

@@ -251,10 +251,10 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 func refuseSwap(ref string, risks []rotation.Blocker) error {
 	const rotate = "rotate to that CA with 'kubectl meshca rotate', which fails no request"
 	if first, others := risks[0], slices.ContainsFunc(risks, func(b rotation.Blocker) bool { return b.Kind != "vm" }); !others {
-		return found(fmt.Errorf("refused: secret %s: %s may be cut off: %s", ref, count(len(risks), "virtual machine"), rotation.SwapSummary(risks)),
+		return found(fmt.Errorf("refused: secret %s: %s may be cut off: %s", ref, counted(len(risks), "virtual machine"), rotation.SwapSummary(risks)),
 			"look on each (its root-cert.pem and cert-chain.pem), then --accept '"+first.Object+"=REASON' for it; or "+rotate)
 	}
-	return found(fmt.Errorf("refused: secret %s: %s would be refused by others or refuse them: %s", ref, count(len(risks), "part"), rotation.SwapSummary(risks)),
+	return found(fmt.Errorf("refused: secret %s: %s would be refused by others or refuse them: %s", ref, counted(len(risks), "part"), rotation.SwapSummary(risks)),
 		rotate+"; or --force "+ref)
 }
 

@@ -162,7 +162,9 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	}
 	if p.plan != nil {
 		j := seen.journal()
-		if seen.at, err = p.plan.Stand(ctx, kube, p.staged, j != nil && j.Back); err != nil {
+		if back := j != nil && j.Back; p.plan.Standing != nil && !back { // found out for the plan already
+			seen.at = *p.plan.Standing
+		} else if seen.at, err = p.plan.Stand(ctx, kube, p.staged, back); err != nil {
 			seen.placeError = err.Error()
 		}
 	}

@@ -209,7 +209,7 @@ func (o *verifyOptions) wanted() (want wantedRoots, err error) {
 			return nil
 		}
 		var bundle pki.Bundle
-		bundle, err = readRootsOf(flag, name)
+		bundle, err = readRoots(flag, name)
 		return &bundle
 	}
 	want.roots = read("--root", o.root)

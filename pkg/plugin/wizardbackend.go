@@ -184,13 +184,18 @@ func sameMaterial(c tui.Choice) tui.Choice {
 	return c
 }
 
+// strategyOf is a choice's own, or what keeps the key that is to be kept.
+func strategyOf(c tui.Choice) rotation.Strategy {
+	if c.Renew && c.Strategy == "" {
+		return rotation.SameKey
+	}
+	return c.Strategy
+}
+
 // optionsOf are the flags that a choice amounts to.
 func (b *wizardBackend) optionsOf(c tui.Choice) rotateOptions {
 	o := b.options
-	o.oldRootKey, o.strategy, o.back = c.OldRootKey, string(c.Strategy), c.Back
-	if c.Renew && o.strategy == "" {
-		o.strategy = string(rotation.SameKey)
-	}
+	o.oldRootKey, o.strategy, o.back = c.OldRootKey, string(strategyOf(c)), c.Back
 	if o.reason = string(c.Reason); o.reason == "" {
 		o.reason = string(rotation.Expiring)
 	}

@@ -37,11 +37,7 @@ func (b *wizardBackend) Command(c tui.Choice) string {
 	add("--ca-key", c.Key)
 	add("--chain", c.ChainFile)
 	add("--old-root-key", c.OldRootKey)
-	strategy := c.Strategy
-	if c.Renew && strategy == "" {
-		strategy = rotation.SameKey
-	}
-	add("--strategy", string(strategy))
+	add("--strategy", string(strategyOf(c)))
 	if c.Reason != tui.Reason(rotation.Expiring) {
 		add("--reason", string(c.Reason))
 	}

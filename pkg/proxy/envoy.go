@@ -44,16 +44,24 @@ type source struct {
 	Filename     string `json:"filename"`
 }
 
+// inline is what a dump shows of it, nil where that is nothing.
+func (s source) inline() ([]byte, error) {
+	if s.InlineBytes == "" {
+		return []byte(s.InlineString), nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(s.InlineBytes)
+	if err != nil {
+		return nil, fmt.Errorf("decoding inline bytes: %w", err)
+	}
+	return raw, nil
+}
+
 func (s source) certificates(parser *pki.Parser) ([]*pki.Certificate, error) {
-	switch {
-	case s.InlineBytes != "":
-		raw, err := base64.StdEncoding.DecodeString(s.InlineBytes)
-		if err != nil {
-			return nil, fmt.Errorf("decoding inline bytes: %w", err)
-		}
+	switch raw, err := s.inline(); {
+	case err != nil:
+		return nil, err
+	case len(raw) > 0:
 		return parser.Certificates(raw)
-	case s.InlineString != "":
-		return parser.Certificates([]byte(s.InlineString))
 	case s.Filename != "":
 		return nil, fmt.Errorf("the certificate is the file %q in the pod, which the dump does not show", s.Filename)
 	}
@@ -66,15 +74,11 @@ func (s source) certificates(parser *pki.Parser) ([]*pki.Certificate, error) {
 // reads it again when it changes (envoy 1.27 source/common/secret/sds_api.h,
 // resolveSecret and getDataSourceFilenames).
 func (s source) crls(parser *pki.Parser) (*pki.CRLs, error) {
-	switch {
-	case s.InlineBytes != "":
-		raw, err := base64.StdEncoding.DecodeString(s.InlineBytes)
-		if err != nil {
-			return nil, fmt.Errorf("decoding inline bytes: %w", err)
-		}
+	switch raw, err := s.inline(); {
+	case err != nil:
+		return nil, err
+	case len(raw) > 0:
 		return parser.CRLs(raw), nil
-	case s.InlineString != "":
-		return parser.CRLs([]byte(s.InlineString)), nil
 	case s.Filename != "":
 		return pki.UnknownCRLs(fmt.Sprintf("it is the file %q in the pod, which the dump does not show", s.Filename)), nil
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
@@ -50,7 +49,7 @@ func withoutCRL(s *mesh.Snapshot, use mesh.CRLUse) string {
 		var restarts []string
 		for _, plane := range s.ControlPlanes {
 			if plane.Controller == "" && plane.Flags.CRLConfigMap != "" {
-				restarts = append(restarts, "kubectl rollout restart deployment/"+plain.Word(plane.Name)+" -n "+plain.Word(plane.Namespace))
+				restarts = append(restarts, rollout("restart", "deployment", plane.Namespace, plane.Name))
 			}
 		}
 		step := "restart istiod, which never gives a CRL up while it runs, and writes it into every namespace"

@@ -143,8 +143,12 @@ func (p *Plan) restarts(step Step) (all []string) {
 // rolled is the command that restarts a workload and waits for it. Names come from the
 // cluster, or from a file, and are pasted into a shell.
 func rolled(kind, namespace, name string) string {
-	of := plain.Word(kind+"/"+name) + " -n " + plain.Word(namespace)
-	return "kubectl rollout restart " + of + " && kubectl rollout status " + of
+	return rollout("restart", kind, namespace, name) + " && " + rollout("status", kind, namespace, name)
+}
+
+// rollout is kubectl's command for one workload.
+func rollout(verb, kind, namespace, name string) string {
+	return "kubectl rollout " + verb + " " + plain.Word(kind+"/"+name) + " -n " + plain.Word(namespace)
 }
 
 // longestAnnotation is the longest that is kept: none of a key's length.

@@ -61,8 +61,7 @@ func costOf(p *rotation.Plan) string {
 	}
 	text := plural(len(p.Course()), "write")
 	if n := p.Written(); n > 0 {
-		text = fmt.Sprintf("%d of %s left; all of it: ", len(p.Course())-n, text)
-		text += plural(len(p.Course()), "write")
+		text = fmt.Sprintf("%d of %s left; all of it: %s", len(p.Course())-n, text, text)
 	}
 	if p.Cost.CSRs > 0 {
 		text += fmt.Sprintf("; %s at once, %s", plural(p.Cost.CSRs, "certificate request"), plural(p.Cost.Bursts, "time"))

@@ -104,6 +104,7 @@ func frame(view string, width, height int) string {
 
 func plural(n int, noun string) string { return plain.Count(n, noun) }
 
+// clock is a duration as a stopwatch shows it.
 func clock(d time.Duration) string {
 	d = max(0, d).Round(time.Second)
 	if d >= time.Hour {
