@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -46,7 +47,7 @@ func (p *eventPrinter) event(e rotation.Event) {
 	e.Message = strings.TrimSuffix(e.Message, ": "+p.about) // a write of which the phase's own line has told
 	text := fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format(time.TimeOnly), e.Phase, describe(e))
 	if p.live && e.Kind == rotation.EventGate {
-		fmt.Fprintf(p.err, "\r\x1b[K%s", plain(clip(text, 160)))
+		fmt.Fprintf(p.err, "\r\x1b[K%s", ansi.Truncate(plain(text), columns(p.err)-1, "…")) // no line break of the terminal's own, which nothing takes back
 		p.open = true
 		return
 	}
@@ -203,11 +204,4 @@ func remarks(warnings, refusals []rotation.Refusal) (rows [][]string) {
 		rows = append(rows, []string{"REFUSED", r.Object + ": " + r.Why}, []string{"", "hint: " + r.Hint})
 	}
 	return rows
-}
-
-func clip(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
 }

@@ -20,6 +20,16 @@ func isTerminal(stream any) bool {
 // that cannot (Emacs', under which screen readers are used too) still has somebody at it.
 func canDraw(stream any) bool { return isTerminal(stream) && os.Getenv("TERM") != "dumb" }
 
+// columns is the width of a terminal as it is now, 80 where it does not say.
+func columns(stream any) int {
+	if f, ok := stream.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
+}
+
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage(fmt.Errorf("unexpected argument %q", args[0]), fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
