@@ -58,6 +58,10 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		return []Blocker{{Kind: "secret", Object: c.Ref(), Why: "it is no CA that an istiod could sign with: " + err.Error()}}
 	}
 	leaf, err := specimen(s, signer)
+	var serves *pki.Certificate
+	if err == nil {
+		serves, err = serving(s, signer)
+	}
 	if err != nil {
 		return []Blocker{{Kind: "secret", Object: c.Ref(), Why: err.Error()}}
 	}
@@ -84,7 +88,11 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		case n.Trust.Error != "":
 			risks = append(risks, Blocker{Kind: "configmap", Object: n.Name + "/" + n.Trust.Name, Why: n.Trust.Error, Unknown: true})
 		default: // agents judge istiod by it
-			ask("configmap", n.Name+"/"+n.Trust.Name, "with its roots a certificate of this CA is refused", pki.Question{Judge: pki.Go, Roots: n.Trust.Bundle.Certs, Chain: chain, Usage: pki.ServerAuth})
+			shown := chain
+			if serves != nil {
+				shown = append([]*pki.Certificate{serves}, chain[1:]...)
+			}
+			ask("configmap", n.Name+"/"+n.Trust.Name, "with its roots a certificate of this CA is refused", pki.Question{Judge: pki.Go, Roots: n.Trust.Bundle.Certs, Chain: shown, Usage: pki.ServerAuth})
 		}
 	}
 	for _, p := range s.Proxies {
