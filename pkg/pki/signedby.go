@@ -13,6 +13,13 @@ func (c *Certificate) SignedBy(signer *Certificate) bool {
 		signer.X509.CheckSignature(c.X509.SignatureAlgorithm, c.X509.RawTBSCertificate, c.X509.Signature) == nil
 }
 
+// SameCA reports whether both are certificates of one name and key, so that what the one
+// has signed hangs from the other too. Either may be nil.
+func (c *Certificate) SameCA(o *Certificate) bool {
+	return c != nil && o != nil && c.X509 != nil && o.X509 != nil && bytes.Equal(c.X509.RawSubject, o.X509.RawSubject) &&
+		bytes.Equal(c.X509.RawSubjectPublicKeyInfo, o.X509.RawSubjectPublicKeyInfo)
+}
+
 // Before is, among what is sent behind a leaf, another certificate of this intermediate's
 // name and key, where this one itself is not sent; nil where there is none. An intermediate
 // that is renewed with its key (cert-manager's rotationPolicy Never, its default before 1.18)

@@ -27,6 +27,35 @@ func path(signer, root *pki.Certificate, chain []*pki.Certificate) []*pki.Certif
 	return all
 }
 
+// ofOneCA finds what a bundle has of the CA whose chain, the certificate that signs first,
+// hangs from this root of it: the root itself, or what stands above it where that is an
+// intermediate, and beside it other certificates of its name and key, and of those in
+// between. Each of them vouches for what the CA signs.
+func ofOneCA(bundle, chain []*pki.Certificate, root *pki.Certificate) (top *pki.Certificate, beside []*pki.Certificate) {
+	top, own := root, append(path(chain[0], root, chain[1:]), root)
+	for next := above(bundle, top); next != nil && !slices.ContainsFunc(own, next.Equal); next = above(bundle, top) {
+		top, own = next, append(own, next)
+	}
+	for _, c := range bundle {
+		if !c.Equal(top) && slices.ContainsFunc(own, c.SameCA) {
+			beside = append(beside, c)
+		}
+	}
+	return top, beside
+}
+
+// above is what vouches for a certificate in a bundle, nil for a root.
+func above(bundle []*pki.Certificate, c *pki.Certificate) *pki.Certificate {
+	if c.SignedBy(c) {
+		return nil
+	}
+	i := slices.IndexFunc(bundle, c.SignedBy)
+	if i < 0 {
+		return nil
+	}
+	return bundle[i]
+}
+
 // leavesRoot reports whether the old root is one that this rotation takes away.
 func (p *Plan) leavesRoot() bool {
 	return p.oldRoot != nil && !p.oldRoot.Equal(p.config.New.Roots.Certs[0])

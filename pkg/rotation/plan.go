@@ -109,6 +109,8 @@ type Plan struct {
 	target   Expectation
 	config   Config
 	oldRoot  *pki.Certificate
+	// oldBeside is what else of the old CA lies in the bundle, and leaves it with its root.
+	oldBeside []*pki.Certificate
 	// oldPath are the certificates that vouch for the old signer, from itself on, without
 	// the root.
 	oldPath []*pki.Certificate
@@ -374,10 +376,15 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 			"'kubectl meshca ca verify' says why; where the CA has ended, 'kubectl meshca plan --strategy recover' plans the shortest way out")
 		return
 	}
+	var others []*pki.Certificate
+	p.oldRoot, others = ofOneCA(ca.Root.Certs, chain, p.oldRoot)
+	if !p.oldRoot.Equal(root) {
+		p.oldBeside = slices.DeleteFunc(others, root.Equal)
+	}
 	p.OldRoot, p.oldPath = briefOf(p.oldRoot), path(signer, p.oldRoot, ca.Chain.Certs)
 	p.AlreadyDone = p.oldRoot.Equal(root) && signer.Equal(p.config.New.Cert)
 	for _, c := range ca.Root.Certs {
-		if !c.Equal(p.oldRoot) && !c.Equal(root) {
+		if !c.Equal(p.oldRoot) && !c.Equal(root) && !slices.ContainsFunc(p.oldBeside, c.Equal) {
 			p.Kept = append(p.Kept, briefOf(c))
 		}
 	}
@@ -388,7 +395,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	}
 	p.ID = hex.EncodeToString(sum.Sum(nil))[:10]
 	for _, c := range s.MeshCACertificates {
-		if c.Equal(p.oldRoot) && !p.oldRoot.Equal(root) {
+		if c.SameCA(p.oldRoot) && !p.oldRoot.Equal(root) && !c.Equal(root) {
 			p.refuse("old-root-in-mesh-config", "meshConfig.caCertificates", "the old root stands there too, so that it would never leave the proxies", "remove it from meshConfig.caCertificates first")
 		}
 	}
