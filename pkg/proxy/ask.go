@@ -108,7 +108,11 @@ func read(in *bufio.Reader, path string) (one answer, last bool, err error) {
 		}
 	case sift != nil:
 		if one.raw, whole, one.err = sift(limited); one.err != nil {
-			one.raw, one.err, whole = nil, fmt.Errorf("parsing the config dump: %w", one.err), false
+			what := "parsing the config dump"
+			if path == certsPath {
+				what = "reading " + certsPath
+			}
+			one.raw, one.err, whole = nil, fmt.Errorf("%s: %w", what, one.err), false
 		}
 	default:
 		one.raw, err = io.ReadAll(limited)

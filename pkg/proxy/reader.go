@@ -104,7 +104,7 @@ func (r *Reader) one(ctx context.Context, target Target) (*Loaded, []Upstream, e
 		loaded, err := parseZtunnel(dump.raw, r.Now(), &r.parser)
 		return loaded, nil, err
 	}
-	paths := []string{secretsPath, "/certs"}
+	paths := []string{secretsPath, certsPath}
 	more := func(wanted bool, path string) int {
 		if !wanted {
 			return -1

@@ -375,6 +375,47 @@ func TestReadLargeDumps(t *testing.T) {
 	}
 }
 
+// TestReadManyContexts: /certs has an entry for each live TLS context, of every outbound
+// cluster one, and almost all of them are the same.
+func TestReadManyContexts(t *testing.T) {
+	good := dump(certificate(t).PEM(), certificate(t).PEM())
+	entry := func(serial string) string {
+		return `{"ca_cert": [{"path": "<inline>", "serial_number": "0a", "subject_alt_names": []}], "cert_chain": [{"path": "` + strings.Repeat("x", 1<<9) + `", "serial_number": "` + serial + `", "subject_alt_names": [{"uri": "spiffe://td/ns/a/sa/b"}]}]}`
+	}
+	for name, test := range map[string]struct {
+		last     string
+		contexts int
+	}{"all the same": {"", 1}, "one of a gateway's own": {",\n" + entry("0c"), 2}} {
+		mux := http.NewServeMux()
+		mux.HandleFunc("/config_dump", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(good) })
+		mux.HandleFunc("/certs", func(w http.ResponseWriter, _ *http.Request) {
+			one := entry("0b")
+			_, _ = io.WriteString(w, "{\n \"certificates\": [\n"+one)
+			for range 2 * proxy.MaxAnswer / len(one) {
+				if _, err := io.WriteString(w, ",\n"+one); err != nil {
+					return
+				}
+			}
+			_, _ = io.WriteString(w, test.last+"]\n}\n")
+		})
+		mux.HandleFunc("/server_info", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"node":{"metadata":{"ISTIO_VERSION":"1.30.3"}}}`)
+		})
+		mux.HandleFunc("/clusters", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "c::10.0.0.1:80::cx_total::3\n")
+		})
+		reader := proxy.Reader{Dialer: pipe{mux}, Now: func() time.Time { return clock }}
+		reader.Read(t.Context(), []proxy.Target{{Info: true, Counters: true}}, func(r proxy.Result) {
+			switch {
+			case r.Err != nil:
+				t.Errorf("%s: %v", name, r.Err)
+			case len(r.Loaded.Contexts) != test.contexts || r.Loaded.ContextsError != "" || r.Loaded.Info.Istio != "1.30.3" || len(r.Upstreams) != 1:
+				t.Errorf("%s: %d contexts, %q, %+v", name, len(r.Loaded.Contexts), r.Loaded.ContextsError, r.Loaded.Info)
+			}
+		})
+	}
+}
+
 // What a dump is sifted to says what the whole of it does.
 func FuzzSift(f *testing.F) {
 	f.Add(dump(certificate(f).PEM(), certificate(f).PEM()))

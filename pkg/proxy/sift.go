@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 const (
 	secretsPath   = "/config_dump?resource=dynamic_active_secrets"
+	certsPath     = "/certs"
 	bootstrapPath = "/config_dump?mask=bootstrap"
 	ztunnelPath   = "/config_dump"
 )
@@ -24,11 +26,14 @@ type sift func(io.Reader) (kept []byte, whole bool, err error)
 // ztunnel shows every workload and service of the mesh, about a KiB each, and takes no
 // filter (ztunnel 1.31.0-rc.0 src/admin.rs, handle_config_dump); a gateway every
 // credential of its own; and an Envoy before 1.13 (Istio 1.0 to 1.4) knows neither
-// resource nor mask and answers either with all that it has.
+// resource nor mask and answers either with all that it has. /certs has an entry for each
+// live TLS context: some 0.8 KiB for every outbound cluster.
 func siftOf(path string) sift {
 	switch path {
 	case secretsPath:
 		return siftSecrets
+	case certsPath:
+		return siftContexts
 	case bootstrapPath:
 		return siftBootstrap
 	case ztunnelPath:
@@ -78,6 +83,30 @@ func (s *sifter) config(listed bool) error {
 		}
 		return s.value(false)
 	})
+}
+
+// siftContexts keeps of /certs what is said, once.
+func siftContexts(r io.Reader) ([]byte, bool, error) {
+	s := &sifter{in: bufio.NewReader(r)}
+	seen := map[[sha256.Size]byte]bool{}
+	err := s.object(func(key string) error {
+		if key != "certificates" {
+			return s.value(false)
+		}
+		return s.array(key, func() error {
+			start := s.kept.Len()
+			if err := s.value(true); err != nil {
+				return err
+			}
+			said := sha256.Sum256(s.kept.Bytes()[start:])
+			if seen[said] {
+				s.kept.Truncate(start - len(",")) // it is not the first one
+			}
+			seen[said] = true
+			return nil
+		})
+	})
+	return s.kept.Bytes(), true, err
 }
 
 // siftBootstrap keeps of an Envoy's dump what it was started with.
