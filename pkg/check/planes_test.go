@@ -368,3 +368,27 @@ func TestWorkloadsUnderAnotherRoot(t *testing.T) {
 		}
 	}
 }
+
+// The base chart makes a webhook of the revision "default", also where istiods are of others
+// alone: nobody ever writes roots into it, and no gate waits for that. One of an istiod that
+// is there is written, and waited for; so is one whose caBundle says something.
+func TestWebhookThatNobodyWrites(t *testing.T) {
+	blank := mesh.Webhook{Config: "istiod-default-validator", Name: "v", Revision: "other", Service: "istio-system/istiod", Blank: true, Error: "caBundle: no certificate in it"}
+	for name, test := range map[string]struct {
+		change func(*mesh.Webhook)
+		waits  bool
+	}{
+		"of a revision that was never there": {func(*mesh.Webhook) {}, false},
+		"of one that runs":                   {func(w *mesh.Webhook) { w.Revision = "default" }, true},
+		"of none":                            {func(w *mesh.Webhook) { w.Revision = "" }, true},
+		"that says something":                {func(w *mesh.Webhook) { w.Blank = false }, true},
+	} {
+		w := newWorld(t)
+		hook := blank
+		test.change(&hook)
+		w.s.Webhooks = append(w.s.Webhooks, hook)
+		if b := w.blockers(); len(b) > 0 != test.waits {
+			t.Errorf("%s: %v", name, b)
+		}
+	}
+}

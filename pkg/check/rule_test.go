@@ -334,6 +334,9 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"clock behind", func(w *world) { w.s.ClockSkew = mesh.Duration(-2 * time.Minute) }, "clock", "clock", isWarning, "2m0s behind"},
 
 		{"webhook of a revision that is gone", func(w *world) { w.s.Webhooks[0].Revision = "gone" }, "webhook-owners", "webhook-orphaned", isWarning, "of which there is no istiod"},
+		{"webhook that nobody ever wrote into", func(w *world) {
+			w.s.Webhooks = append(w.s.Webhooks, mesh.Webhook{Config: "istiod-default-validator", Name: "v", Revision: "gone", Service: "istio-system/istiod", Blank: true, Error: "caBundle: no certificate in it"})
+		}, "webhook-owners", "webhook-unwritten", isWarning, "passes unchecked"},
 		{"renewal", func(w *world) { first(w).Reach = mesh.ReachRenewal }, "reach", "reach-renewal", isInfo, ""},
 		{"restart", func(w *world) { first(w).Reach = mesh.ReachRestart }, "reach", "reach-restart", isWarning, ""},
 		{"elsewhere", func(w *world) { first(w).Reach = mesh.ReachElsewhere }, "reach", "reach-elsewhere", isWarning, ""},

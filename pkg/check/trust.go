@@ -233,6 +233,14 @@ func webhookOwners(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		all = append(all, Finding{ID: "webhook-orphaned", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("it is of revision %s, of which there is no istiod: nobody writes its caBundle when the root changes", w.Revision),
 			Hint: "delete it, or point it at a revision that runs ('istioctl tag set')"})
 	}
+	for _, w := range rotation.Unwritten(s) {
+		f := Finding{ID: "webhook-unwritten", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("it is of revision %s, of which there is no istiod, and has no caBundle: what it is to check passes unchecked. No root is in it, so that it is in no rotation's way", w.Revision),
+			Hint: "point it at a revision that runs ('istioctl tag set default --revision REVISION', or defaultRevision of the chart istio-base), or delete it"}
+		if w.Fatal {
+			f.Message = fmt.Sprintf("it is of revision %s, of which there is no istiod, and has no caBundle: what it is to check is rejected (failurePolicy Fail). No root is in it, so that it is in no rotation's way", w.Revision)
+		}
+		all = append(all, f)
+	}
 	return all, len(s.Webhooks)
 }
 

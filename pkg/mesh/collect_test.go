@@ -101,7 +101,7 @@ func TestCollect(t *testing.T) {
 	if fmt.Sprint(trusted) != "map[a:true b:false istio-system:true kube-system:false]" {
 		t.Errorf("namespaces: %v", trusted)
 	}
-	if len(s.Webhooks) != 2 || s.Webhooks[0].Error != "" || !s.Webhooks[0].Fatal || s.Webhooks[1].Error == "" || s.Webhooks[1].Fatal {
+	if len(s.Webhooks) != 2 || s.Webhooks[0].Error != "" || !s.Webhooks[0].Fatal || s.Webhooks[1].Error == "" || !s.Webhooks[1].Blank || s.Webhooks[1].Fatal {
 		t.Errorf("webhooks: %+v", s.Webhooks)
 	}
 

@@ -273,6 +273,9 @@ type Webhook struct {
 	Service  string     `json:"service,omitempty"`
 	CABundle pki.Bundle `json:"caBundle,omitzero"`
 	Error    string     `json:"error,omitempty"`
+	// Blank is true where nobody has written a caBundle: the API server then asks its own
+	// roots (k8s.io/api/admissionregistration/v1, WebhookClientConfig).
+	Blank bool `json:"blank,omitempty"`
 	// Fatal is true for failurePolicy Fail.
 	Fatal bool `json:"fatal,omitempty"`
 }

@@ -123,7 +123,7 @@ func (g *gatherer) webhook(all []Webhook, kind string, meta metav1.ObjectMeta, n
 		w.Service = config.Service.Namespace + "/" + config.Service.Name
 	}
 	if bundle, err := pki.ParseBundle(config.CABundle); err != nil {
-		w.Error = fmt.Sprintf("caBundle: %v", err)
+		w.Error, w.Blank = fmt.Sprintf("caBundle: %v", err), len(config.CABundle) == 0
 	} else {
 		w.CABundle = bundle
 	}

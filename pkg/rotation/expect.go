@@ -422,6 +422,9 @@ func (j *judgement) published() {
 		j.unknown("configmap", j.configMap(), "no trust ConfigMap was seen in any namespace")
 	}
 	for _, w := range j.s.Webhooks {
+		if unwritten(j.s, w) {
+			continue
+		}
 		object := w.Config + "/" + w.Name
 		ok := w.Error == "" && j.asked(w.CABundle.Certs)
 		j.status.Webhooks.add(ok)

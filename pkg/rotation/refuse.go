@@ -163,16 +163,34 @@ func (p *Plan) refuseOrphans(s *mesh.Snapshot) {
 
 // Orphans are the webhooks that a revision has left behind which had its roots in them.
 func Orphans(s *mesh.Snapshot) (all []mesh.Webhook) {
-	if slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Elsewhere != "" }) {
-		return nil // their istiods cannot be seen, and write from where they are
-	}
 	for _, w := range s.Webhooks {
-		owned := slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return plane.Revision == w.Revision })
-		if w.Revision != "" && w.Error == "" && !owned {
+		if w.Error == "" && ownerless(s, w) {
 			all = append(all, w)
 		}
 	}
 	return all
+}
+
+// Unwritten are the webhooks of a revision that was never there: the base chart makes one of
+// the revision "default", which istiods of other names never write into (istio 1.31.0-rc.0
+// manifests/charts/base/templates/defaultrevision-validatingwebhookconfiguration.yaml).
+// Nothing of the mesh's roots is in them, and no change of these makes them worse.
+func Unwritten(s *mesh.Snapshot) (all []mesh.Webhook) {
+	for _, w := range s.Webhooks {
+		if unwritten(s, w) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+func unwritten(s *mesh.Snapshot, w mesh.Webhook) bool { return w.Blank && ownerless(s, w) }
+
+// ownerless reports whether a webhook is of a revision of which no istiod is known.
+func ownerless(s *mesh.Snapshot, w mesh.Webhook) bool {
+	return w.Revision != "" && !slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool {
+		return plane.Revision == w.Revision || plane.Elsewhere != "" // one that cannot be seen writes from where it is
+	})
 }
 
 // refuseUnrollable refuses a plan that restarts istiods by their Deployments where one
