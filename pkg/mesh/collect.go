@@ -156,6 +156,7 @@ type gatherer struct {
 	networks   []Remote               // meshNetworks
 	bare       []bare                 // pods without a proxy
 	policy     []MTLSPolicy
+	given      map[string]givenMap // ConfigMaps with istiods' settings, by namespace/name
 
 	once             sync.Once
 	discoveredGroups map[string][]string // versions by API group

@@ -35,7 +35,9 @@ func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 			g.s.LeftOut = append(g.s.LeftOut, d.Namespace+"/"+d.Name)
 			continue
 		}
+		changed := g.fill(ctx, d.Namespace, &d.Spec.Template.Spec)
 		plane, unknown := planeOf(d)
+		plane.changed = changed
 		g.unknownSettings(plane, unknown)
 		g.s.ControlPlanes = append(g.s.ControlPlanes, plane)
 	}
@@ -120,7 +122,8 @@ func (g *gatherer) replicas(ctx context.Context, selector string) error {
 		}
 		plane.settle()
 	}
-	g.orphans(pods)
+	g.orphans(ctx, pods)
+	g.outdated()
 	return nil
 }
 
@@ -159,7 +162,7 @@ func (c *ControlPlane) settle() {
 
 // orphans are istiods of no Deployment that could be seen: bare pods, ReplicaSets,
 // StatefulSets. They sign and hand out roots like any other.
-func (g *gatherer) orphans(pods []corev1.Pod) {
+func (g *gatherer) orphans(ctx context.Context, pods []corev1.Pod) {
 	index := map[string]int{}
 	for i := range pods {
 		pod := &pods[i]
@@ -173,7 +176,9 @@ func (g *gatherer) orphans(pods []corev1.Pod) {
 		key := pod.Namespace + "/" + owner.Kind + "/" + owner.Name
 		at, ok := index[key]
 		if !ok {
+			changed := g.fill(ctx, pod.Namespace, &pod.Spec)
 			plane, unknown := planeOfPod(pod, owner.Name, owner.Kind)
+			plane.changed = changed
 			g.unknownSettings(plane, unknown)
 			at = len(g.s.ControlPlanes)
 			index[key] = at
@@ -204,7 +209,7 @@ func startOf(pod *corev1.Pod, container string) (at time.Time) {
 }
 
 func istiodOf(pod *corev1.Pod) Istiod {
-	r := Istiod{Pod: pod.Name, UID: string(pod.UID), IP: pod.Status.PodIP, Node: pod.Spec.NodeName, Terminating: pod.DeletionTimestamp != nil}
+	r := Istiod{Pod: pod.Name, UID: string(pod.UID), IP: pod.Status.PodIP, Node: pod.Spec.NodeName, Terminating: pod.DeletionTimestamp != nil, created: pod.CreationTimestamp.Time}
 	name := ""
 	if len(pod.Spec.Containers) > 0 {
 		name = pod.Spec.Containers[0].Name // Citadel's, which is none of istiod's

@@ -3,7 +3,6 @@ package mesh
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -66,7 +65,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
 	c.serves(spec)
 	if len(container.EnvFrom) > 0 {
-		env.unknown = append(env.unknown, errors.New("settings may come from elsewhere (envFrom): their values are not known"))
+		env.unknown = append(env.unknown, errors.New("settings may come from a Secret, or from a ConfigMap that could not be read (envFrom): their values are not known: have the container's env say them"))
 	}
 	return c, env.unknown
 }
@@ -81,14 +80,18 @@ type environment struct {
 // does for kubelet.
 func (e *environment) text(name, fallback string) string {
 	value := fallback
+	var unknown error
 	for _, v := range e.container.Env {
 		if v.Name != name {
 			continue
 		}
-		if value = v.Value; v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
-			e.unknown = append(e.unknown, fmt.Errorf("%s comes from elsewhere: its value is not known", name))
-			value = fallback
+		value, unknown = v.Value, nil
+		if v.ValueFrom != nil || strings.Contains(v.Value, "$(") {
+			value, unknown = fallback, whence(v)
 		}
+	}
+	if unknown != nil {
+		e.unknown = append(e.unknown, unknown)
 	}
 	return value
 }

@@ -3,10 +3,13 @@ package mesh_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // TestFlags: by value, with the defaults of the release, and only where the
@@ -120,6 +123,57 @@ func TestParseRelease(t *testing.T) {
 			if mesh.Before(a, b) != (i < j) {
 				t.Errorf("%s before %s: %t", a, b, i >= j)
 			}
+		}
+	}
+}
+
+// Settings of an istiod may stand in ConfigMaps, as envVarFrom of the charts and envFrom
+// have it: they are read there. What stands in a Secret, or was changed since the istiod
+// started, is not known.
+func TestSettingsFromConfigMaps(t *testing.T) {
+	yes := true
+	local := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
+	key := func(name, key string, optional *bool) corev1.EnvVar {
+		return corev1.EnvVar{Name: "ISTIO_MULTIROOT_MESH", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: local(name), Key: key, Optional: optional}}}
+	}
+	all := func(name, prefix string, optional *bool) corev1.EnvFromSource {
+		return corev1.EnvFromSource{Prefix: prefix, ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local(name), Optional: optional}}
+	}
+	secret := corev1.EnvVar{Name: "ISTIO_MULTIROOT_MESH", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("flags"), Key: "multi"}}}
+	for name, test := range map[string]struct {
+		env     []corev1.EnvVar
+		from    []corev1.EnvFromSource
+		written time.Duration // after the pod was made
+		multi   bool
+		gap     string
+	}{
+		"a key":                            {env: []corev1.EnvVar{key("flags", "multi", nil)}, multi: true},
+		"a key that is not there":          {env: []corev1.EnvVar{key("flags", "none", nil)}, gap: "the ConfigMap flags"},
+		"one that need not be there":       {env: []corev1.EnvVar{key("flags", "none", &yes)}},
+		"a map that need not be there":     {env: []corev1.EnvVar{key("none", "multi", &yes)}},
+		"a key, and its value behind it":   {env: append([]corev1.EnvVar{key("flags", "none", nil)}, env("ISTIO_MULTIROOT_MESH", "true")...), multi: true},
+		"all of it":                        {from: []corev1.EnvFromSource{all("flags", "ISTIO_", nil)}, multi: true},
+		"all of it, without the prefix":    {from: []corev1.EnvFromSource{all("flags", "", nil)}},
+		"all of it, and its own after all": {from: []corev1.EnvFromSource{all("flags", "ISTIO_", nil)}, env: env("ISTIO_MULTIROOT_MESH", "false")},
+		"all of one that is not there":     {from: []corev1.EnvFromSource{all("none", "", nil)}, gap: "envFrom"},
+		"all of one that need not be":      {from: []corev1.EnvFromSource{all("none", "", &yes)}},
+		"a Secret":                         {env: []corev1.EnvVar{secret}, gap: "the Secret flags"},
+		"written since it started":         {env: []corev1.EnvVar{key("flags", "multi", nil)}, written: time.Minute, multi: true, gap: "restart it"},
+	} {
+		d := istiod("default", "hub/pilot:1.30.3", test.env...)
+		d.Spec.Template.Spec.Containers[0].EnvFrom = test.from
+		pod := replica(d, "x")
+		pod.CreationTimestamp = *pod.Status.StartTime
+		written := metav1.NewTime(pod.Status.StartTime.Add(test.written - time.Second))
+		flags := configMap("istio-system", "flags", map[string]string{"multi": "true", "MULTIROOT_MESH": "true"})
+		flags.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", Time: &written}}
+		c, _ := collector(nil, d, pod, flags)
+		s := collect(t, c)
+		if got := s.ControlPlanes[0].Flags.MultiRoot; got != test.multi {
+			t.Errorf("%s: %t", name, got)
+		}
+		if test.gap == "" && len(s.Gaps) > 0 || test.gap != "" && (len(s.Gaps) != 1 || !strings.Contains(s.Gaps[0].Error, test.gap)) {
+			t.Errorf("%s: %+v", name, s.Gaps)
 		}
 	}
 }

@@ -125,7 +125,8 @@ type ControlPlane struct {
 	shared     string // SHARED_MESH_CONFIG
 	citadel    bool
 	selfSigned bool
-	serving    string // the Secret at servingFiles, where it need not be there
+	serving    string    // the Secret at servingFiles, where it need not be there
+	changed    time.Time // when a ConfigMap was last written that settings come from
 }
 
 // Flags are istiod's settings by their effective value: environment, mesh
@@ -180,6 +181,8 @@ type Istiod struct {
 	// ClientsError says why they are not known.
 	Clients      []proxy.Client `json:"clients,omitzero"`
 	ClientsError string         `json:"clientsError,omitempty"`
+
+	created time.Time
 }
 
 // CAKind is where a control plane's CA comes from.
