@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -390,5 +391,24 @@ func TestWebhookThatNobodyWrites(t *testing.T) {
 		if b := w.blockers(); len(b) > 0 != test.waits {
 			t.Errorf("%s: %v", name, b)
 		}
+	}
+}
+
+// Discovery selectors may leave istiod's own namespace out: what it publishes stands in the
+// others, also where the CA Secret may not be read.
+func TestNamespaceOfIstiodThatItDoesNotServe(t *testing.T) {
+	w := newWorld(t)
+	w.s.Namespaces = slices.DeleteFunc(w.s.Namespaces, func(n mesh.Namespace) bool { return n.Name == "istio-system" })
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("%v", b)
+	}
+	w.plane().CA = mesh.CASource{Kind: mesh.CAUnknown, Why: "Secrets were not to be read", Namespace: "istio-system", Secret: "cacerts"}
+	if b := w.blockers(); len(b) > 0 {
+		t.Errorf("without the Secret: %v", b)
+	}
+	w.s.Namespaces[0].Trust.Bundle = pki.NewBundle(w.other.Cert)
+	w.s.Namespaces = append(w.s.Namespaces, mesh.Namespace{Name: "c", Trust: &mesh.TrustAnchor{Name: "istio-ca-root-cert", Bundle: pki.NewBundle(w.root.Cert)}})
+	if b := w.blockers(); len(b) != 1 || b[0].Object != "a/istio-ca-root-cert" {
+		t.Errorf("one that is not as the others: %v", b)
 	}
 }

@@ -581,6 +581,12 @@ func TestDiscoverySelectors(t *testing.T) {
 		t.Error(got)
 	}
 	selectors := "discoverySelectors: [{matchExpressions: [{key: env, operator: In, values: [prod]}]}]"
+	// Istiod's own namespace is none of them by itself: it writes no ConfigMap there.
+	if got := names(selectors); got != "in injected with-proxy" {
+		t.Error(got)
+	}
+	gateway := running("istio-system", "gateway", nil, agent())
+	objects = append(objects, gateway)
 	if got := names(selectors); got != "in injected istio-system with-proxy" {
 		t.Error(got)
 	}

@@ -195,7 +195,9 @@ func anchorOf(cm *corev1.ConfigMap) *TrustAnchor {
 
 // discovered keeps the namespaces that istiods serve: those that a discovery
 // selector includes (istio 1.30.3 pkg/kube/namespace/filter.go), and those that
-// take part all the same, so that what they lack is seen.
+// take part all the same, so that what they lack is seen. An istiod's own is left out
+// like any other, and a ConfigMap of before stays there as it was (istio 1.31.0-rc.0
+// pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go:77).
 func (g *gatherer) discovered() {
 	if g.everywhere || g.partial || len(g.selectors) == 0 {
 		return
@@ -203,9 +205,6 @@ func (g *gatherer) discovered() {
 	needed := map[string]bool{}
 	for _, p := range g.s.Proxies {
 		needed[p.Namespace] = true
-	}
-	for _, plane := range g.s.ControlPlanes {
-		needed[plane.Namespace] = true
 	}
 	var selectors []labels.Selector
 	for i := range g.selectors {

@@ -70,11 +70,14 @@ func SignedElsewhere(s *mesh.Snapshot) bool {
 	return len(s.ControlPlanes) > 0 && !slices.ContainsFunc(s.ControlPlanes, signs)
 }
 
-// publishedElsewhere are the roots in most of the trust ConfigMaps that an istiod writes
-// which is not in this cluster, and whose namespace nothing names.
+// publishedElsewhere are the roots in most of the trust ConfigMaps where istiod writes none
+// beside itself: its namespace is in another cluster and nothing names it, or is not among
+// those that it serves.
 func publishedElsewhere(s *mesh.Snapshot) []*pki.Certificate {
-	nameless := func(plane mesh.ControlPlane) bool { return plane.Elsewhere != "" && plane.Namespace == "" }
-	if !slices.ContainsFunc(s.ControlPlanes, nameless) {
+	beside := func(plane mesh.ControlPlane) bool {
+		return slices.ContainsFunc(s.Namespaces, func(n mesh.Namespace) bool { return n.Name == plane.Namespace })
+	}
+	if len(s.ControlPlanes) == 0 || slices.ContainsFunc(s.ControlPlanes, beside) {
 		return nil
 	}
 	var held [][]*pki.Certificate
