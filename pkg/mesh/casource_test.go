@@ -186,6 +186,15 @@ func TestOwners(t *testing.T) {
 		"cert-manager":      {metav1.ObjectMeta{Annotations: map[string]string{"cert-manager.io/certificate-name": "x"}, Labels: map[string]string{"controller.cert-manager.io/fao": "true"}}, "cert-manager"},
 		"Sealed Secrets":    {metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "SealedSecret", Name: "cacerts"}}}, "SealedSecret cacerts"},
 		"Helm":              {metav1.ObjectMeta{Annotations: map[string]string{"meta.helm.sh/release-name": "x"}}, "Helm"},
+		"a copy":            {metav1.ObjectMeta{Annotations: map[string]string{"reflector.v1.k8s.emberstack.com/reflects": "pki/mesh-ca"}}, "Reflector"},
+		"what is copied":    {metav1.ObjectMeta{Annotations: map[string]string{"reflector.v1.k8s.emberstack.com/reflection-allowed": "true", "replicator.v1.mittwald.de/replicate-to": "x", "replicator.v1.mittwald.de/replication-allowed": "true"}}, ""},
+		"a copy of another": {metav1.ObjectMeta{Annotations: map[string]string{"replicator.v1.mittwald.de/replicated-at": "2026-11-24T00:00:00Z"}}, "Replicator"},
+		"one to be filled":  {metav1.ObjectMeta{Annotations: map[string]string{"replicator.v1.mittwald.de/replicate-from": "pki/mesh-ca"}}, "Replicator"},
+		"a key vault":       {metav1.ObjectMeta{Labels: map[string]string{"secrets-store.csi.k8s.io/managed": "true"}, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "ca-x"}}}, "ReplicaSet ca-x,Secrets Store CSI driver"},
+		"Config Sync":       {metav1.ObjectMeta{Annotations: map[string]string{"configmanagement.gke.io/managed": "enabled", "configsync.gke.io/resource-id": "_secret_istio-system_cacerts"}}, "Config Sync"},
+		"Kyverno":           {metav1.ObjectMeta{Labels: map[string]string{"generate.kyverno.io/policy-name": "mesh-ca"}}, "Kyverno"},
+		"Rancher":           {metav1.ObjectMeta{Labels: map[string]string{"objectset.rio.cattle.io/hash": "x"}}, "Rancher"},
+		"1Password":         {metav1.ObjectMeta{Annotations: map[string]string{"operator.1password.io/item-path": "vaults/a/items/b"}}, "1Password"},
 		"Vault":             {metav1.ObjectMeta{Labels: map[string]string{"secrets.hashicorp.com/vso-ownerRefUID": "x"}}, "Vault"},
 	} {
 		got := mesh.SourceOf(&corev1.Secret{ObjectMeta: test.meta}, mesh.CAPlugged).Owners

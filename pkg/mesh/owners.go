@@ -51,6 +51,22 @@ func ownerByMark(key string) string {
 		return "Vault"
 	case "meta.helm.sh":
 		return "Helm"
+	case "secrets-store.csi.k8s.io": // as synced from a key vault, and again at each poll
+		return "Secrets Store CSI driver"
+	case "configsync.gke.io":
+		return "Config Sync"
+	case "generate.kyverno.io":
+		return "Kyverno"
+	case "objectset.rio.cattle.io":
+		return "Rancher"
+	case "operator.1password.io":
+		return "1Password"
+	}
+	switch key { // what is copied from has marks of the same domains
+	case "reflector.v1.k8s.emberstack.com/reflects":
+		return "Reflector"
+	case "replicator.v1.mittwald.de/replicate-from", "replicator.v1.mittwald.de/replicated-at":
+		return "Replicator"
 	}
 	return ""
 }
