@@ -3,6 +3,7 @@ package rehearsal
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -62,7 +63,14 @@ func (m *Mesh) pipe() (here, there net.Conn) {
 
 func (m *Mesh) serveIstiod(i *istiod) net.Conn {
 	here, there := m.pipe()
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}, CurvePreferences: []tls.CurveID{tls.X25519}}
+	clients := x509.NewCertPool()
+	for _, c := range i.verifier {
+		if c.X509 != nil {
+			clients.AddCert(c.X509)
+		}
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{i.serves}, CurvePreferences: []tls.CurveID{tls.X25519},
+		ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: clients}
 	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
 	security.RegisterIstioCertificateServiceServer(server, i)
 	listener := once(there)

@@ -194,12 +194,17 @@ func (g ground) nudged(parts ...[]byte) []byte {
 // bundle trusts both roots for a while. Signer and nudge never share a write: with
 // a bundle that a replica refuses it would refuse the signer too, and one that has
 // loaded would push while requests still land on one that has not.
+//
+// A leaked key is out of power only once istiods have been started without its root: by the
+// roots of their start they judge the certificates of clients, and give whoever shows one
+// another of the same identity, signed by the new CA (istio 1.30.3
+// pilot/pkg/bootstrap/server.go:785 and :1075, security/pkg/server/ca/authenticate/cert_authenticator.go).
 func (g ground) bundle(strategy Strategy) course {
-	p, oldSigner := g.p, g.ca.Cert.Certs[0]
+	p, oldSigner, leaked := g.p, g.ca.Cert.Certs[0], g.p.Reason == Compromised
 	lagging, leaving := waves(""), waves("")
 	if strategy == BundleByRestart {
 		lagging = wavesLagging
-		if p.Reason == Compromised {
+		if leaked {
 			leaving = wavesLagging
 		}
 	}
@@ -221,7 +226,7 @@ func (g ground) bundle(strategy Strategy) course {
 			nudge: g.nudged(leaves, g.target), expect: g.expect(func(e *Expectation) {
 				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.all, g.all, g.new, p.config.New.Cert, true, g.plain.Certs
 			})},
-		Step{Phase: DistrustOld, Name: "new root", About: "no proxy trusts the old root", Signs: newSide, Roots: g.target, Chain: g.plain.Raw, Restart: !g.hotRoots, Waves: leaving,
+		Step{Phase: DistrustOld, Name: "new root", About: "no proxy trusts the old root", Signs: newSide, Roots: g.target, Chain: g.plain.Raw, Restart: !g.hotRoots || leaked, always: leaked, Waves: leaving,
 			nudge: g.nudged(g.target, g.target), expect: g.ended(g.plain)})
 
 	var oldLeaves []byte
@@ -264,7 +269,7 @@ func (g ground) crossSign() course {
 				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.new, newCert, true, g.crossed.Certs
 			})},
 		{Phase: SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Signs: newSide, Roots: g.target, Chain: g.crossed.Raw,
-			Restart: true, FileWait: true, fresh: g.stale, Waves: restarts, expect: g.ended(g.crossed)},
+			Restart: true, always: g.p.Reason == Compromised, FileWait: true, fresh: g.stale, Waves: restarts, expect: g.ended(g.crossed)},
 		{Phase: DropCross, Name: "plain chain", About: "istiods send the cross certificate no more", Signs: newSide, Roots: g.target, Chain: g.plain.Raw,
 			Restart: !g.hotSigner, expect: g.ended(g.plain)},
 	}

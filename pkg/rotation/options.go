@@ -3,6 +3,7 @@ package rotation
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -135,7 +136,7 @@ func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, st
 	case Intermediate:
 		return true, p.underSameRoot(g, s)
 	case HotBundle:
-		return hotEverywhere(s)
+		return p.hotPossible(s)
 	case CrossSign:
 		return p.crossPossible(g, s)
 	case BundleByRenewal:
@@ -161,6 +162,15 @@ func how(hot bool, s *mesh.Snapshot) string {
 func pushesNone(s *mesh.Snapshot) bool {
 	return slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool { return !mesh.TakesRoots(plane.Version) }) ||
 		slices.ContainsFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Kind != mesh.Ztunnel && stale(p) })
+}
+
+// hotPossible says besides what a leaked key costs.
+func (p *Plan) hotPossible(s *mesh.Snapshot) (bool, string) {
+	hot, why := hotEverywhere(s)
+	if hot && p.Reason == Compromised {
+		why = strings.TrimSuffix(why, ", no restart") + "; istiods restart once, or they would go on taking clients' certificates of the old root"
+	}
+	return hot, why
 }
 
 // hotEverywhere: a bundle change reaches every proxy by push, and re-issues its
