@@ -75,3 +75,30 @@ func TestLeakedKeyGetsNoCertificates(t *testing.T) {
 		})
 	}
 }
+
+// On the way back too: istiods that were started anew under the new root, by an upgrade or
+// a node's drain, would refuse whoever shows a certificate of the old CA again.
+func TestClientsWithCertificatesGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(s *rehearsal.Spec) {
+			s.TTL = time.Hour
+			s.Workloads = append(s.Workloads, rehearsal.Workload{Namespace: "b", Name: "shows", Proxies: 2, Env: map[string]string{"PROV_CERT": "/etc/certs"}})
+		})
+		b.config.Strategy, b.engine.Timeout = rotation.BundleByRestart, 24*time.Hour
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		b.ended()
+		b.restartIstiods()
+		b.engine.Back = true
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		b.restored()
+		time.Sleep(4 * time.Hour)
+		b.whole()
+		if n := b.takesClientsOf(b.oldRoot.Cert.X509.RawSubject); n != 2 {
+			t.Errorf("%d of 2 istiods take certificates of the CA that signs", n)
+		}
+	})
+}

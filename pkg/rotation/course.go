@@ -235,7 +235,7 @@ func (g ground) bundle(strategy Strategy) course {
 	}
 	back := []Step{
 		{Phase: SignNew, Name: "both roots again", About: "every proxy trusts the old root too; the new CA still signs", Signs: newSide, Roots: leaves, Chain: g.plain.Raw,
-			Restart: !g.hotRoots, FileWait: true, Waves: lagging, fresh: g.stale, nudge: g.nudged(leaves, g.target),
+			Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, nudge: g.nudged(leaves, g.target),
 			expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted = g.all, g.all, g.all })},
 		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging, nudge: oldLeaves,
 			expect: g.expect(func(e *Expectation) {
