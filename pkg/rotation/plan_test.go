@@ -23,6 +23,13 @@ func cool(s *mesh.Snapshot) {
 	}
 }
 
+// asleep adds a revision that was scaled to zero.
+func asleep(s *mesh.Snapshot) {
+	plane := s.ControlPlanes[0]
+	plane.Name, plane.Revision, plane.Desired, plane.Updated, plane.Replicas, plane.Settled = "istiod-before", "before", 0, 0, nil, true
+	s.ControlPlanes = append(s.ControlPlanes, plane)
+}
+
 func TestRefusals(t *testing.T) {
 	rows := []struct {
 		id    string
@@ -71,6 +78,8 @@ func TestRefusals(t *testing.T) {
 		}},
 		{"revision-left-out", func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod", "istio-system/istiod-canary"} }},
 		{"webhook-orphaned", func(s *mesh.Snapshot) { s.Webhooks[0].Revision = "gone" }},
+		{"istiod-scaled-to-zero", func(s *mesh.Snapshot) { asleep(s); s.Webhooks[0].Revision = "before" }},
+		{"istiod-scaled-to-zero", func(s *mesh.Snapshot) { asleep(s); s.Proxies[0].Revision = "before" }},
 		{"istiod-paused", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Paused = true }},
 		{"istiod-unrollable", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Controller = "StatefulSet" }},
 		{"istiod-unrollable", func(s *mesh.Snapshot) { cool(s); s.ControlPlanes[0].Controller = "Pod" }},
@@ -260,6 +269,7 @@ func TestNoRefusals(t *testing.T) {
 			"an istiod of another namespace is left out":          func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod"} },
 			"a paused istiod that needs no restart":               func(s *mesh.Snapshot) { s.ControlPlanes[0].Paused = true },
 			"an istiod of another controller, and no restart":     func(s *mesh.Snapshot) { s.ControlPlanes[0].Controller = "StatefulSet" },
+			"a revision scaled to zero that has left nothing":     asleep,
 			"a webhook without a revision":                        func(s *mesh.Snapshot) { s.Webhooks[0].Revision = "" },
 			"everybody off the push, and istiods that can follow": cool,
 		} {

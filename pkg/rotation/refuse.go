@@ -105,6 +105,7 @@ func (p *Plan) refuseSurroundings(s *mesh.Snapshot) {
 	}
 	p.refuseLeftOut(s)
 	p.refuseOrphans(s)
+	p.refuseAsleep(s)
 	for _, plane := range s.ControlPlanes {
 		if !plane.Settled && !p.config.Resumed && p.config.Strategy != Recover { // with an expired CA no istiod starts
 			p.refuse("istiod-rollout", plane.Namespace+"/"+plane.Name, "its rollout is not complete", "wait until 'kubectl rollout status' says so")
@@ -158,6 +159,32 @@ func (p *Plan) refuseOrphans(s *mesh.Snapshot) {
 	for _, w := range Orphans(s) {
 		p.refuse("webhook-orphaned", "webhook "+w.Config+"/"+w.Name, fmt.Sprintf("it is of revision %s, of which there is no istiod: nobody writes new roots into it, and the API server would refuse the istiod behind it", w.Revision),
 			"delete it, or point it at a revision that runs ('istioctl tag set')")
+	}
+}
+
+// refuseAsleep refuses where an istiod is scaled to zero, as a revision often is that was
+// upgraded from, and something is left of its revision: nobody writes new roots into its
+// webhooks, nor signs for its proxies, and no gate behind the first write would open.
+func (p *Plan) refuseAsleep(s *mesh.Snapshot) {
+	for _, plane := range s.ControlPlanes {
+		if plane.Desired > 0 || len(plane.Replicas) > 0 || plane.CA.Kind == mesh.CAUnsupported {
+			continue
+		}
+		webhooks, proxies := 0, 0
+		for _, w := range s.Webhooks {
+			if w.Revision == plane.Revision {
+				webhooks++
+			}
+		}
+		for _, proxy := range s.Proxies {
+			if of, ok := mesh.PlaneOf(proxy, s.ControlPlanes); ok && of.Namespace == plane.Namespace && of.Name == plane.Name {
+				proxies++
+			}
+		}
+		if webhooks+proxies > 0 {
+			p.refuse("istiod-scaled-to-zero", "deployment "+plane.Namespace+"/"+plane.Name, fmt.Sprintf("no replica of it is to run, and %d webhooks and %d proxies are of its revision %s: nobody writes new roots into these webhooks, or signs for these proxies", webhooks, proxies, plane.Revision),
+				"scale it up; or bring its proxies to a revision that runs (namespace label, restart), and delete its webhooks or point them there ('istioctl tag set')")
+		}
 	}
 }
 
