@@ -72,7 +72,7 @@ func expiryRules() []Rule {
 				if skew < 0 {
 					word = "behind"
 				}
-				all = append(all, Finding{Severity: pki.SeverityWarning, Object: "clock", Message: fmt.Sprintf("this machine is %s %s the API server", skew.Abs(), word), Hint: "every verdict about dates uses this machine's clock"})
+				all = append(all, Finding{Severity: pki.SeverityWarning, Object: "clock", Message: fmt.Sprintf("this machine is %s %s the API server", skew.Abs(), word), Hint: "what is said here about dates goes by this machine's clock"})
 			}
 			return all, 1
 		}},

@@ -72,7 +72,7 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 			text, refused = p.token(ctx, plane.Namespace)
 		}
 		for j := range plane.Replicas {
-			wg.Go(func() { p.replica(ctx, plane, &plane.Replicas[j], roots, text, refused) })
+			wg.Go(func() { p.replica(ctx, plane, &plane.Replicas[j], roots, text, refused, time.Duration(s.ClockSkew)) })
 		}
 	}
 	wg.Wait()
@@ -81,7 +81,9 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 // asks reports whether an istiod is to sign a request: one without a CA cannot.
 func (p *Prober) asks(plane *ControlPlane) bool { return p.CSR && plane.CA.Kind != CAIstioCSR }
 
-func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Istiod, roots []*pki.Certificate, text string, refused error) {
+// replica asks one; what it serves is judged on the cluster's clock, which this machine's is
+// ahead of by skew.
+func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Istiod, roots []*pki.Certificate, text string, refused error, skew time.Duration) {
 	timeout := p.Timeout
 	if timeout <= 0 {
 		timeout = proxy.DefaultTimeout
@@ -96,7 +98,7 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 		}
 		var err error
 		replica.Signed, err = proxy.RequestLeaf(ctx, p.Dialer, pod, proxy.SignRequest{
-			Roots: roots, ServerNames: plane.ServerNames(), Token: text, ClusterID: plane.ClusterID, Lifetime: leafLifetime, Now: p.Now(),
+			Roots: roots, ServerNames: plane.ServerNames(), Token: text, ClusterID: plane.ClusterID, Lifetime: leafLifetime, Now: p.Now().Add(-skew),
 		})
 		if err != nil {
 			replica.SignedError = err.Error()

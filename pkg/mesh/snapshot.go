@@ -20,9 +20,9 @@ const (
 type Snapshot struct {
 	TakenAt time.Time `json:"takenAt"`
 	// ClockSkew is how far this machine's clock is ahead of the API server's
-	// (its Date header), rounded to seconds; every verdict about certificates' dates as
-	// they are now uses TakenAt, ClusterTime what is compared with the cluster's own
-	// stamps, and what a plan counts that certificates have left.
+	// (its Date header), rounded to seconds. What check says of certificates' dates uses
+	// TakenAt, and names the difference; plans and gates use ClusterTime, which is nearer to
+	// the clocks of those that judge certificates, and that of the cluster's own stamps.
 	ClockSkew     Duration       `json:"clockSkew,omitempty"`
 	Cluster       Cluster        `json:"cluster"`
 	TrustDomain   string         `json:"trustDomain"`

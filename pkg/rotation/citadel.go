@@ -117,7 +117,7 @@ func (p *Plan) warnRootRenewal(s *mesh.Snapshot) {
 			continue
 		}
 		from := rule.From(roots[0])
-		if s.TakenAt.Before(from.Add(-citadelSpan(s))) {
+		if s.ClusterTime().Before(from.Add(-citadelSpan(s))) {
 			continue
 		}
 		object, own := "citadel "+plane.Namespace+"/"+plane.Name, fmt.Sprintf("from %s on it certifies its root anew by itself, at its next look (every %s)", stamp(from), time.Duration(rule.Every))
@@ -187,7 +187,7 @@ func (j *judgement) secrets() {
 			why = w.Error
 		} else if j.e.Roots != nil && !w.Matches(j.e.Roots) { // nil asks for none in particular
 			why = "it holds another root (" + difference(w.Roots, j.e.Roots) + ")"
-		} else if answer := j.memo.Verify(pki.Question{Judge: pki.Envoy, Roots: w.Roots, Chain: w.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth}); answer.Result != pki.Accepted {
+		} else if answer := j.memo.Verify(pki.Question{Judge: pki.Envoy, Roots: w.Roots, Chain: w.Chain, At: j.s.ClusterTime(), Usage: pki.ClientAuth}); answer.Result != pki.Accepted {
 			why = "its certificate would not be accepted: " + answer.Reason
 		}
 		j.status.Secrets.add(why == "")
@@ -215,7 +215,7 @@ func (j *judgement) mounted(l *proxy.Loaded) (why string, unknown bool) {
 	for _, c := range l.Contexts {
 		switch {
 		case c.SPIFFE == "": // a gateway's own credential
-		case !c.LeafUntil.IsZero() && !j.s.TakenAt.Before(c.LeafUntil):
+		case !c.LeafUntil.IsZero() && !j.s.ClusterTime().Before(c.LeafUntil):
 			return "its certificate expired at " + stamp(c.LeafUntil), false
 		case c.CASerial != root.SerialNumber.Text(16) || !c.CAFrom.Equal(root.NotBefore):
 			return fmt.Sprintf("a live context trusts the root valid from %s, and not the one valid from %s", stamp(c.CAFrom), stamp(root.NotBefore)), false

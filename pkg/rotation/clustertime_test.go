@@ -63,3 +63,31 @@ func (b *bench) restarts() [2]int {
 	}
 	return [2]int{last.Figures.Restarts, last.Figures.Workloads}
 }
+
+// Machines wake up hours behind, or are set by hand: whether a certificate holds is asked on
+// the cluster's clock. By the operator's, whatever had just been issued was not valid yet, or
+// what lives for minutes had expired.
+func TestClockOfTheOperatorIsFarOff(t *testing.T) {
+	for name, row := range map[string]struct {
+		skew time.Duration
+		mesh func(*rehearsal.Spec)
+	}{
+		"hours behind":                  {-3 * time.Hour, nil},
+		"ahead by more than a leaf has": {30 * time.Minute, func(s *rehearsal.Spec) { s.TTL = 20 * time.Minute }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, row.mesh)
+				b.skew, b.engine.Clock = row.skew, ahead{by: row.skew}
+				if err := b.run(); err != nil {
+					t.Fatal(err)
+				}
+				b.whole()
+				b.ended()
+				if took := b.events[len(b.events)-1].Figures.Engine; took > 60 {
+					t.Errorf("it takes %.0f seconds", took)
+				}
+			})
+		})
+	}
+}

@@ -75,7 +75,7 @@ func newBench(t *testing.T, change func(*rehearsal.Spec)) *bench {
 	if b.mesh, err = rehearsal.New(ctx, wall{}, spec); err != nil {
 		t.Fatal(err)
 	}
-	b.prober = &mesh.Prober{Kube: b.mesh.Kube, Dialer: b.mesh, Now: time.Now, CSR: true}
+	b.prober = &mesh.Prober{Kube: b.mesh.Kube, Dialer: b.mesh, Now: func() time.Time { return time.Now().Add(b.skew) }, CSR: true}
 	t.Cleanup(func() {
 		cancel()
 		synctest.Wait()
@@ -125,6 +125,7 @@ func (b *bench) run() error {
 		b.t.Fatal(err)
 	}
 	s.Gaps = nil // there is no dynamic client here, and no virtual machine
+	s.TakenAt, s.ClockSkew = s.TakenAt.Add(b.skew), mesh.Duration(b.skew)
 	b.prober.Strongest = false
 	b.prober.Probe(b.ctx, s, []*pki.Certificate{b.oldRoot.Cert})
 	staged, err := rotation.FindStaged(b.ctx, b.mesh.Kube, "istio-system")

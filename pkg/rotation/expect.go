@@ -365,7 +365,7 @@ func (j *judgement) vouched(plane mesh.ControlPlane, r mesh.Istiod, chain []*pki
 	}
 	// What was signed for this very question may be younger than the look that asked it:
 	// not every signer dates back as istiod does (cert-manager and its istio-csr do not).
-	at := j.s.TakenAt
+	at := j.s.ClusterTime()
 	if leaf := chain[0].X509; leaf != nil && leaf.NotBefore.After(at) {
 		at = leaf.NotBefore
 	}
@@ -589,7 +589,7 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	if leaf.X509 == nil {
 		return "its certificate cannot be parsed: " + leaf.Err.Error(), true
 	}
-	if at := j.s.TakenAt; at.After(leaf.X509.NotAfter) {
+	if at := j.s.ClusterTime(); at.After(leaf.X509.NotAfter) {
 		return "its certificate expired at " + leaf.X509.NotAfter.UTC().Format(time.RFC3339), false
 	}
 	for n, held := range i.Trusts(j.domains) {
@@ -617,7 +617,7 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 	}
 	if j.e.Accepted != nil {
 		// By its own kind: both kinds are asked in the trust matrix.
-		question := pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.TakenAt, Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()}
+		question := pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.ClusterTime(), Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()}
 		if j.domains != nil { // who judges by them is the stricter one
 			question.Domains = []pki.Domain{{Name: pki.DomainOf(i.SPIFFE), Roots: j.e.Accepted}}
 		}

@@ -87,9 +87,9 @@ func (r *run) gate(ctx context.Context, step Step) error {
 			}
 			if soaked >= r.Soak || step.Name == beginning {
 				r.rest(soaked)
-				r.at, r.unseen = status.At, unseen(status.Accepted)
+				r.at, r.unseen = s.ClusterTime(), unseen(status.Accepted)
 				r.takes(status)
-				r.pushed = s != nil && allPushed(s, r.unseen)
+				r.pushed = allPushed(s, r.unseen)
 				event := Event{Kind: EventPassed, Gate: &status, Message: "proven: " + passed(status)}
 				if o.Counters {
 					verdict := r.traffic.Verdict()

@@ -246,7 +246,9 @@ func (m *Managed) giveBack(s *mesh.Snapshot, plane mesh.ControlPlane, writes, re
 	if len(c[0].Owners) > 0 && !m.under {
 		m.plan.refuse("owned-certificate", object, "it is written by "+strings.Join(c[0].Owners, ", "), fmt.Sprintf("at its source set spec.secretName: %s, take off the annotation %s, and run 'kubectl meshca verify --csr-proof'", m.Secret, mesh.ReleasedFrom))
 	}
-	if end := slices.IndexFunc(c[0].IssuerChain, func(above *pki.Certificate) bool { return above.X509 != nil && !s.TakenAt.Before(above.X509.NotAfter) }); end >= 0 {
+	if end := slices.IndexFunc(c[0].IssuerChain, func(above *pki.Certificate) bool {
+		return above.X509 != nil && !s.ClusterTime().Before(above.X509.NotAfter)
+	}); end >= 0 {
 		m.plan.refuse("issuer-ended", object, c[0].IssuerChain[end].Subject()+" above it has ended", "renew the issuer first")
 	}
 	m.Steps = []string{

@@ -73,7 +73,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		lists = append(lists, revocation{crls, pki.Envoy})
 	}
 	ask := func(kind, object, what string, q pki.Question) {
-		q.At = s.TakenAt
+		q.At = s.ClusterTime()
 		answer := pki.Verify(q)
 		if answer.Result == pki.Accepted && q.Judge != pki.Go {
 			answer = revoked(lists, q, pki.Verify)
@@ -112,7 +112,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 		}
 	}
 	for _, vm := range s.VMs {
-		risks = append(risks, Blocker{Kind: "vm", Object: vm.Namespace + "/" + vm.Name, Why: "what a virtual machine trusts and presents cannot be read from here: " + needed(source.Root.Certs, chain[1:], s.TakenAt), Unknown: true})
+		risks = append(risks, Blocker{Kind: "vm", Object: vm.Namespace + "/" + vm.Name, Why: "what a virtual machine trusts and presents cannot be read from here: " + needed(source.Root.Certs, chain[1:], s.ClusterTime()), Unknown: true})
 	}
 	for _, g := range s.Gaps {
 		if g.Resource == "workloadentries" || g.Resource == "pods" || g.Resource == "configmaps" || g.Resource == "namespaces" {
