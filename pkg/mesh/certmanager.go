@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,6 +46,13 @@ type ManagedCA struct {
 	Issuing bool   `json:"issuing,omitempty"`
 	// RenewalTime is when cert-manager will renew it, zero where it does not say.
 	RenewalTime time.Time `json:"renewalTime,omitzero"`
+	// Key is the kind of key that it asks for, as pki.KeyAlgorithm says it. KeepsKey is true
+	// where a renewal certifies the key that the Secret holds; unless it is of that kind
+	// cert-manager then waits for somebody, for ever. KeyUnsaid is true where that depends on
+	// cert-manager's release, which is not known.
+	Key       string `json:"key,omitempty"`
+	KeepsKey  bool   `json:"keepsKey,omitempty"`
+	KeyUnsaid bool   `json:"keyUnsaid,omitempty"`
 	// Issuer is KIND NAME, IssuerType ca, selfSigned, vault, acme, venafi or external.
 	Issuer      string `json:"issuer"`
 	IssuerType  string `json:"issuerType,omitempty"`
@@ -101,6 +109,7 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 				continue
 			}
 			m := managedOf(&found[i])
+			g.keyPolicy(ctx, &m, &found[i])
 			g.issuer(ctx, &m, &found[i])
 			g.s.ManagedCAs = append(g.s.ManagedCAs, m)
 		}
@@ -159,7 +168,8 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 	}
 	plural, namespace, secrets := "issuers", m.Namespace, m.Namespace
 	if kind == "ClusterIssuer" {
-		plural, namespace, secrets = "clusterissuers", "", g.certManagerHome(ctx)
+		plural, namespace = "clusterissuers", ""
+		secrets, _ = g.certManager(ctx)
 	}
 	resource, ok, err := g.served(ctx, certManagerGroup, plural)
 	if err == nil && !ok {
@@ -221,20 +231,56 @@ func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*
 	}
 }
 
-// certManagerHome is where ClusterIssuers keep their Secrets, by the controller's
-// own argument.
-func (g *gatherer) certManagerHome(ctx context.Context) string {
+// certManager is where ClusterIssuers keep their Secrets, by the controller's own
+// argument, and its release; "" where that cannot be told.
+func (g *gatherer) certManager(ctx context.Context) (home, release string) {
 	list, err := g.Kube.AppsV1().Deployments("").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=cert-manager,app.kubernetes.io/component=controller"})
 	if err != nil || len(list.Items) == 0 {
-		return certManagerHome
+		return certManagerHome, ""
 	}
-	home := list.Items[0].Namespace
+	home = list.Items[0].Namespace
 	for _, c := range list.Items[0].Spec.Template.Spec.Containers {
 		for _, arg := range c.Args {
 			if value, ok := strings.CutPrefix(arg, "--cluster-resource-namespace="); ok && !strings.Contains(value, "$(") {
 				home = value
 			}
 		}
+		image, _, _ := strings.Cut(c.Image, "@")
+		if _, tag, tagged := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":"); tagged && release == "" {
+			release = strings.TrimPrefix(tag, "v")
+		}
 	}
-	return home
+	if _, ok := ParseRelease(release); !ok {
+		release = strings.TrimPrefix(list.Items[0].Labels["app.kubernetes.io/version"], "v")
+	}
+	return home, release
+}
+
+// keyPolicy reads which key the next certificate has. Without a word of it cert-manager
+// kept the Secret's until 1.18, which makes another one each time (cert-manager 1.17.0
+// and 1.18.0 pkg/controller/certificates/keymanager/keymanager_controller.go).
+func (g *gatherer) keyPolicy(ctx context.Context, m *ManagedCA, certificate *unstructured.Unstructured) {
+	key, _, _ := unstructured.NestedMap(certificate.Object, "spec", "privateKey")
+	m.Key = keyOf(key)
+	switch policy, _ := key["rotationPolicy"].(string); policy {
+	case "Never":
+		m.KeepsKey = true
+	case "":
+		_, release := g.certManager(ctx)
+		_, known := ParseRelease(release)
+		m.KeepsKey, m.KeyUnsaid = Before(release, "1.18.0-alpha.0"), !known
+	}
+}
+
+// keyOf is the key that spec.privateKey asks for, with cert-manager's defaults
+// (cert-manager pkg/util/pki/match.go, PrivateKeyMatchesSpec).
+func keyOf(spec map[string]any) string {
+	size, _, _ := unstructured.NestedNumberAsFloat64(spec, "size")
+	switch spec["algorithm"] {
+	case "ECDSA":
+		return fmt.Sprintf("ecdsa-p%d", cmp.Or(int(size), 256))
+	case "Ed25519":
+		return pki.KeyAlgorithm(ed25519.PublicKey(nil))
+	}
+	return fmt.Sprintf("rsa-%d", cmp.Or(int(size), 2048))
 }

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // TestS13_ManagedCA reads cert-manager's Certificate of the CA Secret, its issuer
@@ -53,5 +54,43 @@ func TestS13_ManagedCA(t *testing.T) {
 	forbid(&dynamic.Fake, "list", "certificates")
 	if s = collect(t, c); len(s.ManagedCAs) != 0 || len(s.Gaps) != 0 || len(s.Beside) != 1 || s.Beside[0].Resource != "certificates" {
 		t.Errorf("a refusal: %+v", s.Beside)
+	}
+}
+
+// TestS13_KeyOfARenewal: which key the next certificate has, as cert-manager decides it by
+// the Certificate and, where that says nothing, by its own release.
+func TestS13_KeyOfARenewal(t *testing.T) {
+	ca := newAuthority(t, "ca", nil)
+	for name, row := range map[string]struct {
+		image, label, spec string
+		key                string
+		keeps, unsaid      bool
+	}{
+		"never":                  {"quay.io/jetstack/cert-manager-controller:v1.20.0", "", "{rotationPolicy: Never, algorithm: ECDSA, size: 384}", "ecdsa-p384", true, false},
+		"always":                 {"quay.io/jetstack/cert-manager-controller:v1.6.1", "", "{rotationPolicy: Always, size: 4096}", "rsa-4096", false, false},
+		"unset before 1.18":      {"quay.io:443/jetstack/cert-manager-controller:v1.17.4", "", "{algorithm: ECDSA}", "ecdsa-p256", true, false},
+		"unset from 1.18":        {"quay.io/jetstack/cert-manager-controller:v1.18.0@sha256:abc", "", "{}", "rsa-2048", false, false},
+		"a digest and a label":   {"mirror/cert-manager-controller@sha256:abc", "v1.12.3", "{algorithm: Ed25519}", "ed25519.publickey", true, false},
+		"a release nobody knows": {"mirror:443/cert-manager-controller:stable", "", "{}", "rsa-2048", false, true},
+		"no controller":          {"", "", "{}", "rsa-2048", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := []runtime.Object{istiod("default", "hub/pilot:1.30.3"), secret("cacerts", map[string][]byte{"tls.crt": ca.pem, "tls.key": ca.key, "ca.crt": ca.pem})}
+			if row.image != "" {
+				controller := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "cm", Name: "cm", Labels: map[string]string{"app.kubernetes.io/name": "cert-manager", "app.kubernetes.io/component": "controller", "app.kubernetes.io/version": row.label}}}
+				controller.Spec.Template.Spec.Containers = []corev1.Container{{Image: row.image}}
+				objects = append(objects, controller)
+			}
+			c, kube := collector(nil, objects...)
+			serving(t, c, kube, []string{"cert-manager.io/v1/certificates"},
+				`{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: istio, namespace: istio-system}, spec: {secretName: cacerts, isCA: true, privateKey: `+row.spec+`, issuerRef: {name: ca}}}`)
+			s := collect(t, c)
+			if len(s.ManagedCAs) != 1 {
+				t.Fatalf("%+v", s.ManagedCAs)
+			}
+			if m := s.ManagedCAs[0]; m.Key != row.key || m.KeepsKey != row.keeps || m.KeyUnsaid != row.unsaid {
+				t.Errorf("%q, kept %v, unsaid %v", m.Key, m.KeepsKey, m.KeyUnsaid)
+			}
+		})
 	}
 }

@@ -30,9 +30,6 @@ type CertManager struct {
 	root  *pki.Authority
 	down  bool
 	fails string
-	// KeepsKey is rotationPolicy Never, the default before cert-manager 1.18: a renewal
-	// certifies the key that there is.
-	KeepsKey bool
 	// Issued counts what it has issued.
 	Issued int
 }
@@ -80,7 +77,8 @@ func (m *Mesh) Manage(root *pki.Authority) (*CertManager, error) {
 		"certificates": {Object: map[string]any{"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
 			"metadata": map[string]any{"namespace": istioNamespace, "name": pluggedSecret, "generation": int64(1), "resourceVersion": "1"},
 			"spec": map[string]any{"secretName": pluggedSecret, "isCA": true, "duration": managedDuration.String(), "renewBefore": managedLastPart.String(), "commonName": managedCommonName,
-				"issuerRef": map[string]any{"kind": "ClusterIssuer", "name": issuerName, "group": certManagerGroup}},
+				"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
+				"issuerRef":  map[string]any{"kind": "ClusterIssuer", "name": issuerName, "group": certManagerGroup}},
 			"status": conditions("Ready", 1)}},
 	} {
 		if err := m.Dynamic.Tracker().Create(certManagerKind(resource), object, object.GetNamespace()); err != nil {
@@ -104,6 +102,20 @@ func (c *CertManager) Behind(root *pki.Authority) error {
 	secret.Data = map[string][]byte{"tls.crt": root.Cert.PEM()}
 	secret.ResourceVersion = versionOf(secret.ResourceVersion)
 	return c.mesh.Kube.Tracker().Update(secrets, secret, issuerHome)
+}
+
+// KeepKey is rotationPolicy Never, the default before cert-manager 1.18: a renewal
+// certifies the key that there is. Where that is no key of this algorithm (RSA or ECDSA,
+// of the default size) it issues nothing, and waits.
+func (c *CertManager) KeepKey(algorithm string) error {
+	o, err := c.certificate()
+	if err != nil {
+		return err
+	}
+	if err := unstructured.SetNestedMap(o.Object, map[string]any{"algorithm": algorithm, "rotationPolicy": "Never"}, "spec", "privateKey"); err != nil {
+		return fmt.Errorf("rehearsal: %w", err)
+	}
+	return c.store(o)
 }
 
 // Stop has its controllers do nothing any more, Fail has every issue fail so; Start
@@ -222,13 +234,14 @@ func (c *CertManager) issue(o *unstructured.Unstructured) {
 	if err != nil {
 		return
 	}
-	c.Issued++
 	cert := signer.Cert
-	if c.KeepsKey {
-		if cert, key, err = c.again(name, signer.Cert); err != nil {
-			return
+	if policy, _, _ := unstructured.NestedString(o.Object, "spec", "privateKey", "rotationPolicy"); policy == "Never" {
+		algorithm, _, _ := unstructured.NestedString(o.Object, "spec", "privateKey", "algorithm")
+		if cert, key, err = c.again(name, signer, algorithm); err != nil {
+			return // it waits for somebody, and says so in an Event alone
 		}
 	}
+	c.Issued++
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	secret, err := c.mesh.secret(name)
 	is := err == nil
@@ -256,18 +269,22 @@ func (c *CertManager) issue(o *unstructured.Unstructured) {
 }
 
 // again is a new certificate for what a Secret holds: the same name and key, and the
-// dates and the serial number of another.
-func (c *CertManager) again(name string, dates *pki.Certificate) (*pki.Certificate, []byte, error) {
+// dates and the serial number of another; that other one where there is no Secret yet.
+func (c *CertManager) again(name string, other *pki.Authority, algorithm string) (*pki.Certificate, []byte, error) {
 	secret, err := c.mesh.secret(name)
 	if err != nil {
-		return nil, nil, err
+		key, err := other.KeyPEM()
+		return other.Cert, key, err
 	}
 	there, err := pki.ParseBundle(secret.Data["tls.crt"])
 	if err != nil {
 		return nil, nil, err
 	}
 	template := *there.Certs[0].X509
-	template.SerialNumber, template.NotBefore, template.NotAfter = dates.X509.SerialNumber, dates.X509.NotBefore, dates.X509.NotAfter
+	if template.PublicKeyAlgorithm.String() != algorithm {
+		return nil, nil, fmt.Errorf("rehearsal: the key in %s does not match the Certificate", name)
+	}
+	template.SerialNumber, template.NotBefore, template.NotAfter = other.Cert.X509.SerialNumber, other.Cert.X509.NotBefore, other.Cert.X509.NotAfter
 	der, err := x509.CreateCertificate(rand.Reader, &template, c.root.Cert.X509, template.PublicKey, c.root.Key)
 	if err != nil {
 		return nil, nil, err

@@ -157,6 +157,7 @@ func (m *Managed) renew(plane mesh.ControlPlane, writes []mesh.ManagedCA, accept
 	m.under = writes[0].Issuing
 	m.judgeIssuer(writes[0], accept)
 	m.judgeReload(plane, object)
+	m.judgeKey(writes[0])
 	m.Steps = []string{
 		"nothing is changed yet: every istiod and proxy must be proven whole",
 		"the condition Issuing is set on " + object + ", as 'cmctl renew' does; cert-manager writes " + m.Secret + " in place",
@@ -205,6 +206,26 @@ func (m *Managed) judgeReload(plane mesh.ControlPlane, object string) {
 	m.plan.refuse("not-loaded", object, fmt.Sprintf("istiod %s does not watch its CA files (AUTO_RELOAD_PLUGIN_CERTS): it would go on signing with the old intermediate", cmp.Or(plane.Version, "of an unknown release")), hint)
 }
 
+// judgeKey sees a renewal that would wait for ever: cert-manager that keeps the key of the
+// Secret issues nothing for one of another kind than the Certificate asks for, and says so
+// in an Event alone (cert-manager 1.17.0
+// pkg/controller/certificates/keymanager/keymanager_controller.go,
+// createNextPrivateKeyRotationPolicyNever).
+func (m *Managed) judgeKey(c mesh.ManagedCA) {
+	there := m.ca.KeyAlgorithm
+	if c.Key == "" || there == "" || c.Key == there {
+		return
+	}
+	object := "certificate " + c.Namespace + "/" + c.Name
+	hint := "have it make another key each time: kubectl -n " + c.Namespace + " patch certificate " + c.Name + ` --type=merge -p '{"spec":{"privateKey":{"rotationPolicy":"Always"}}}'`
+	switch {
+	case c.KeepsKey:
+		m.plan.refuse("key-kept", object, fmt.Sprintf("it asks for a key %s and keeps the one that %s holds (rotationPolicy Never, which is the default before cert-manager 1.18), which is %s: cert-manager would wait for somebody, for ever", c.Key, m.Secret, there), hint)
+	case c.KeyUnsaid:
+		m.plan.warn("key-kept", object, fmt.Sprintf("it asks for a key %s, and %s holds one %s: before 1.18, and cert-manager's release is not known, it keeps that unless told otherwise, and waits for somebody, for ever", c.Key, m.Secret, there), hint)
+	}
+}
+
 func (m *Managed) release(writes, released []mesh.ManagedCA) {
 	object := "secret " + m.Namespace + "/" + m.Secret
 	if others := byOthers(m.ca.Owners); len(others) > 0 {
@@ -220,6 +241,9 @@ func (m *Managed) release(writes, released []mesh.ManagedCA) {
 		if len(c.Owners) > 0 {
 			m.plan.refuse("owned-certificate", certificate, "it is written by "+strings.Join(c.Owners, ", ")+", which would have it write "+m.Secret+" again",
 				fmt.Sprintf("at its source set spec.secretName: %s and the annotation %s: %s, and run this again", m.Beside, mesh.ReleasedFrom, m.Secret))
+		}
+		if c.KeepsKey && c.Key != "" {
+			m.plan.warn("key-kept", certificate, "it keeps the key of the Secret that it writes, and asks for one "+c.Key+": a new CA with a key of another kind cannot be returned to it", "give the new CA a key "+c.Key+", or set spec.privateKey.rotationPolicy: Always on it before 'kubectl meshca cert-manager return'")
 		}
 		m.Steps = append(m.Steps, fmt.Sprintf("%s writes %s from now on, and no more %s, which stays in place as it is", certificate, m.Beside, m.Secret))
 	case len(released) > 0:
@@ -243,6 +267,7 @@ func (m *Managed) giveBack(s *mesh.Snapshot, plane mesh.ControlPlane, writes, re
 	m.under = len(released) == 0
 	m.judgeIssuer(c[0], nil)
 	m.judgeReload(plane, object)
+	m.judgeKey(c[0])
 	if len(c[0].Owners) > 0 && !m.under {
 		m.plan.refuse("owned-certificate", object, "it is written by "+strings.Join(c[0].Owners, ", "), fmt.Sprintf("at its source set spec.secretName: %s, take off the annotation %s, and run 'kubectl meshca verify --csr-proof'", m.Secret, mesh.ReleasedFrom))
 	}

@@ -55,6 +55,10 @@ func TestS12_ManagedRefusals(t *testing.T) {
 			}
 		}},
 		{rotation.Renew, "issuer-not-ready", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.IssuerReady = false }},
+		{rotation.Renew, "key-kept", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Key, m.KeepsKey = "rsa-2048", true }},
+		{rotation.Return, "key-kept", func(s *mesh.Snapshot, m *mesh.ManagedCA) { released(s, m); m.Key, m.KeepsKey = "ecdsa-p384", true }},
+		{rotation.Renew, "", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.KeepsKey = true }},
+		{rotation.Renew, "", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Key, m.KeyUnsaid = "rsa-2048", true }},
 		{rotation.Renew, "not-loaded", func(s *mesh.Snapshot, _ *mesh.ManagedCA) { s.ControlPlanes[0].Flags.AutoReload = false }},
 		{rotation.Release, "issuing", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Issuing = true }},
 		{rotation.Release, "owned-certificate", func(_ *mesh.Snapshot, m *mesh.ManagedCA) { m.Owners = []string{"Argo CD"} }},

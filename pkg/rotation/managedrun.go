@@ -285,7 +285,7 @@ func (r *run) issued(ctx context.Context, m *Managed, certificates Certificates,
 			r.emit(Event{Kind: EventWrite, Object: r.plan.object(), Message: "cert-manager has written " + bundle.Certs[0].Subject() + " " + bundle.Certs[0].Fingerprint().Short()})
 			return bundle.Certs, nil
 		case !r.Clock.Now().Before(r.deadline):
-			return nil, r.late("certificate", m.Namespace+"/"+m.Certificate, "cert-manager has not issued yet: is its controller running?")
+			return nil, r.late("certificate", m.Namespace+"/"+m.Certificate, "cert-manager has not issued yet: is its controller running, and what do its Events say ('kubectl -n "+m.Namespace+" describe certificate "+m.Certificate+"')?")
 		case !told:
 			told = true
 			r.emit(Event{Kind: EventWait, Message: "cert-manager issues"})

@@ -17,6 +17,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -90,7 +91,8 @@ func TestS16_RenewedWithItsKey(t *testing.T) {
 		t.Run(fmt.Sprintf("csr proof %t", proof), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, c := managedBench(t)
-				c.KeepsKey, b.trial.Config.CSRProof = true, proof
+				b.must(c.KeepKey("ECDSA"))
+				b.trial.Config.CSRProof = proof
 				signer := func() (*pki.Certificate, *mesh.Snapshot) {
 					s, err := b.trial.Look(b.ctx)
 					b.must(err)
@@ -185,6 +187,35 @@ func TestS12_RootThatWaitsCutsOver(t *testing.T) {
 		b.later()
 		if len(b.failed()) == 0 {
 			t.Error("a root that istiod refuses does no harm here")
+		}
+	})
+}
+
+// A key that cert-manager keeps, and that is not of the kind that its Certificate asks for:
+// it would issue nothing for ever. That is seen before anybody is asked to, and with the
+// remedy of the refusal the Secret is returned.
+func TestS12_KeyThatCannotBeKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := managedBench(t)
+		b.must(c.KeepKey("RSA"))
+		out := b.manage(rotation.Release)
+		if out.Err != nil || !slices.ContainsFunc(out.Managed.Warnings, func(r rotation.Refusal) bool { return r.ID == "key-kept" && r.Hint != "" }) {
+			t.Fatalf("released: %v, %v", out.Managed.Warnings, out.Err)
+		}
+		asked := b.asked()
+		b.trial.Timeout = time.Minute
+		if out := b.manage(rotation.Return); !refusedBy(out.Managed, "key-kept") || b.asked() != asked {
+			t.Errorf("returned: %v, %v", out.Managed.Refusals, out.Err)
+		}
+		b.trial.Timeout = 0
+		certificates := rotation.CertificatesOf(b.mesh.Dynamic, "istio-system")
+		o, err := certificates.Get(b.ctx, "cacerts", metav1.GetOptions{})
+		b.must(err)
+		b.must(unstructured.SetNestedField(o.Object, "Always", "spec", "privateKey", "rotationPolicy"))
+		_, err = certificates.Update(b.ctx, o, metav1.UpdateOptions{})
+		b.must(err)
+		if out := b.manage(rotation.Return); out.Err != nil {
+			t.Errorf("with the remedy: %v", out.Err)
 		}
 	})
 }
