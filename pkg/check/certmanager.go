@@ -101,8 +101,28 @@ func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (a
 		all = append(all, Finding{ID: "cert-manager-root-changes", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("%s is below %s (%s), and the mesh trusts %s (%s): %s istiod gets a root that it refuses, and cuts over when it restarts", m.Issuer, next.Subject(), next.Fingerprint().Short(), live[0].Subject(), live[0].Fingerprint().Short(), when), Hint: hint})
 	case len(live) > 1:
 		all = append(all, Finding{ID: "cert-manager-bundle-shrinks", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("the mesh trusts %d roots, and cert-manager writes one: %s the others are gone", len(live), when), Hint: hint})
+	default:
+		all = append(all, issuerRenewed(m, plane)...)
 	}
 	return all
+}
+
+// issuerRenewed sees a root that cert-manager renews too, as where its own tutorials make
+// one by a Certificate of a selfSigned issuer: what the ca issuer signs from then on is
+// below another root, with the same key or not, and istiod compares its bytes.
+func issuerRenewed(m mesh.ManagedCA, plane mesh.ControlPlane) []Finding {
+	root, signer := m.IssuerChain[0], plane.CA.Cert.Certs
+	if m.IssuerRenewal.IsZero() || len(m.IssuerChain) > 1 || !root.SignedBy(root) || len(signer) == 0 || signer[0].X509 == nil {
+		return nil
+	}
+	f := Finding{ID: "cert-manager-issuer-renews", Severity: pki.SeverityInfo, Object: managedObject(m),
+		Message: fmt.Sprintf("the root of %s is written by the Certificate %s, which cert-manager renews at %s: its first renewal after that brings another root, which istiod refuses, and cuts over to when it restarts", m.Issuer, m.IssuerWriter, stamp(m.IssuerRenewal)),
+		Hint:    "keep the root: delete that Certificate and leave its Secret (not where --enable-certificate-owner-ref has the Secret go with it); or change it on purpose: 'kubectl meshca cert-manager release' before then, 'kubectl meshca rotate' to the root that comes, 'kubectl meshca cert-manager return'"}
+	if next := m.RenewsAt(signer[0]); !next.Before(m.IssuerRenewal) {
+		f.Severity = pki.SeverityError
+		f.Message += ": that is the next, " + stamp(next)
+	}
+	return []Finding{f}
 }
 
 // managedReleased: a CA that nobody renews any more.
@@ -129,6 +149,9 @@ func managedPolicy(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) 
 		add("cert-manager-not-ready", pki.SeverityWarning, "'kubectl describe certificate' tells why", "it is not ready: %s", cmp.Or(m.Why, "nothing says why"))
 	}
 	duration, early := time.Duration(m.Duration), time.Duration(m.RenewBefore)
+	if signer := plane.CA.Cert.Certs; len(signer) > 0 && signer[0].X509 != nil {
+		early = signer[0].X509.NotAfter.Sub(m.RenewsAt(signer[0]))
+	}
 	wanted := time.Duration(plane.Flags.DefaultWorkloadTTL)
 	for _, p := range s.Proxies {
 		if serves(s, plane, p) {
@@ -165,7 +188,7 @@ func managedExpiry(s *mesh.Snapshot, plane mesh.ControlPlane) (all []Finding, re
 		return nil, false
 	}
 	m, end := s.ManagedCAs[i], plane.CA.Cert.Certs[0].X509.NotAfter
-	due := end.Add(-time.Duration(m.RenewBefore))
+	due := m.RenewsAt(plane.CA.Cert.Certs[0])
 	switch {
 	case !s.TakenAt.Before(end):
 		return nil, false

@@ -77,3 +77,21 @@ func TestS16_RenewedByCertManager(t *testing.T) {
 		}
 	}
 }
+
+// An issuer may give a shorter life than was asked for, and a window may put a renewal off:
+// when it is due cert-manager itself says, and the policy only where it does not.
+func TestS16_DueByItsOwnWord(t *testing.T) {
+	w := newWorld(t)
+	m := w.managed()
+	m.Duration, m.RenewBefore = mesh.Duration(2400*day), mesh.Duration(800*day) // of which it got 730 days
+	m.RenewalTime = w.ca.Cert.X509.NotAfter.Add(-243 * day)
+	for _, f := range w.run().Findings {
+		if f.ID == "cert-manager-overdue" {
+			t.Errorf("%s: %s", f.ID, f.Message)
+		}
+	}
+	m.RenewBefore, m.RenewalTime = mesh.Duration(15*day), w.ca.Cert.X509.NotAfter.Add(-day/2)
+	if !has(w.run().Findings, "cert-manager-renews-late", isError) {
+		t.Error("leaves of a day under a CA that is renewed half a day before its end")
+	}
+}

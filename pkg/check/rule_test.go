@@ -181,6 +181,18 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 			w.managed()
 			w.plane().CA.Root = pki.NewBundle(w.other.Cert)
 		}, "cert-manager-root", "cert-manager-root-waits", isError, "have refused it"},
+		{"S12 the issuer's root is renewed first", func(w *world) {
+			m := w.managed()
+			m.IssuerWriter, m.IssuerRenewal = "cert-manager/selfsigned-ca", w.ca.Cert.X509.NotAfter.Add(-16*day)
+		}, "cert-manager-root", "cert-manager-issuer-renews", isError, "that is the next"},
+		{"S12 the issuer's root is renewed later", func(w *world) {
+			m := w.managed()
+			m.IssuerWriter, m.IssuerRenewal = "cert-manager/selfsigned-ca", w.ca.Cert.X509.NotAfter.Add(-14*day)
+		}, "cert-manager-root", "cert-manager-issuer-renews", isInfo, "cert-manager/selfsigned-ca"},
+		{"S16 overdue by its own word", func(w *world) {
+			w.managed().RenewalTime = w.ca.Cert.X509.NotAfter.Add(-100 * day)
+			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-99 * day)
+		}, "ca-expiry", "cert-manager-overdue", isError, "should have been renewed"},
 		{"S16 overdue", func(w *world) {
 			w.managed()
 			w.s.TakenAt = w.ca.Cert.X509.NotAfter.Add(-14 * day)

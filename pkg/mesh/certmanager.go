@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -60,6 +61,10 @@ type ManagedCA struct {
 	// IssuerChain is what a ca issuer signs with and what stands above it; the last is
 	// what its next certificate brings as ca.crt. Empty where it cannot be known.
 	IssuerChain []*pki.Certificate `json:"issuerChain,omitempty"`
+	// IssuerWriter is the Certificate, NAMESPACE/NAME, that writes what a ca issuer signs
+	// with, and IssuerRenewal when cert-manager renews that; "" where none does.
+	IssuerWriter  string    `json:"issuerWriter,omitempty"`
+	IssuerRenewal time.Time `json:"issuerRenewal,omitzero"`
 	// Released is the Secret that it wrote before it was released, "" where it was not:
 	// then Secret is none that an istiod reads.
 	Released string `json:"released,omitempty"`
@@ -77,6 +82,17 @@ func (m ManagedCA) NextRoot() *pki.Certificate {
 		return nil
 	}
 	return m.IssuerChain[len(m.IssuerChain)-1]
+}
+
+// RenewsAt is when cert-manager renews what it has written: by its own word, which counts
+// from the life that the issuer really gave and keeps to the Certificate's windows
+// (cert-manager 1.21.1 pkg/util/pki/renewaltime.go), else by the policy.
+func (m ManagedCA) RenewsAt(written *pki.Certificate) time.Time {
+	x := written.X509
+	if m.RenewalTime.After(x.NotBefore) && m.RenewalTime.Before(x.NotAfter) {
+		return m.RenewalTime
+	}
+	return x.NotAfter.Add(-time.Duration(m.RenewBefore))
 }
 
 // managedCAs reads the Certificates that write a CA Secret of a control plane.
@@ -196,22 +212,55 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 	if m.IssuerType != "ca" {
 		return
 	}
-	secret, _, _ := unstructured.NestedString(o.Object, "spec", "ca", "secretName")
-	if m.IssuerChain, err = g.issuerChain(ctx, secrets, secret); err != nil {
-		m.Error = fmt.Sprintf("secret %s/%s of %s: %v", secrets, secret, m.Issuer, err)
+	name, _, _ = unstructured.NestedString(o.Object, "spec", "ca", "secretName")
+	secret, err := g.issuerSecret(ctx, secrets, name)
+	if err == nil {
+		m.IssuerChain, err = issuerChain(secret)
 	}
+	if err != nil {
+		m.Error = fmt.Sprintf("secret %s/%s of %s: %v", secrets, name, m.Issuer, err)
+		return
+	}
+	g.issuerRenewal(ctx, m, secret)
+}
+
+// issuerSecret is what a ca issuer signs with. Whoever may not read it does not know the
+// next root, which is said.
+func (g *gatherer) issuerSecret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	if g.NoSecrets {
+		return nil, errors.New("it was not to be read")
+	}
+	return g.Kube.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+}
+
+// issuerRenewal finds the Certificate that writes the issuer's own Secret, and when it is
+// renewed; where that cannot be read, at the default of cert-manager, which is when a third
+// of the life is left.
+func (g *gatherer) issuerRenewal(ctx context.Context, m *ManagedCA, secret *corev1.Secret) {
+	name, written := secret.Annotations["cert-manager.io/certificate-name"], m.IssuerChain[0].X509
+	if name == "" || written == nil {
+		return
+	}
+	writer := ManagedCA{RenewBefore: Duration(written.NotAfter.Sub(written.NotBefore) / 3)}
+	if resource, ok, err := g.served(ctx, certManagerGroup, "certificates"); err == nil && ok {
+		found, err := g.objects(ctx, resource, secret.Namespace)
+		i := slices.IndexFunc(found, func(o unstructured.Unstructured) bool { return o.GetName() == name })
+		switch {
+		case i >= 0:
+			writer = managedOf(&found[i])
+		case err == nil:
+			return // it is gone: nobody renews what it wrote
+		}
+		if i >= 0 && writer.Secret != secret.Name {
+			return
+		}
+	}
+	m.IssuerWriter, m.IssuerRenewal = secret.Namespace+"/"+name, writer.RenewsAt(m.IssuerChain[0])
 }
 
 // issuerChain is tls.crt and ca.crt of a Secret in the order in which each stands
 // above the one before; what stands nowhere in it is left out.
-func (g *gatherer) issuerChain(ctx context.Context, namespace, name string) ([]*pki.Certificate, error) {
-	if g.NoSecrets {
-		return nil, errors.New("it was not to be read")
-	}
-	secret, err := g.Kube.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err // whoever may not read it does not know the next root, which is said
-	}
+func issuerChain(secret *corev1.Secret) ([]*pki.Certificate, error) {
 	bundle, err := pki.ParseBundle(secret.Data["tls.crt"])
 	if err != nil {
 		return nil, fmt.Errorf("tls.crt: %w", err)

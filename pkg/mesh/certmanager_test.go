@@ -7,8 +7,11 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	k8stesting "k8s.io/client-go/testing"
 )
 
 // TestS13_ManagedCA reads cert-manager's Certificate of the CA Secret, its issuer
@@ -90,6 +93,57 @@ func TestS13_KeyOfARenewal(t *testing.T) {
 			}
 			if m := s.ManagedCAs[0]; m.Key != row.key || m.KeepsKey != row.keeps || m.KeyUnsaid != row.unsaid {
 				t.Errorf("%q, kept %v, unsaid %v", m.Key, m.KeepsKey, m.KeyUnsaid)
+			}
+		})
+	}
+}
+
+// TestS12_RootOfACertificate: a ca issuer whose root cert-manager writes too has another one
+// from that Certificate's renewal on.
+func TestS12_RootOfACertificate(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	ca := newAuthority(t, "ca", root)
+	life := root.cert.X509.NotAfter.Sub(root.cert.X509.NotBefore)
+	byDefault := root.cert.X509.NotAfter.Add(-life / 3)
+	said := root.cert.X509.NotAfter.Add(-life / 2).Truncate(time.Second)
+	writer := func(secret, renewal string) string {
+		return `{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: selfsigned-ca, namespace: cert-manager}, spec: {secretName: ` + secret + `, isCA: true}, status: {renewalTime: "` + renewal + `"}}`
+	}
+	for name, row := range map[string]struct {
+		mark, writer string
+		forbidden    bool
+		want         time.Time
+	}{
+		"its own word":         {"selfsigned-ca", writer("root", said.Format(time.RFC3339)), false, said},
+		"made by hand":         {"", writer("root", said.Format(time.RFC3339)), false, time.Time{}},
+		"its Certificate gone": {"selfsigned-ca", "", false, time.Time{}},
+		"it writes another":    {"selfsigned-ca", writer("other", said.Format(time.RFC3339)), false, time.Time{}},
+		"it may not be listed": {"selfsigned-ca", writer("root", said.Format(time.RFC3339)), true, byDefault},
+	} {
+		t.Run(name, func(t *testing.T) {
+			held := secret("root", map[string][]byte{"tls.crt": root.pem, "tls.key": root.key, "ca.crt": root.pem})
+			held.Namespace, held.Annotations = "cert-manager", map[string]string{"cert-manager.io/certificate-name": row.mark}
+			c, kube := collector(nil, istiod("default", "hub/pilot:1.30.3"), held, secret("cacerts", map[string][]byte{"tls.crt": ca.pem, "tls.key": ca.key, "ca.crt": root.pem}))
+			const group = "cert-manager.io/v1/"
+			objects := []string{
+				`{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: cacerts, namespace: istio-system}, spec: {secretName: cacerts, isCA: true, issuerRef: {kind: ClusterIssuer, name: ca}}}`,
+				`{apiVersion: cert-manager.io/v1, kind: ClusterIssuer, metadata: {name: ca}, spec: {ca: {secretName: root}}}`,
+			}
+			if row.writer != "" {
+				objects = append(objects, row.writer)
+			}
+			dynamic := serving(t, c, kube, []string{group + "certificates", group + "clusterissuers"}, objects...)
+			if row.forbidden {
+				dynamic.PrependReactor("list", "certificates", func(a k8stesting.Action) (bool, runtime.Object, error) {
+					return a.GetNamespace() == "cert-manager", nil, apierrors.NewForbidden(schema.GroupResource{Resource: "certificates"}, "", nil)
+				})
+			}
+			s := collect(t, c)
+			if len(s.ManagedCAs) != 1 || s.ManagedCAs[0].Error != "" {
+				t.Fatalf("%+v", s.ManagedCAs)
+			}
+			if m := s.ManagedCAs[0]; !m.IssuerRenewal.Equal(row.want) || (m.IssuerWriter == "cert-manager/selfsigned-ca") == row.want.IsZero() {
+				t.Errorf("%s renews it at %s, not %s", m.IssuerWriter, m.IssuerRenewal, row.want)
 			}
 		})
 	}
