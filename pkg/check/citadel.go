@@ -2,6 +2,8 @@ package check
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -185,13 +187,18 @@ func citadelInjector(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		return nil, len(s.ControlPlanes)
 	}
 	since := newestSecret(s)
+	dns := func(c mesh.Component) bool { return c.Role == "sidecar-injector" && c.DNS }
 	for _, w := range s.Webhooks {
 		if w.Kind != "MutatingWebhookConfiguration" {
 			continue
 		}
 		looked++
+		if slices.ContainsFunc(s.Components, dns) {
+			continue // the API server judges it by the cluster's CA, whatever Citadel's root is
+		}
+		namespace, _, _ := strings.Cut(w.Service, "/")
 		if known && w.Error == "" && !pki.NewSet(w.CABundle.Certs...).Equal(pki.NewSet(roots...)) {
-			all = append(all, Finding{ID: "injector-stale", Severity: pki.SeverityError, Object: "webhook " + w.Config + "/" + w.Name, Message: "its caBundle is not the current root: new pods get no sidecar, or are refused", Hint: "restart the injector, which writes it anew: kubectl -n NAMESPACE delete pod -l istio=sidecar-injector"})
+			all = append(all, Finding{ID: "injector-stale", Severity: pki.SeverityError, Object: "webhook " + w.Config + "/" + w.Name, Message: "its caBundle is not the current root: new pods get no sidecar, or are refused", Hint: "restart the injector, which writes it anew: kubectl -n " + namespace + " delete pod -l istio=sidecar-injector"})
 		}
 	}
 	for _, c := range s.Components {

@@ -44,6 +44,11 @@ func TestP2_CitadelInGoodOrder(t *testing.T) {
 			w.citadel()
 			w.s.Components[0].Sidecar, w.s.MTLS = false, mesh.MTLS{}
 		},
+		"an injector with a DNS certificate": func(w *world) {
+			w.citadel()
+			w.s.Components[2].DNS, w.s.Components[2].Version = true, "1.4.10"
+			w.s.Webhooks[0].CABundle = pki.NewBundle(newAuthority(t, "kubernetes", 3650*day).Cert)
+		},
 		// A minute after the root, of which nothing issued is left: its Secret says when.
 		"Galley as old as a fresh mesh": func(w *world) {
 			w.citadel()

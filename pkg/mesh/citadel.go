@@ -19,6 +19,7 @@ import (
 const (
 	workloadSecretType   = "istio.io/key-and-cert"
 	workloadSecretPrefix = "istio."
+	dnsSecretPrefix      = "dns."
 	workloadAccount      = "istio.io/service-account.name"
 	workloadChainEntry   = "cert-chain.pem"
 )
@@ -56,8 +57,12 @@ type Component struct {
 	// Role is pilot, galley or sidecar-injector, the value of its label istio.
 	Role string `json:"role"`
 	// Sidecar is true where an Envoy stands in front of it.
-	Sidecar bool   `json:"sidecar"`
-	Ready   bool   `json:"ready"`
+	Sidecar bool `json:"sidecar"`
+	Ready   bool `json:"ready"`
+	// DNS is true where its webhook serves a certificate of the cluster's own CA, which
+	// Pilot has fetched for it: Istio's DNS certificates (istio 1.4.10
+	// install/kubernetes/helm/istio/charts/sidecarInjectorWebhook/templates/deployment.yaml).
+	DNS     bool   `json:"dns,omitempty"`
 	Version string `json:"version,omitempty"`
 	// Started is when its process was, so that it has read its files.
 	Started time.Time `json:"started,omitzero"`
@@ -190,6 +195,9 @@ func (g *gatherer) components(ctx context.Context) {
 				c.Ready = condition.Status == corev1.ConditionTrue
 			}
 		}
+		c.DNS = slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.Secret != nil && strings.HasPrefix(v.Secret.SecretName, dnsSecretPrefix)
+		})
 		// A secured Pilot ends while its Secret is not there yet, and reads it at the start
 		// that follows (istio 1.4.10 pilot/pkg/bootstrap/server.go:1142, 1224).
 		c.Started = startOf(pod, own)

@@ -180,6 +180,22 @@ func TestP2_Components(t *testing.T) {
 	}
 }
 
+// TestT4_DNSCertificates: an injector that serves a certificate of the cluster's own CA, as
+// meshConfig.certificates of 1.4 has it, is told from one that serves Citadel's.
+func TestT4_DNSCertificates(t *testing.T) {
+	for secret, dns := range map[string]bool{"dns.istio-sidecar-injector-service-account": true, "istio.istio-sidecar-injector-service-account": false} {
+		_, _, objects := oldMesh(t)
+		pod := running("istio-system", "istio-sidecar-injector-1", map[string]string{"istio": "sidecar-injector"}, corev1.Container{Name: "sidecar-injector-webhook", Image: "hub/sidecar_injector:1.4.10"})
+		pod.Spec.Volumes = []corev1.Volume{{Name: "certs", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}}}
+		c, _ := collector(nil, append(objects, pod)...)
+		components := collect(t, c).Components
+		i := slices.IndexFunc(components, func(c mesh.Component) bool { return c.Role == "sidecar-injector" })
+		if i < 0 || components[i].DNS != dns {
+			t.Errorf("%s: %+v", secret, components)
+		}
+	}
+}
+
 // TestCitadelRootRenewal reads when a Citadel renews its root by itself: releases that
 // have it, what the environment says, and of a plugged CA nothing.
 func TestCitadelRootRenewal(t *testing.T) {
