@@ -43,6 +43,7 @@ func (p *Plan) refuseCitadel(s *mesh.Snapshot, ca mesh.CASource, object string) 
 	}
 	p.warnRootRenewal(s)
 	p.warnSDS(s)
+	p.warnHotRestarts(s)
 	if s.MTLS.ControlPlaneAuthPolicy == mesh.MutualTLS {
 		for _, c := range s.Components {
 			if c.Role == "pilot" && !c.Sidecar {
@@ -82,6 +83,19 @@ func (p *Plan) warnSDS(s *mesh.Snapshot) {
 	}
 	p.warn("citadel-by-sds", "proxy "+lagging[0], fmt.Sprintf("it and all others that get their certificates by SDS follow with their next ones, within %s at most: the gate waits for them", longest.Round(time.Minute)),
 		"once every Secret is renewed restart the node agents: kubectl -n "+p.Namespace+" delete pod -l istio=nodeagent")
+}
+
+// warnHotRestarts says what new files cost: an agent starts another Envoy beside the one
+// that runs, which stops accepting, drains, and is ended with the connections that it still
+// has (istio 1.4.10 pkg/envoy/proxy.go, --drain-time-s and --parent-shutdown-time-s; 45 s
+// and 1m by install/kubernetes/helm/istio/templates/configmap.yaml of 1.0 to 1.4).
+func (p *Plan) warnHotRestarts(s *mesh.Snapshot) {
+	files := slices.DeleteFunc(slices.Clone(s.Proxies), func(p mesh.Proxy) bool { return p.BySDS() || p.Reach == mesh.ReachRestart })
+	if len(files) == 0 {
+		return
+	}
+	p.warn("envoy-hot-restart", "proxy "+files[0].Ref(), fmt.Sprintf("its agent restarts its Envoy hot on the new files, as do those of all %d proxies that get their certificates as files: new connections are served all the while; those that are open then are cut when the old Envoy ends, a minute later (parentShutdownDuration), as at every renewal of its certificate", len(files)),
+		"choose an hour in which long connections, such as streams, databases and web sockets, may be cut, and see that their clients connect again")
 }
 
 // citadelSlowest is how long its last proxy takes to follow, and names those that are last:

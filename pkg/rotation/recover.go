@@ -160,7 +160,7 @@ func (p *Plan) foretellCitadel(s *mesh.Snapshot, say func(string, ...any)) {
 	if slices.ContainsFunc(s.Proxies, mesh.Proxy.BySDS) {
 		say("by hand, once the Secrets are written: restart the node agents (istio=nodeagent), which trust Citadel by the root of their start and serve the proxies' certificates")
 	}
-	say("cannot be saved: requests that fail until both ends have followed, and the open connections of the workloads that are restarted")
+	say("cannot be saved: requests that fail until both ends have followed, and open connections: of the workloads that are restarted, and of each Envoy that its agent restarts hot, once the old one ends (parentShutdownDuration, a minute)")
 }
 
 // leafEnd is when a proxy's certificate ends, zero where it was not read.

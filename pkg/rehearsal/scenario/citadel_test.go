@@ -93,6 +93,11 @@ func TestS6_Citadel(t *testing.T) {
 				if !slices.ContainsFunc(out.Plan.Warnings, func(r rotation.Refusal) bool { return r.ID == "pilot-without-sidecar" }) {
 					t.Error("the plan does not warn of a Pilot without a sidecar")
 				}
+				if !slices.ContainsFunc(out.Plan.Warnings, func(r rotation.Refusal) bool {
+					return r.ID == "envoy-hot-restart" && strings.Contains(r.Why, fmt.Sprintf(" all %d proxies ", map[bool]int{true: 4, false: 2}[test.restarted == ""]))
+				}) {
+					t.Errorf("the plan does not say that Envoys are restarted, nor which: %v", out.Plan.Warnings)
+				}
 				s, err := b.trial.Look(b.ctx)
 				b.must(err)
 				for _, id := range []string{"pilot-stale", "galley-stale", "injector-stale"} {
