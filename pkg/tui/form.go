@@ -126,8 +126,10 @@ func (f *form) update(m tea.KeyMsg) (asked bool) {
 	case len(q.options) > 0 && key.Matches(m, k.Change):
 		q.chosen = (q.chosen + 1) % len(q.options)
 	case len(q.options) == 0:
+		if f.err = nil; m.Paste {
+			m.Runes, f.err = pasted(m.Runes)
+		}
 		q.input, _ = q.input.Update(m)
-		f.err = nil
 	}
 	f.focus()
 	return false
