@@ -48,7 +48,7 @@ func newBackupCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			if err != nil {
 				return err
 			}
-			if err := seal.acknowledge(where, streams); err != nil {
+			if err := seal.acknowledge(cmd.Context(), where, streams); err != nil {
 				return err
 			}
 			report, err := backup(cmd.Context(), c, flags, where)

@@ -144,7 +144,7 @@ func (o *caNewOptions) run(ctx context.Context, streams genericiooptions.IOStrea
 			return err
 		}
 		// The sealed file is all that is left of the root's key.
-		if err := o.acknowledge(seal, streams); err != nil {
+		if err := o.acknowledge(ctx, seal, streams); err != nil {
 			return err
 		}
 	}

@@ -182,7 +182,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	if err != nil {
 		return err
 	}
-	if err := o.confirm(streams, &rotation.Plan{}); err != nil {
+	if err := o.confirm(ctx, streams, &rotation.Plan{}); err != nil {
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof
@@ -228,7 +228,7 @@ func (o *managedOptions) sealed(ctx context.Context, m *rotation.Managed, stream
 	if err != nil {
 		return nil, err
 	}
-	return seal, o.acknowledge(seal, streams)
+	return seal, o.acknowledge(ctx, seal, streams)
 }
 
 // managedOutcome gives the end its exit code and hint.

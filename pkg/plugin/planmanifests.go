@@ -51,7 +51,7 @@ func (o *rotateOptions) manifests(ctx context.Context, kube kubernetes.Interface
 	if err != nil {
 		return err
 	}
-	if err := o.acknowledge(seal, streams); err != nil {
+	if err := o.acknowledge(ctx, seal, streams); err != nil {
 		return err
 	}
 	all, err := plan.Manifests(ctx, kube, seal != nil)

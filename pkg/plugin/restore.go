@@ -220,7 +220,7 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 		fmt.Fprintf(streams.ErrOut, "accepted unseen: %s: %s\n", plain(risk.String()), plain(accept[risk.Object]))
 	}
 	if o.dryRun == "none" {
-		if err := o.confirmed(streams, item); err != nil {
+		if err := o.confirmed(ctx, streams, item); err != nil {
 			return err
 		}
 	}
@@ -258,7 +258,7 @@ func refuseSwap(ref string, risks []rotation.Blocker) error {
 		rotate+"; or --force "+ref)
 }
 
-func (o *restoreOptions) confirmed(streams genericiooptions.IOStreams, item *restoreItem) error {
+func (o *restoreOptions) confirmed(ctx context.Context, streams genericiooptions.IOStreams, item *restoreItem) error {
 	ref, typed := item.ref(), o.confirm
 	if typed == "" && isTerminal(streams.In) {
 		if err := printRows(streams.ErrOut, item.rows()); err != nil {
@@ -266,7 +266,7 @@ func (o *restoreOptions) confirmed(streams genericiooptions.IOStreams, item *res
 		}
 		fmt.Fprintf(streams.ErrOut, "This changes what the mesh signs with.\nType the secret's name, %s: ", plain(ref))
 		var err error
-		if typed, err = readLine(streams.In); err != nil {
+		if typed, err = answer(ctx, streams); err != nil {
 			typed = ""
 		}
 	}

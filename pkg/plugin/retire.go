@@ -85,7 +85,7 @@ func newRetireCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 			}
 			if confirm == "" && isTerminal(streams.In) {
 				fmt.Fprintf(streams.ErrOut, "This destroys the kept copy of the old CA's key in the cluster: %s.\nType the rotation's ID, %s: ", plain(journal.OldSigner.Subject), journal.ID)
-				if confirm, err = readLine(streams.In); err != nil {
+				if confirm, err = answer(cmd.Context(), streams); err != nil {
 					return found(errors.New("not confirmed: nothing was destroyed"), "")
 				}
 			}

@@ -141,10 +141,10 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err != nil {
 		return err
 	}
-	if err := o.acknowledge(seal, streams); err != nil {
+	if err := o.acknowledge(ctx, seal, streams); err != nil {
 		return err
 	}
-	if err := o.confirm(streams, plan); err != nil {
+	if err := o.confirm(ctx, streams, plan); err != nil {
 		return err
 	}
 	accept, err := o.accepted()
@@ -216,7 +216,7 @@ func dryRun(ctx context.Context, observer *observer, printer *eventPrinter, p pr
 }
 
 // confirm asks once before the first change.
-func (o *rotateOptions) confirm(streams genericiooptions.IOStreams, plan *rotation.Plan) error {
+func (o *rotateOptions) confirm(ctx context.Context, streams genericiooptions.IOStreams, plan *rotation.Plan) error {
 	if o.yes || plan.AlreadyDone {
 		return nil
 	}
@@ -224,8 +224,8 @@ func (o *rotateOptions) confirm(streams genericiooptions.IOStreams, plan *rotati
 		return usage(errors.New("there is nobody to ask"), "read the plan with --dry-run, then give --yes")
 	}
 	fmt.Fprintf(streams.ErrOut, "Go on? [y/N] ")
-	answer, err := readLine(streams.In)
-	if err != nil || !strings.EqualFold(answer, "y") && !strings.EqualFold(answer, "yes") {
+	typed, err := answer(ctx, streams)
+	if err != nil || !strings.EqualFold(typed, "y") && !strings.EqualFold(typed, "yes") {
 		return found(errors.New("not confirmed: nothing was changed"), "")
 	}
 	return nil

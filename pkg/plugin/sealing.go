@@ -131,7 +131,7 @@ func untried(recipient string) error {
 
 // acknowledge has the operator say that nobody has tried to open what will be
 // sealed: to a recipient whose identity is lost, a copy is none.
-func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) error {
+func (f *sealFlags) acknowledge(ctx context.Context, s *sealing, streams genericiooptions.IOStreams) error {
 	if s == nil || len(s.trial) > 0 {
 		return nil
 	}
@@ -141,7 +141,7 @@ func (f *sealFlags) acknowledge(s *sealing, streams genericiooptions.IOStreams) 
 		if typed == "" && isTerminal(streams.In) {
 			fmt.Fprintf(streams.ErrOut, "Nobody tries to open what is sealed to %s: without its identity it is lost.\nType the last %d characters of the recipient, or give --identity: ", plain(text), tui.EndingLength)
 			var err error
-			if typed, err = readLine(streams.In); err != nil {
+			if typed, err = answer(ctx, streams); err != nil {
 				return found(errors.New("not acknowledged: nothing was done"), "")
 			}
 		}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // isTerminal reports whether a stream is one that a person sits at, who can be asked.
@@ -35,6 +37,27 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usage(fmt.Errorf("unexpected argument %q", args[0]), fmt.Sprintf("run '%s --help'", cmd.CommandPath()))
 	}
 	return nil
+}
+
+// answer reads the line that somebody types to what was asked. It ends with the context:
+// Ctrl-C is an answer too.
+func answer(ctx context.Context, streams genericiooptions.IOStreams) (string, error) {
+	type typed struct {
+		line string
+		err  error
+	}
+	lines := make(chan typed, 1)
+	go func() {
+		line, err := readLine(streams.In)
+		lines <- typed{line, err}
+	}()
+	select {
+	case t := <-lines:
+		return t.line, t.err
+	case <-ctx.Done():
+		fmt.Fprintln(streams.ErrOut)
+		return "", context.Cause(ctx)
+	}
 }
 
 // readLine reads what somebody has typed, and no byte more: the next question has
