@@ -88,18 +88,24 @@ func (c *cluster) config() (*rest.Config, error) {
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {
 		hint := "name a cluster with --kubeconfig or --context"
-		if c.flags.Context != nil && *c.flags.Context != "" {
+		if said(c.flags.Context) {
 			hint = "'kubectl config get-contexts' lists the contexts that there are"
 		}
 		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), hint)
 	}
 	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
-	named := c.flags.APIServer != nil && *c.flags.APIServer != ""
-	if err == nil && len(raw.Clusters) == 0 && !named && strings.HasSuffix(config.Host, nowhere) {
+	switch {
+	case err != nil || said(c.flags.APIServer) || !strings.HasSuffix(config.Host, nowhere):
+	case len(raw.Clusters) == 0:
 		return nil, failed(errors.New("no cluster is named: there is no kubeconfig, or it is empty"), "name one with --kubeconfig FILE, or set KUBECONFIG")
+	case raw.CurrentContext == "" && !said(c.flags.Context) && !said(c.flags.ClusterName):
+		return nil, failed(errors.New("no context is chosen: the kubeconfig has no current-context"), "name one with --context; 'kubectl config get-contexts' lists the contexts that there are")
 	}
 	return config, nil
 }
+
+// said reports whether a flag of kubectl's has a value.
+func said(flag *string) bool { return flag != nil && *flag != "" }
 
 // nowhere is the server of a kubeconfig that names none (client-go tools/clientcmd,
 // ClusterDefaults).
@@ -152,7 +158,7 @@ func (c *cluster) where() mesh.Cluster {
 	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil {
 		w.Context = raw.CurrentContext
 	}
-	if c.flags.Context != nil && *c.flags.Context != "" {
+	if said(c.flags.Context) {
 		w.Context = *c.flags.Context
 	}
 	return w

@@ -52,3 +52,46 @@ func TestAnswersInBothForms(t *testing.T) {
 		})
 	}
 }
+
+// TestNoContextIsChosen: operators of many clusters take the current context out of their
+// kubeconfig, so that nothing goes to one by mistake. That is told, and nobody sent to look
+// for an API server on localhost:8080.
+func TestNoContextIsChosen(t *testing.T) {
+	const clusters = `apiVersion: v1, kind: Config, clusters: [{name: a, cluster: {server: "https://a.example:6443"}}], contexts: [{name: one, context: {cluster: a}}]`
+	for _, test := range []struct {
+		name, config  string
+		set           func(*cluster)
+		host, refused string
+	}{
+		{"none", `{` + clusters + `}`, nil, "", "no context is chosen: the kubeconfig has no current-context"},
+		{"by a flag", `{` + clusters + `}`, func(c *cluster) { *c.flags.Context = "one" }, "https://a.example:6443", ""},
+		{"a cluster by a flag", `{` + clusters + `}`, func(c *cluster) { *c.flags.ClusterName = "a" }, "https://a.example:6443", ""},
+		{"a server by a flag", `{` + clusters + `}`, func(c *cluster) { *c.flags.APIServer = "http://localhost:8080" }, "http://localhost:8080", ""},
+		{"current", `{` + clusters + `, current-context: one}`, nil, "https://a.example:6443", ""},
+		{"current, and there", `{current-context: l, clusters: [{name: l, cluster: {server: "http://localhost:8080"}}], contexts: [{name: l, context: {cluster: l}}]}`, nil, "http://localhost:8080", ""},
+		{"nothing", `{}`, nil, "", "no cluster is named: there is no kubeconfig, or it is empty"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kubeconfig := filepath.Join(t.TempDir(), "config")
+			if err := os.WriteFile(kubeconfig, []byte(test.config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c := newCluster(genericiooptions.NewTestIOStreamsDiscard())
+			c.flags.KubeConfig = &kubeconfig
+			if test.set != nil {
+				test.set(c)
+			}
+			config, err := c.config()
+			switch {
+			case test.refused != "":
+				if err == nil || err.Error() != test.refused {
+					t.Errorf("it says %v", err)
+				}
+			case err != nil:
+				t.Error(err)
+			case config.Host != test.host:
+				t.Errorf("it goes to %s, not %s", config.Host, test.host)
+			}
+		})
+	}
+}
