@@ -150,7 +150,10 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	}
 	for _, o := range options {
 		mark := "not possible: "
-		if o.Possible {
+		switch {
+		case o.Possible && o.Strategy == plan.Strategy:
+			mark = "chosen: " // what comes below is of this one
+		case o.Possible:
 			mark = "possible: "
 		}
 		row(string(o.Strategy), mark+o.Why)
