@@ -266,10 +266,18 @@ func TestNoRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		for name, spoil := range map[string]func(*mesh.Snapshot){
-			"an istiod of another namespace is left out":          func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod"} },
-			"a paused istiod that needs no restart":               func(s *mesh.Snapshot) { s.ControlPlanes[0].Paused = true },
-			"an istiod of another controller, and no restart":     func(s *mesh.Snapshot) { s.ControlPlanes[0].Controller = "StatefulSet" },
-			"a revision scaled to zero that has left nothing":     asleep,
+			"an istiod of another namespace is left out":      func(s *mesh.Snapshot) { s.LeftOut = []string{"elsewhere/istiod"} },
+			"a paused istiod that needs no restart":           func(s *mesh.Snapshot) { s.ControlPlanes[0].Paused = true },
+			"an istiod of another controller, and no restart": func(s *mesh.Snapshot) { s.ControlPlanes[0].Controller = "StatefulSet" },
+			"a revision scaled to zero that has left nothing": asleep,
+			"a webhook that a revision scaled to zero never wrote": func(s *mesh.Snapshot) {
+				asleep(s)
+				s.Webhooks = append(s.Webhooks, mesh.Webhook{Config: "istiod-before", Name: "validation.istio.io", Revision: "before", Blank: true, Error: "caBundle: empty"})
+			},
+			"another istiod of the revision that was scaled to zero": func(s *mesh.Snapshot) {
+				asleep(s)
+				s.ControlPlanes[len(s.ControlPlanes)-1].Revision = s.ControlPlanes[0].Revision
+			},
 			"a webhook without a revision":                        func(s *mesh.Snapshot) { s.Webhooks[0].Revision = "" },
 			"everybody off the push, and istiods that can follow": cool,
 		} {

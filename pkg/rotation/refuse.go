@@ -167,12 +167,13 @@ func (p *Plan) refuseOrphans(s *mesh.Snapshot) {
 // webhooks, nor signs for its proxies, and no gate behind the first write would open.
 func (p *Plan) refuseAsleep(s *mesh.Snapshot) {
 	for _, plane := range s.ControlPlanes {
-		if plane.Desired > 0 || len(plane.Replicas) > 0 || plane.CA.Kind == mesh.CAUnsupported {
+		stoodIn := func(other mesh.ControlPlane) bool { return other.Revision == plane.Revision && awake(other) }
+		if awake(plane) || plane.CA.Kind == mesh.CAUnsupported || slices.ContainsFunc(s.ControlPlanes, stoodIn) {
 			continue
 		}
 		webhooks, proxies := 0, 0
 		for _, w := range s.Webhooks {
-			if w.Revision == plane.Revision {
+			if w.Revision == plane.Revision && !w.Blank {
 				webhooks++
 			}
 		}
@@ -188,10 +189,16 @@ func (p *Plan) refuseAsleep(s *mesh.Snapshot) {
 	}
 }
 
+// awake reports whether replicas of an istiod run, or are to.
+func awake(plane mesh.ControlPlane) bool { return plane.Desired > 0 || len(plane.Replicas) > 0 }
+
+// known is every istiod.
+func known(mesh.ControlPlane) bool { return true }
+
 // Orphans are the webhooks that a revision has left behind which had its roots in them.
 func Orphans(s *mesh.Snapshot) (all []mesh.Webhook) {
 	for _, w := range s.Webhooks {
-		if w.Error == "" && ownerless(s, w) {
+		if w.Error == "" && ownerless(s, w, known) {
 			all = append(all, w)
 		}
 	}
@@ -211,12 +218,12 @@ func Unwritten(s *mesh.Snapshot) (all []mesh.Webhook) {
 	return all
 }
 
-func unwritten(s *mesh.Snapshot, w mesh.Webhook) bool { return w.Blank && ownerless(s, w) }
+func unwritten(s *mesh.Snapshot, w mesh.Webhook) bool { return w.Blank && ownerless(s, w, awake) }
 
-// ownerless reports whether a webhook is of a revision of which no istiod is known.
-func ownerless(s *mesh.Snapshot, w mesh.Webhook) bool {
+// ownerless reports whether a webhook is of a revision of which there is no istiod that counts.
+func ownerless(s *mesh.Snapshot, w mesh.Webhook, counts func(mesh.ControlPlane) bool) bool {
 	return w.Revision != "" && !slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool {
-		return plane.Revision == w.Revision || plane.Elsewhere != "" // one that cannot be seen writes from where it is
+		return plane.Revision == w.Revision && counts(plane) || plane.Elsewhere != "" // one that cannot be seen writes from where it is
 	})
 }
 
