@@ -24,8 +24,8 @@ var killedRows = []row{
 	}},
 }
 
-// killedAndResumed rotates, and back, and so on, each process killed at an instant drawn from span behind its own first write, until that has
-// happened times times; then it ends with the new CA. Workloads off the push alone may be restarted.
+// killedAndResumed rotates, and back, and so on, each process killed at an instant drawn from span behind its own first write, or from what a
+// whole run took that came to its end before, until that has happened times times; then it ends with the new CA. Workloads off the push alone may be restarted.
 func (g *game) killedAndResumed(times int, span time.Duration, more ...string) string {
 	a, b, seed := started(), g.ca("B"), seed()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -35,12 +35,12 @@ func (g *game) killedAndResumed(times int, span time.Duration, more ...string) s
 	on := append([]string{"--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "6m"}, restarts...)
 	line := append(fresh, "-o", "json")
 	goes := func(back bool) []string { return slices.Concat(way(back, restarts), []string{"-o", "json"}, on) }
-	back, kills, ends := false, []string{}, 0
+	back, kills, ends, whole := false, []string{}, 0, true
 	for len(kills) < times {
 		g.require(ends < times, "harness: it was hardly ever killed under way")
 		p := g.start(line...)
 		p.until(g, "its first write", 2*time.Minute, func(e event) bool { return e.Kind == "write" && strings.HasSuffix(e.Object, "/meshca-staged") })
-		after := time.Duration(random.Int64N(int64(span)))
+		after, wrote := time.Duration(random.Int64N(int64(span))), time.Now()
 		killed, code := p.end(g, after)
 		line = goes(back)
 		dead := ""
@@ -51,9 +51,14 @@ func (g *game) killedAndResumed(times int, span time.Duration, more ...string) s
 			g.require(killed || code == 0, "a process that was not killed ended with", itoa(code))
 			g.holds(map[bool]string{false: b, true: a}[back], ends == 0)
 			ends++
+			if whole {
+				span = min(span, time.Since(wrote)) // this machine is faster
+			}
 			back = !back
 			line = goes(back)
+			whole = true
 		} else {
+			whole = false // what is left
 			kills = append(kills, fmt.Sprintf("%s +%.1f s in %s/%s behind %s, journal %s", way(back, nil)[0], after.Seconds(), p.last().Phase, p.last().Step, p.last().Kind, g.journaled()))
 			g.require(strings.HasSuffix(dead, "/"+itoa(p.pid())), "the Lease is not the dead process's:", dead)
 			if len(kills) == times/2 {
