@@ -89,7 +89,7 @@ func LintRules() []LintRule {
 		{"stray-certificate", SeverityWarning, "a certificate of the chain issues none of the others, and would be presented in every handshake", "leave it out"},
 		{"duplicate-root", SeverityWarning, "the root bundle holds a certificate more than once", "leave one of each"},
 		{"root-not-a-ca", SeverityError, "a certificate of the root bundle is no CA", "take it out, or have it issued with CA:TRUE"},
-		{"root-not-self-signed", SeverityWarning, "the root bundle holds what is no root: Envoy anchors at it, Go and ztunnel may, and a root above it in the bundle is asked for too", "keep self-signed roots alone in the bundle"},
+		{"root-not-self-signed", SeverityWarning, "the root bundle holds what is no root: Envoy anchors at it, Go and ztunnel may, and a root above it in the bundle is asked for too", "keep self-signed roots alone in the bundle; of a new CA's own file meshca presents what stands below a root in it, and does not trust it"},
 
 		// Several of one name or key: an old and a new CA, or roots of one bundle.
 		{"same-name", SeverityWarning, "two CAs have one name and two keys: only the key identifiers tell them apart", "give the new one a name of its own"},

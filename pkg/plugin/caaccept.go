@@ -23,9 +23,9 @@ func newCAAcceptCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short: "Take in the certificate that was signed for a request of 'ca csr'",
 		Long: "Holds the signed certificate against the key that its request was made with, and the\n" +
 			"chain against the root, by the rules of istiod, agents and proxies, and writes the four\n" +
-			"files of a CA. The signed file may hold the chain too, in any order of its rest. The\n" +
-			"roots are written as plain PEM, whatever else was in their file. What is not sound is\n" +
-			"refused, and nothing is written.\n\n" +
+			"files of a CA. The signed file may hold the chain too, in any order of its rest; so may\n" +
+			"that of the root. Roots are written as plain PEM, whatever else was in their file. What\n" +
+			"is not sound is refused, and nothing is written.\n\n" +
 			"Exit codes: 0 written, 2 it is not sound, 1 it could not be done, 64 bad usage.",
 		Example: caCSRExample,
 		Args:    noArgs,
@@ -116,6 +116,7 @@ func (o *caAcceptOptions) read(in *input) (*pki.Authority, error) {
 	if err != nil {
 		return nil, failed(err, "'kubectl meshca ca lint' names what is wrong with a file")
 	}
+	ca = ca.Rooted()
 	// The bytes of a bundle travel to every proxy: whatever came along with the
 	// certificates stays behind.
 	ca.Roots = pki.NewBundle(ca.Roots.Certs...)

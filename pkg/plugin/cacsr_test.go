@@ -129,6 +129,7 @@ func TestAcceptedAsLinted(t *testing.T) {
 		"text before it":  {"Bag Attributes\n" + root, ""},
 		"no newline":      {strings.TrimSpace(root), ""},
 		"a blank line":    {strings.Replace(root, "\n-----END", "\n\n-----END", 1), ""},
+		"a chain in it":   {string(b.read("signed.pem")) + root, ""},
 		"twice":           {root + root, "warning: root bundle: it holds a certificate more than once\nhint: leave one of each\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

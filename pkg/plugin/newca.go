@@ -107,7 +107,7 @@ func (f *caFlags) load(now time.Time) (newCA, error) {
 	if err != nil {
 		return newCA{}, found(fmt.Errorf("reading the new CA: %w", err), "'kubectl meshca ca lint' names every fault of its files")
 	}
-	return newCA{authority: authority}, nil
+	return newCA{authority: authority.Rooted()}, nil
 }
 
 // warned is told's, nil where nobody is told.

@@ -110,7 +110,7 @@ func newCA(name string, lifetime time.Duration) (root, signer *pki.Authority, er
 }
 
 func save(oldRoot, newRoot, signer *pki.Authority) error {
-	files := map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "chain.pem": signer.Cert.PEM()}
+	files := map[string][]byte{"root.pem": newRoot.Roots.Raw, "ca.pem": signer.Cert.PEM(), "chain.pem": signer.Cert.PEM(), "up.pem": pki.NewBundle(signer.Cert, newRoot.Cert).Raw}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": oldRoot} {
 		key, err := pki.MarshalKey(ca.Key)
 		if err != nil {
