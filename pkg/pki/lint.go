@@ -28,10 +28,10 @@ func LintRules() []LintRule {
 		{"crlf", SeverityError, "a file has CR line ends", "rewrite it with LF line ends (dos2unix): istiod before 1.30 compares bundles byte for byte, and the bytes travel to every proxy"},
 		{"no-newline", SeverityWarning, "a file's last line has no newline", "end it with a newline: whatever is appended would be glued to it"},
 		{"not-pem", SeverityError, "a file has no PEM block", "convert it: openssl x509 -inform der -in FILE -out FILE.pem"},
-		{"json", SeverityError, "a file is JSON, as cfssl and Vault answer", "take the PEM out of its fields: cfssljson -bare ca < FILE, or jq -r .data.certificate FILE"},
+		{"json", SeverityError, "a file is JSON, as cfssl, Vault and AWS answer", "take the PEM out of its fields: cfssljson -bare ca < FILE, or jq -r .data.certificate FILE (Vault), jq -r .Certificate FILE (AWS)"},
 		{"pkcs12", SeverityError, "a file is PKCS#12 (.p12, .pfx)", "take it apart: openssl pkcs12 -in FILE -nokeys | openssl x509, and -nocerts -noenc for the key"},
 		{"keystore", SeverityError, "a file is a Java key store", "convert it: keytool -importkeystore -srckeystore FILE -destkeystore FILE.p12 -deststoretype PKCS12, then openssl pkcs12"},
-		{"pkcs7", SeverityError, "a PEM block is PKCS#7", "take the certificates out: openssl pkcs7 -in FILE -print_certs -out FILE.pem"},
+		{"pkcs7", SeverityError, "a file, or a block of it, is PKCS#7 (.p7b)", "take the certificates out: openssl pkcs7 -in FILE -print_certs -out FILE.pem (with -inform der where it is no text)"},
 		{"utf-16", SeverityError, "a file is in UTF-16, as some shells on Windows write", "save it as plain ASCII: iconv -f UTF-16 -t ASCII"},
 		{"base64", SeverityError, "a file is in base64 once more", "decode it: base64 -d FILE"},
 		{"escaped-newlines", SeverityError, "a file has \\n as text where its lines should end", "write real line ends: printf '%b' \"$(cat FILE)\", or jq -r"},
@@ -137,10 +137,15 @@ func (l *linter) addAs(severity Severity, id, subject, message string) {
 	l.found = append(l.found, f)
 }
 
-// unparsable records a certificate that Go refuses.
+// unparsable records a certificate that Go refuses. Windows' CA calls its PKCS#7 a
+// CERTIFICATE (openssl crypto/pem/pem_lib.c, check_pem, reads it so).
 func (l *linter) unparsable(c *Certificate, subject string) {
-	if strings.Contains(c.Err.Error(), "negative serial") {
+	switch {
+	case strings.Contains(c.Err.Error(), "negative serial"):
 		l.add("negative-serial", subject, "its serial number is negative: istiod and agents refuse it")
+		return
+	case isSignedData(c.DER):
+		l.add("pkcs7", subject, "it is PKCS#7 in a block that is called CERTIFICATE")
 		return
 	}
 	l.add("unparsable", subject, "it cannot be parsed: "+c.Err.Error())

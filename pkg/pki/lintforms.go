@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
@@ -33,6 +34,10 @@ func formOf(data []byte) (id, message string) {
 		return "base64", "it is PEM in base64 once more, as a Secret's data is"
 	case isPFX(data):
 		return "pkcs12", "it is a PKCS#12 file"
+	case isSignedData(data):
+		return "pkcs7", "it is PKCS#7 as DER (.p7b)"
+	case isEncryptedKey(data):
+		return "encrypted-key", "it is an encrypted private key as DER"
 	}
 	if _, err := x509.ParseCertificate(data); err == nil {
 		return "not-pem", "it is a certificate as DER, not PEM"
@@ -69,6 +74,8 @@ func ofJSON(text []byte) (id, message string) {
 		return "manifest", "it is a Kubernetes manifest"
 	case answer.Cert != "" || answer.Key != "":
 		return "json", "it is cfssl's JSON: cfssljson -bare ca < FILE"
+	case bytes.Contains(text, []byte(`"Certificate"`)): // letter case counts, and is none of encoding/json
+		return "json", "it is AWS's JSON: its .Certificate is the certificate, .CertificateChain what stands above, the root last"
 	case has("certificate"):
 		return "json", "it is Vault's JSON: its .data.certificate is the certificate, .data.private_key its key, .data.ca_chain what stands above, .data.issuing_ca the next above alone"
 	}
@@ -88,6 +95,28 @@ func isPFX(data []byte) bool {
 	}
 	_, err := asn1.Unmarshal(data, &pfx)
 	return err == nil && pfx.Version.Cmp(big.NewInt(3)) == 0 && pfx.AuthSafe.ContentType.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1})
+}
+
+// isSignedData: PKCS#7 that carries certificates (RFC 5652 sections 3 and 5).
+func isSignedData(data []byte) bool {
+	var info struct {
+		ContentType asn1.ObjectIdentifier
+		Content     asn1.RawValue `asn1:"explicit,tag:0"`
+	}
+	_, err := asn1.Unmarshal(data, &info)
+	return err == nil && info.ContentType.Equal(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2})
+}
+
+// isEncryptedKey: PKCS#8 under one of the encryptions by a passphrase of PKCS#5 or PKCS#12
+// (RFC 5958 section 3, RFC 8018 appendix A, RFC 7292 appendix C).
+func isEncryptedKey(data []byte) bool {
+	var key struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Encrypted []byte
+	}
+	rest, err := asn1.Unmarshal(data, &key)
+	id := key.Algorithm.Algorithm.String()
+	return err == nil && len(rest) == 0 && (strings.HasPrefix(id, "1.2.840.113549.1.5.") || strings.HasPrefix(id, "1.2.840.113549.1.12.1."))
 }
 
 // foreign records a PEM block that is no certificate, by its kind.

@@ -3,6 +3,7 @@ package pki_test
 import (
 	"bytes"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
@@ -58,6 +59,21 @@ func forms(t *testing.T, add func(name, want string, change func(*pki.Files)), r
 	cert("PKCS#12", "e:pkcs12", pfx)
 	cert("Java key store", "e:keystore", []byte("\xfe\xed\xfe\xed\x00\x00\x00\x02"))
 	cert("PKCS#7", "e:pkcs7", odd("PKCS7"))
+	signed, err := asn1.Marshal(contentInfo{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}, asn1.RawValue{Class: 2, Tag: 0, IsCompound: true, Bytes: []byte{0x30, 0}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert("PKCS#7 as DER", "e:pkcs7", signed)
+	cert("PKCS#7 as Windows' CA calls it", "e:pkcs7", pemBlock("CERTIFICATE", signed, nil))
+	sealed, err := asn1.Marshal(struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Encrypted []byte
+	}{pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}}, []byte("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key("encrypted DER key", "e:encrypted-key", sealed)
+	cert("AWS's JSON", "e:json", marshal(m{"Certificate": text(two), "CertificateChain": text(one) + text(root)}))
 	cert("a list of revoked certificates", "e:crl", append(bytes.Clone(two.Cert.PEM()), odd("X509 CRL")...))
 	wide := []byte("\xff\xfe")
 	for _, unit := range utf16.Encode([]rune(text(two))) {
