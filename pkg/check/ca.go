@@ -82,7 +82,11 @@ func caSource(plane mesh.ControlPlane) (all []Finding) {
 	case mesh.CAUnsupported:
 		all = append(all, Finding{ID: "ca-managed", Severity: pki.SeverityWarning, Object: object, Message: "the control plane is of another cluster, or managed: " + cmp.Or(plane.Elsewhere, ca.Why, "no istiod can be read"), Hint: "rotate where its istiod runs, or by the provider's procedure"})
 	default:
-		all = append(all, Finding{ID: "ca-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it cannot be told what istiod signs with: " + cmp.Or(ca.Why, "it was not read"), Hint: "allow to get this Secret; what istiods serve is judged all the same"})
+		f := Finding{ID: "ca-unknown", Severity: pki.SeverityWarning, Object: object, Message: "it cannot be told what istiod signs with: " + cmp.Or(ca.Why, "it was not read"), Hint: "allow to get this Secret; what istiods serve is judged all the same"}
+		if ca.Secret == "" {
+			f.Hint = "what istiods serve is judged all the same; 'kubectl meshca verify --root' proves a change that is made where the files come from"
+		}
+		all = append(all, f)
 	}
 	if ca.Error != "" && ca.Kind != mesh.CAUnknown {
 		all = append(all, Finding{ID: "ca-faulty", Severity: pki.SeverityError, Object: object, Message: ca.Error, Hint: "istiod keeps what it has in memory until it restarts: mend the Secret before that"})

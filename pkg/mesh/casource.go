@@ -60,6 +60,10 @@ func (g *gatherer) caSources(ctx context.Context) {
 			plane.CA = CASource{Kind: CASPIRE, Why: why}
 			continue
 		}
+		if plane.caFrom != "" {
+			plane.CA = CASource{Kind: CAUnknown, Namespace: plane.Namespace, Why: "its CA's files come from " + plane.caFrom + ", and not from the Secret " + pluggedSecret + " as the charts mount it"}
+			continue
+		}
 		if g.NoSecrets {
 			if !plane.citadel {
 				plane.CA = CASource{Kind: CAUnknown, Why: "Secrets were not to be read", Namespace: plane.Namespace, Secret: pluggedSecret}

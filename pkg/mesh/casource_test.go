@@ -256,3 +256,42 @@ func TestCitadel(t *testing.T) {
 		}
 	}
 }
+
+// An istiod whose CA's files come from elsewhere than the Secret cacerts signs with neither of
+// the two Secrets that lie beside it.
+func TestFilesOfTheCAFromElsewhere(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	named := func(name string, items ...corev1.KeyToPath) corev1.VolumeSource {
+		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Items: items}}
+	}
+	const usual = "/etc/cacerts"
+	for name, test := range map[string]struct {
+		at     string
+		env    []corev1.EnvVar
+		source corev1.VolumeSource
+		why    string
+	}{
+		"as the charts mount it":         {usual, nil, named("cacerts"), ""},
+		"in another place":               {"/etc/ca/", env("ROOT_CA_DIR", "./etc/ca"), named("cacerts"), ""},
+		"another Secret":                 {usual, nil, named("mesh-ca"), "the Secret istio-system/mesh-ca"},
+		"another Secret, another place":  {"/etc/ca", env("ROOT_CA_DIR", "/etc/ca"), named("mesh-ca"), "the Secret istio-system/mesh-ca"},
+		"by other names":                 {usual, nil, named("cacerts", corev1.KeyToPath{Key: "tls.crt", Path: "ca-cert.pem"}), "under other names"},
+		"a key vault":                    {usual, nil, corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets-store.csi.k8s.io"}}, "CSI driver secrets-store.csi.k8s.io"},
+		"what somebody else writes":      {usual, nil, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}, "its volume ca"},
+		"a place where nothing is to be": {usual, env("ROOT_CA_DIR", "/elsewhere"), named("cacerts"), "/elsewhere (ROOT_CA_DIR)"},
+	} {
+		d := istiod("default", "hub/pilot:1.30.3", test.env...)
+		d.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "ca", VolumeSource: test.source}}
+		d.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "ca", MountPath: test.at}}
+		c, _ := collector(nil, d, replica(d, "x"), secret("istio-ca-secret", selfSigned(root)))
+		s := collect(t, c)
+		switch got := s.ControlPlanes[0].CA; {
+		case test.why == "" && got.Kind != mesh.CASelfSigned:
+			t.Errorf("%s: %s, %s", name, got.Kind, got.Why)
+		case test.why != "" && (got.Kind != mesh.CAUnknown || got.Secret != "" || !strings.Contains(got.Why, test.why)):
+			t.Errorf("%s: %s of %q, %s", name, got.Kind, got.Secret, got.Why)
+		case s.LeftoverCASecret != nil:
+			t.Errorf("%s: called left over", name)
+		}
+	}
+}

@@ -64,6 +64,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 	}
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
 	c.serves(spec)
+	c.caFrom = c.caFiles(spec)
 	if len(container.EnvFrom) > 0 {
 		env.unknown = append(env.unknown, errors.New("settings may come from a Secret, or from a ConfigMap that could not be read (envFrom): their values are not known: have the container's env say them"))
 	}

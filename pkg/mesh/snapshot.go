@@ -126,6 +126,7 @@ type ControlPlane struct {
 	citadel    bool
 	selfSigned bool
 	serving    string    // the Secret at servingFiles, where it need not be there
+	caFrom     string    // where its CA's files come from, where that is not cacerts
 	changed    time.Time // when a ConfigMap was last written that settings come from
 }
 

@@ -46,6 +46,9 @@ func TestRefusals(t *testing.T) {
 		{"citadel", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CACitadel }},
 		{"managed", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAUnsupported }},
 		{"ca-unknown", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Kind = mesh.CAUnknown }},
+		{"ca-unknown", func(s *mesh.Snapshot) {
+			s.ControlPlanes[0].CA = mesh.CASource{Kind: mesh.CAUnknown, Namespace: "istio-system", Why: "its CA's files come from elsewhere"}
+		}},
 		{"immutable-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Immutable = true }},
 		{"owned-secret", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.Owners = []string{"Flux"} }},
 		{"crl", func(s *mesh.Snapshot) { s.ControlPlanes[0].CA.HasCRL = true }},

@@ -35,6 +35,10 @@ func (p *Plan) refuseSource(s *mesh.Snapshot, ca mesh.CASource) {
 	case mesh.CACitadel:
 		p.refuseCitadel(s, ca, object)
 	default:
+		if ca.Secret == "" {
+			p.refuse("ca-unknown", object, "it cannot be told what istiod signs with: "+ca.Why, "give istiod its CA by the Secret cacerts, as the charts mount it; or change it where its files come from: 'kubectl meshca verify --root' proves the result")
+			return
+		}
 		p.refuse("ca-unknown", object, "it cannot be told what istiod signs with: "+orUnread(ca.Error+ca.Why), "ask for a role that may get the Secret "+object)
 		return
 	}
