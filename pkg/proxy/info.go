@@ -9,7 +9,8 @@ import (
 // Info is what an Envoy says of itself by /server_info.
 type Info struct {
 	// Istio is the agent's release from the node's metadata (ISTIO_VERSION), or ""
-	// where the build carries none.
+	// where the build carries none, or a number that counts otherwise than Istio does: a
+	// vendor's (2.5.2), or a company's own (2024.5.1).
 	Istio string `json:"istio,omitempty"`
 	// Envoy is Envoy's own release, "1.40.0". Agent and Envoy come in one image,
 	// and Istio 1.N has shipped with Envoy 1.(N+8) from 1.5 on, so it bounds the
@@ -32,7 +33,8 @@ func ParseInfo(raw []byte) (Info, error) {
 	if parts := strings.Split(answer.Version, "/"); len(parts) > 1 {
 		info.Envoy = numbered(parts[1])
 	}
-	if istio, ok := answer.Node.Metadata["ISTIO_VERSION"].(string); ok && numbered(istio) != "" {
+	istio, _ := answer.Node.Metadata["ISTIO_VERSION"].(string)
+	if number := numbered(istio); strings.HasPrefix(number, "0.") || strings.HasPrefix(number, "1.") {
 		info.Istio = istio
 	}
 	return info, nil

@@ -81,3 +81,17 @@ func FuzzParseZtunnel(f *testing.F) {
 		}
 	})
 }
+
+// A vendor's own number, or a company's, is no release of Istio's: what can be told then is
+// told by the Envoy.
+func TestParseInfo(t *testing.T) {
+	for said, want := range map[string]string{
+		"1.30.3": "1.30.3", "1.20.3-asm.4": "1.20.3-asm.4", "1.31.0-rc.0": "1.31.0-rc.0", "0.8.0": "0.8.0",
+		"2.5.2": "", "2024.5.1": "", "unknown": "", "1.22-dev": "", "": "",
+	} {
+		info, err := proxy.ParseInfo([]byte(`{"version":"abc/1.26.8/Clean/RELEASE/BoringSSL","node":{"metadata":{"ISTIO_VERSION":"` + said + `"}}}`))
+		if err != nil || info.Istio != want || info.Envoy != "1.26.8" {
+			t.Errorf("%q: %+v, %v", said, info, err)
+		}
+	}
+}
