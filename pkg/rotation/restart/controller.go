@@ -125,7 +125,11 @@ func ofDeployment(d *appsv1.Deployment) Controller {
 func ofStatefulSet(s *appsv1.StatefulSet) Controller {
 	c := base("StatefulSet", &s.ObjectMeta, &s.Spec.Template)
 	c.replicas = desired(s.Spec.Replicas)
-	seen := s.Status.ObservedGeneration >= s.Generation && int(s.Status.AvailableReplicas) == c.replicas
+	serving := s.Status.AvailableReplicas
+	if s.Spec.MinReadySeconds == 0 { // to be ready is to be available; API servers before 1.22 know neither field (Kubernetes' CHANGELOG-1.22.md)
+		serving = max(serving, s.Status.ReadyReplicas)
+	}
+	seen := s.Status.ObservedGeneration >= s.Generation && int(serving) == c.replicas
 	update := s.Spec.UpdateStrategy
 	switch {
 	case update.Type == appsv1.OnDeleteStatefulSetStrategyType:
@@ -143,7 +147,7 @@ func ofStatefulSet(s *appsv1.StatefulSet) Controller {
 		}
 		c.settled = seen && int(s.Status.UpdatedReplicas) == c.replicas && s.Status.CurrentRevision == s.Status.UpdateRevision
 	}
-	c.progress = fmt.Sprintf("%d of %d are new, %d serve", s.Status.UpdatedReplicas, c.replicas, s.Status.AvailableReplicas)
+	c.progress = fmt.Sprintf("%d of %d are new, %d serve", s.Status.UpdatedReplicas, c.replicas, serving)
 	return c
 }
 

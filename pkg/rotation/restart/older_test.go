@@ -2,6 +2,7 @@ package restart_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/rotation/restart"
 	policyv1 "k8s.io/api/policy/v1"
@@ -74,6 +75,19 @@ func TestOlderServer(t *testing.T) {
 					t.Errorf("%v, %s, %v", err, w.wrong, w.writes)
 				}
 			})
+		}
+	}
+}
+
+// TestOlderStatefulSet: API servers of before 1.22 count no available pods of a StatefulSet,
+// whose restart ends all the same.
+func TestOlderStatefulSet(t *testing.T) {
+	for _, onDelete := range []bool{false, true} {
+		l := &load{kind: "StatefulSet", namespace: "a", name: "w", group: "x", replicas: 3, needs: true, onDelete: onDelete, uncounted: true}
+		w := newWorld([]*load{l}, nil)
+		runner := &restart.Runner{Kube: w.kube, Clock: w, Patience: time.Hour, Emit: func(restart.Progress) {}}
+		if _, err := runner.Run(t.Context(), planOf(t, w, restart.Config{})); err != nil || w.wrong != "" || len(w.writes) == 0 {
+			t.Errorf("on delete %v: %v, %s, %v", onDelete, err, w.wrong, w.writes)
 		}
 	}
 }

@@ -30,7 +30,8 @@ type load struct {
 	replicas                     int
 	unavailable, surge           int
 	recreate, onDelete, broken   bool
-	heldBack                     int // pods of before a change that waits
+	uncounted                    bool // its API server knows no available pods of a StatefulSet
+	heldBack                     int  // pods of before a change that waits
 	needs                        bool
 
 	mark          string
@@ -71,7 +72,10 @@ func (l *load) object() runtime.Object {
 		return d
 	case "StatefulSet":
 		s := &appsv1.StatefulSet{ObjectMeta: m, Spec: appsv1.StatefulSetSpec{Replicas: &n, Template: template},
-			Status: appsv1.StatefulSetStatus{ObservedGeneration: l.generation, UpdatedReplicas: updated, AvailableReplicas: available, CurrentRevision: "r0", UpdateRevision: "r0"}}
+			Status: appsv1.StatefulSetStatus{ObservedGeneration: l.generation, UpdatedReplicas: updated, ReadyReplicas: available, AvailableReplicas: available, CurrentRevision: "r0", UpdateRevision: "r0"}}
+		if l.uncounted {
+			s.Status.AvailableReplicas = 0
+		}
 		if l.rolling {
 			s.Status.UpdateRevision = "r1"
 		}
