@@ -111,6 +111,10 @@ func caComplete(plane mesh.ControlPlane) (all []Finding) {
 			all = append(all, Finding{ID: "ca-tls-layout", Severity: pki.SeverityError, Object: object, Message: fmt.Sprintf("istiod %s does not read the layout of kubernetes.io/tls: it signs with a root of its own", plane.Version), Hint: "use the four files of an Opaque Secret, or upgrade to 1.14.2 or later"})
 		}
 	}
+	if ca.Unread != "" {
+		all = append(all, Finding{ID: "ca-tls-layout", Severity: pki.SeverityError, Object: "secret " + ca.Namespace + "/" + ca.Unread, Message: fmt.Sprintf("istiod %s does not read the layout of kubernetes.io/tls: it signs with a root of its own, %s, and one of 1.14.2 or later cuts over to this", plane.Version, ca.Secret),
+			Hint: "before istiod is upgraded take it away, and the Certificate that writes it: nobody reads them; then 'kubectl meshca rotate' moves the mesh to the CA that was meant, without loss"})
+	}
 	if !plugged(ca.Kind) {
 		return all
 	}

@@ -41,7 +41,8 @@ func perManaged(run func(*mesh.Snapshot, mesh.ManagedCA, mesh.ControlPlane) []Fi
 
 // reads reports whether an istiod takes its CA, or may at its next start, from the Secret
 // that a Certificate writes, or wrote before it was released. One without a CA of its own
-// does not (istio 1.30.3 pilot/pkg/bootstrap/server.go:1252, maybeCreateCA); one whose
+// does not (istio 1.30.3 pilot/pkg/bootstrap/server.go:1252, maybeCreateCA), nor one that
+// does not know the layout; one whose
 // workloads are signed for elsewhere has one all the same, for what it serves, unless
 // Kubernetes signs that too (server.go, isK8SSigning).
 func reads(plane mesh.ControlPlane, m mesh.ManagedCA) bool {
@@ -53,6 +54,8 @@ func reads(plane mesh.ControlPlane, m mesh.ManagedCA) bool {
 		return false
 	case mesh.CARA:
 		return !strings.HasPrefix(plane.Flags.CertProvider, "k8s.io/")
+	case mesh.CASelfSigned:
+		return plane.CA.Unread == ""
 	}
 	return true
 }
@@ -66,7 +69,10 @@ func read(s *mesh.Snapshot, m mesh.ManagedCA) bool {
 // nothing.
 func managedUnused(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	for _, m := range s.ManagedCAs {
-		if !read(s, m) {
+		soon := slices.ContainsFunc(s.ControlPlanes, func(plane mesh.ControlPlane) bool {
+			return plane.Namespace == m.Namespace && plane.CA.Unread != "" // ca-tls-layout says more
+		})
+		if !read(s, m) && !soon {
 			all = append(all, Finding{ID: "cert-manager-unused", Severity: pki.SeverityInfo, Object: managedObject(m), Message: "no istiod reads the Secret that it writes: the mesh's certificates come from elsewhere", Hint: "delete it, and the Secret, once nobody goes back to it"})
 		}
 	}

@@ -66,6 +66,27 @@ func TestCertificateThatNobodyReads(t *testing.T) {
 	}
 }
 
+// unreadLayout is an istiod that is too old for what cert-manager writes, and signs itself.
+func (w *world) unreadLayout() {
+	m := w.managed()
+	m.IssuerChain = []*pki.Certificate{w.other.Cert}
+	plane := w.plane()
+	plane.Version, plane.Flags.AutoReload = "1.13.9", false
+	plane.CA = mesh.CASource{Kind: mesh.CASelfSigned, Namespace: "istio-system", Secret: "istio-ca-secret", Unread: "cacerts", Exists: true, Type: "istio.io/ca-root", HasKey: true, KeyMatches: true, Cert: pki.NewBundle(w.root.Cert), Root: pki.NewBundle(w.root.Cert)}
+}
+
+// What such an istiod does not read it neither refuses nor loads at its next restart: not
+// to load a renewal is not what ails it.
+func TestS12_LayoutThatNobodyReads(t *testing.T) {
+	w := newWorld(t)
+	w.unreadLayout()
+	for _, f := range w.run().Findings {
+		if strings.HasPrefix(f.ID, "cert-manager") {
+			t.Errorf("%s: %s: %s", f.ID, f.Message, f.Hint)
+		}
+	}
+}
+
 // A signer of 60 days that cert-manager renews 15 before its end is no fault until then.
 func TestS16_RenewedByCertManager(t *testing.T) {
 	w := newWorld(t)

@@ -106,6 +106,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"CRL", func(w *world) { w.plane().CA.HasCRL = true }, "ca-source", "ca-crl", isWarning, ""},
 		{"incomplete", func(w *world) { w.plane().CA.Keys = []string{"ca-key.pem", "root-cert.pem"} }, "ca-complete", "ca-incomplete", isError, "ca-cert.pem, cert-chain.pem"},
 		{"tls layout too early", func(w *world) { w.plane().Version, w.plane().CA.Kind = "1.14.1", mesh.CAPluggedTLS }, "ca-complete", "ca-tls-layout", isError, "1.14.1"},
+		{"S12 tls layout that nobody reads", func(w *world) { w.unreadLayout() }, "ca-complete", "ca-tls-layout", isError, "cuts over to this"},
 		{"tls layout, unknown release", func(w *world) { w.plane().Version, w.plane().CA.Kind = "", mesh.CAPluggedTLS }, "ca-complete", "ca-tls-layout", isWarning, ""},
 		{"waits on disk", func(w *world) {
 			w.plane().CA.Cert, w.plane().CA.Root = pki.NewBundle(w.next.Cert), pki.NewBundle(w.other.Cert)

@@ -173,6 +173,9 @@ func decideCA(plane *ControlPlane, secrets secretPair) CASource {
 		source := SourceOf(secret, CASelfSigned)
 		source.Why = why
 		source.mounted(plugged.secret, secret)
+		if plugged.secret != nil && plugged.secret != secret && Before(plane.Version, tlsLayoutFrom) && hasTLSLayout(plugged.secret) {
+			source.Unread = pluggedSecret
+		}
 		return source
 	}
 	return CASource{Kind: CAUnknown, Namespace: plane.Namespace, Secret: pluggedSecret, Why: fallback + ", and no istio-ca-secret either"}
@@ -220,7 +223,8 @@ func (c *CASource) mounted(plugged, own *corev1.Secret) {
 // and :665).
 func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, string) {
 	kind := CAPlugged
-	if _, ok := secret.Data["tls.crt"]; ok && !Before(version, "1.14.2") {
+	tls := hasTLSLayout(secret)
+	if tls && !Before(version, tlsLayoutFrom) {
 		kind = CAPluggedTLS
 	}
 	layout, _ := LayoutOf(kind) // of both there is one
@@ -240,6 +244,8 @@ func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, st
 		return kind, "cacerts has the layout of kubernetes.io/tls"
 	case len(missing) == 0:
 		return kind, "cacerts is complete"
+	case len(missing) == len(entries) && tls:
+		return CASelfSigned, "cacerts has the layout of kubernetes.io/tls, which istiod " + version + " does not read"
 	case len(missing) == len(entries):
 		return CASelfSigned, "cacerts holds none of the CA's files"
 	case !hasKey && Before(version, "1.26.1"):
@@ -248,6 +254,15 @@ func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, st
 		return CAUnknown, "cacerts lacks " + strings.Join(missing, ", ") + ": from 1.26.1 on istiod does not start with it, before it falls back to its own root"
 	}
 	return kind, "cacerts lacks " + strings.Join(missing, ", ") + ": istiod does not start with it"
+}
+
+// tlsLayoutFrom is the first release that reads a CA from the layout of kubernetes.io/tls
+// (istio 1.14.2 pilot/pkg/bootstrap/istio_ca.go:235).
+const tlsLayoutFrom = "1.14.2"
+
+func hasTLSLayout(secret *corev1.Secret) bool {
+	_, ok := secret.Data["tls.crt"]
+	return ok
 }
 
 // startedBefore: an istiod that is older than cacerts may still run on its

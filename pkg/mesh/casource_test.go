@@ -46,6 +46,7 @@ func TestCASource(t *testing.T) {
 		kind       mesh.CAKind
 		why        string
 		secret     string
+		unread     bool
 		roots      []*authority
 	}{
 		"cacerts":                               {plugged: plugged(root, ca), kind: mesh.CAPlugged, why: "complete", secret: "cacerts", roots: []*authority{root}},
@@ -56,7 +57,7 @@ func TestCASource(t *testing.T) {
 		"nothing":                               {kind: mesh.CAUnknown, why: "no istio-ca-secret either", secret: "cacerts"},
 		"the layout of tls":                     {version: "1.14.2", plugged: tls, kind: mesh.CAPluggedTLS, secret: "cacerts", roots: []*authority{root}},
 		"tls goes before Opaque":                {version: "1.30.3", plugged: with(plugged(root, own), "tls.crt", ca.pem), kind: mesh.CAPluggedTLS, why: "lacks tls.key, ca.crt"},
-		"tls before it was read":                {version: "1.14.1", plugged: tls, selfSigned: selfSigned(own), kind: mesh.CASelfSigned, secret: "istio-ca-secret", roots: []*authority{own}},
+		"tls before it was read":                {version: "1.14.1", plugged: tls, selfSigned: selfSigned(own), kind: mesh.CASelfSigned, why: "which istiod 1.14.1 does not read", unread: true, secret: "istio-ca-secret", roots: []*authority{own}},
 		"tls without ca.crt":                    {version: "1.30.3", plugged: without(tls, "ca.crt"), kind: mesh.CAPluggedTLS, why: "lacks ca.crt: istiod does not start"},
 		"without a key, fatal":                  {version: "1.26.1", plugged: without(plugged(root, ca), "ca-key.pem"), selfSigned: selfSigned(own), kind: mesh.CAPlugged, why: "lacks ca-key.pem: istiod does not start"},
 		"without a key, before that":            {version: "1.26.0", plugged: without(plugged(root, ca), "ca-key.pem"), selfSigned: selfSigned(own), kind: mesh.CASelfSigned, why: "has no ca-key.pem", secret: "istio-ca-secret", roots: []*authority{own, root}},
@@ -92,6 +93,9 @@ func TestCASource(t *testing.T) {
 			got := s.ControlPlanes[0].CA
 			if got.Kind != test.kind || !strings.Contains(got.Why, test.why) || test.secret != "" && got.Secret != test.secret {
 				t.Fatalf("%s of %q: %s", got.Kind, got.Secret, got.Why)
+			}
+			if (got.Unread == "cacerts") != test.unread {
+				t.Errorf("not read for its layout: %q", got.Unread)
 			}
 			var roots pki.Bundle
 			for _, r := range test.roots {

@@ -232,6 +232,9 @@ type CASource struct {
 	KeyAlgorithm string `json:"keyAlgorithm,omitempty"`
 	// HasCRL is true where ca-crl.pem is present.
 	HasCRL bool `json:"hasCRL,omitempty"`
+	// Unread is a Secret beside, of the layout of kubernetes.io/tls, which this istiod does
+	// not read and one of 1.14.2 or later takes its CA from.
+	Unread string `json:"unread,omitempty"`
 	// Error says why the Secret could not be read or parsed.
 	Error string `json:"error,omitempty"`
 	// Findings are the linter's, made where the key could be seen.
