@@ -182,7 +182,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 	if err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, streams, &rotation.Plan{}); err != nil {
+	if err := o.confirm(ctx, streams, &rotation.Plan{}, s.Cluster); err != nil {
 		return err
 	}
 	observer.prober.CSR = !o.noCSRProof

@@ -164,6 +164,17 @@ func (c *cluster) where() mesh.Cluster {
 	return w
 }
 
+// called is what people call a cluster: by its context, and its server.
+func called(c mesh.Cluster) string {
+	switch {
+	case c.Context == "":
+		return c.Server
+	case c.Server == "":
+		return c.Context
+	}
+	return c.Context + " (" + c.Server + ")"
+}
+
 // explain gives an API server's refusal the hint that ends it.
 func explain(err error) error {
 	var status apierrors.APIStatus

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -144,7 +145,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err := o.acknowledge(ctx, seal, streams); err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, streams, plan); err != nil {
+	if err := o.confirm(ctx, streams, plan, prepared.snapshot.Cluster); err != nil {
 		return err
 	}
 	accept, err := o.accepted()
@@ -215,15 +216,20 @@ func dryRun(ctx context.Context, observer *observer, printer *eventPrinter, p pr
 	return nil
 }
 
-// confirm asks once before the first change.
-func (o *rotateOptions) confirm(ctx context.Context, streams genericiooptions.IOStreams, plan *rotation.Plan) error {
+// confirm asks once before the first change, and says of which cluster: whoever has many
+// contexts may be in another one than he thinks.
+func (o *rotateOptions) confirm(ctx context.Context, streams genericiooptions.IOStreams, plan *rotation.Plan, where mesh.Cluster) error {
 	if o.yes || plan.AlreadyDone {
 		return nil
 	}
 	if !isTerminal(streams.In) {
 		return usage(errors.New("there is nobody to ask"), "read the plan with --dry-run, then give --yes")
 	}
-	fmt.Fprintf(streams.ErrOut, "Go on? [y/N] ")
+	in := ""
+	if name := called(where); name != "" {
+		in = " in " + plain(name)
+	}
+	fmt.Fprintf(streams.ErrOut, "Go on%s? [y/N] ", in)
 	typed, err := answer(ctx, streams)
 	if err != nil || !strings.EqualFold(typed, "y") && !strings.EqualFold(typed, "yes") {
 		return found(errors.New("not confirmed: nothing was changed"), "")
