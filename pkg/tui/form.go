@@ -207,7 +207,7 @@ func (f *form) view(width, height int) string {
 		}
 	}
 	if top := f.at - (height - len(foot) - 2); top > 0 {
-		lines = lines[top:]
+		lines = lines[min(top, len(lines)):]
 	}
 	if most := height - len(foot) - 1; len(lines) > most {
 		lines = lines[:max(0, most)]

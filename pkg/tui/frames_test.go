@@ -156,17 +156,41 @@ func trimRight(frame string) string {
 	return strings.Join(lines, "\n")
 }
 
-// TestSmallScreens draws on screens below what is promised: nothing panics.
+// TestSmallScreens draws on screens below what is promised, each key of a page pressed
+// there: nothing panics. Panes are split, and windows made small, with a passphrase half
+// typed.
 func TestSmallScreens(t *testing.T) {
-	for _, s := range scenes() {
-		for _, size := range [][2]int{{0, 0}, {1, 1}, {20, 5}, {40, 10}, {79, 23}} {
-			w := testWizard(termenv.Ascii, scripted{seen: fixture(30), plan: fixturePlan()})
-			w.took(lookMsg{look: fixture(30)})
-			s.show(w)
-			w.Update(tea.WindowSizeMsg{Width: size[0], Height: size[1]})
-			w.View()
+	every := append(scenes(), scene{"transition, files", func(w *Wizard) {
+		w.at = stepTransition
+		w.transition.form.source.chosen, w.transition.form.sealTo.chosen = 1, 1
+	}})
+	keys := []tea.KeyMsg{{Type: tea.KeyDown}, {Type: tea.KeyDown}, {Type: tea.KeyDown}, {Type: tea.KeyDown}, {Type: tea.KeyDown}, {Type: tea.KeyEnter}, {Type: tea.KeyPgDown}, {Type: tea.KeyEnd}, {Type: tea.KeyEsc}}
+	for _, s := range every {
+		for _, height := range []int{0, 8, 9, 10, 11, 12, 14, 17, leastHeight - 1} {
+			for _, width := range []int{0, 40, leastWidth - 1} {
+				w := testWizard(termenv.Ascii, scripted{seen: fixture(30), plan: fixturePlan()})
+				w.took(lookMsg{look: fixture(30)})
+				s.show(w)
+				w.Update(tea.WindowSizeMsg{Width: width, Height: height})
+				for _, k := range keys {
+					drawn(t, s.name, w)
+					w.key(k)
+				}
+				drawn(t, s.name, w)
+			}
 		}
 	}
+}
+
+// drawn draws, and fails where that panics.
+func drawn(t *testing.T, name string, w *Wizard) {
+	t.Helper()
+	defer func() {
+		if why := recover(); why != nil {
+			t.Fatalf("%s on %dx%d: %v", name, w.width, w.height, why)
+		}
+	}()
+	w.View()
 }
 
 // TestProgram runs the wizard as Bubble Tea does, and leaves nothing behind.
