@@ -2,12 +2,14 @@ package rotation_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/rehearsal"
+	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
 // The old root goes with all that the bundle has of it: other certificates of its key, and
@@ -71,4 +73,51 @@ func TestOldRootGoesInAllItsCertificates(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Another's root that has cross-signed the old one stays, as all of others', and is told
+// of: with it the old CA is accepted on.
+func TestOldCAVouchedForByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other, _ := ca(t, "X")
+		root, old := ca(t, "A")
+		cross, err := other.CrossSign(root.Cert, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned := func(ahead bool, chain ...*pki.Certificate) []string {
+			b := newBench(t, func(s *rehearsal.Spec) {
+				small(s)
+				signer := *old
+				signer.Chain = chain
+				if s.CA = &signer; ahead {
+					s.Ahead = []*pki.Certificate{other.Cert}
+				} else {
+					s.Extra = []*pki.Certificate{other.Cert}
+				}
+			})
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.config.Reason = rotation.Compromised
+			p := rotation.NewPlan(s, b.config)
+			if p.OldRoot.Subject != "CN=root A" || len(p.Kept) != 1 || p.Kept[0].Subject != "CN=root X" {
+				t.Errorf("old root %s, kept %+v", p.OldRoot.Subject, p.Kept)
+			}
+			exposed := slices.DeleteFunc(p.Exposed, func(line string) bool { return !strings.Contains(line, "CN=root X") })
+			if i := slices.IndexFunc(p.Warnings, func(r rotation.Refusal) bool { return r.ID == "old-ca-vouched" }); i >= 0 {
+				return append(exposed, p.Warnings[i].Object)
+			}
+			return exposed
+		}
+		for _, ahead := range []bool{false, true} {
+			if told := warned(ahead, cross); len(told) != 2 || told[1] != "root CN=root X" {
+				t.Errorf("ahead %t: told %q", ahead, told)
+			}
+			if told := warned(ahead); len(told) != 0 {
+				t.Errorf("without a cross certificate: %q", told)
+			}
+		}
+	})
 }

@@ -367,7 +367,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	signer, root := ca.Cert.Certs[0], p.config.New.Roots.Certs[0]
 	p.OldSigner, p.NewSigner, p.NewRoot = briefOf(signer), briefOf(p.config.New.Cert), briefOf(root)
 	chain := append([]*pki.Certificate{signer}, ca.Chain.Certs...)
-	p.oldRoot = rootOf(ca.Root.Certs, chain, s.ClusterTime())
+	p.oldRoot = nearestRoot(ca.Root.Certs, chain, s.ClusterTime())
 	if p.oldRoot == nil && p.whenEnded(ca.Root.Certs, chain, s.ClusterTime()) {
 		return
 	}
@@ -386,6 +386,7 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 	for _, c := range ca.Root.Certs {
 		if !c.Equal(p.oldRoot) && !c.Equal(root) && !slices.ContainsFunc(p.oldBeside, c.Equal) {
 			p.Kept = append(p.Kept, briefOf(c))
+			p.warnVouched(c, chain, s.ClusterTime())
 		}
 	}
 	sum := sha256.New()
@@ -398,6 +399,19 @@ func (p *Plan) identify(s *mesh.Snapshot, ca mesh.CASource) {
 		if c.SameCA(p.oldRoot) && !p.oldRoot.Equal(root) && !c.Equal(root) {
 			p.refuse("old-root-in-mesh-config", "meshConfig.caCertificates", "the old root stands there too, so that it would never leave the proxies", "remove it from meshConfig.caCertificates first")
 		}
+	}
+}
+
+// warnVouched names a root of others that vouches for the old CA too, by a cross
+// certificate: that one stays, and with it the old CA is accepted on.
+func (p *Plan) warnVouched(kept *pki.Certificate, chain []*pki.Certificate, at time.Time) {
+	if p.oldRoot.Equal(p.config.New.Roots.Certs[0]) || rootOf([]*pki.Certificate{kept}, chain, at) == nil {
+		return
+	}
+	why := "it stays in the bundle and vouches for the old CA too, by a cross certificate: what the old key signs is accepted on"
+	p.warn("old-ca-vouched", "root "+kept.Subject(), why, "take it out of the bundle by hand, once 'kubectl meshca verify' and 'certs' show nobody under it; where it is another mesh's and stays, the old CA is believed until its cross certificate ends")
+	if p.Reason == Compromised {
+		p.Exposed = append(p.Exposed, "root "+kept.Subject()+": "+why)
 	}
 }
 

@@ -20,6 +20,21 @@ func rootOf(roots, chain []*pki.Certificate, at time.Time) *pki.Certificate {
 	return nil
 }
 
+// nearestRoot is the one of these roots that a CA, the certificate that signs first, chains
+// to by the fewest certificates: one that has cross-signed the CA's own root stands above it.
+func nearestRoot(roots, chain []*pki.Certificate, at time.Time) (nearest *pki.Certificate) {
+	best := 0
+	for _, candidate := range roots {
+		if rootOf([]*pki.Certificate{candidate}, chain, at) == nil {
+			continue
+		}
+		if n := len(path(chain[0], candidate, chain[1:])); nearest == nil || n < best {
+			nearest, best = candidate, n
+		}
+	}
+	return nearest
+}
+
 // whenEnded finds a CA that was sound until it, or its root, expired. The plan goes
 // on from it only where that was asked for; anything else would wait for what cannot
 // come.
