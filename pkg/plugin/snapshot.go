@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	safe "github.com/meshca/kubectl-meshca/internal/plain"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -119,8 +120,19 @@ func (f *meshFlags) saved(name string, streams genericiooptions.IOStreams) (*mes
 	s, err := readSnapshot(name, streams)
 	if err == nil {
 		s.NameMeshRoots(roots)
+		tellAge(streams.ErrOut, s, name, time.Now())
 	}
 	return s, err
+}
+
+// aged is a snapshot of which it is told how old it is: what was proven then need not be
+// true any more, and days are counted from when it was taken.
+const aged = time.Hour
+
+func tellAge(to io.Writer, s *mesh.Snapshot, name string, now time.Time) {
+	if age := now.Sub(s.TakenAt); age > aged {
+		fmt.Fprintf(to, "note: %s was taken %s ago, at %s: this is of then, and not of now\n", plain(name), safe.Span(age.Round(time.Minute)), stamp(s.TakenAt))
+	}
 }
 
 func readSnapshot(name string, streams genericiooptions.IOStreams) (*mesh.Snapshot, error) {
