@@ -58,7 +58,10 @@ func connected(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			kinds.add(strings.Join(what, ", "), p.Ref())
 		}
 	}
-	if len(lost) > 0 {
+	switch {
+	case len(lost) > 0 && len(s.LeftOut) > 0:
+		all = append(all, Finding{ID: "connections-unknown", Severity: pki.SeverityInfo, Object: crowd(lost), Message: "connected to none of the istiods that were asked; it may be to " + strings.Join(s.LeftOut, ", ") + ", which --revision leaves out", Hint: "leave --revision out to see", proxies: lost})
+	case len(lost) > 0:
 		all = append(all, Finding{ID: "proxy-disconnected", Severity: pki.SeverityWarning, Object: crowd(lost), Message: "connected to no istiod: no pushed root reaches it, and its next certificate may not", Hint: "its log says why it cannot connect ('kubectl logs -c istio-proxy'); restart the pod where its agent has given up", proxies: lost})
 	}
 	for _, kind := range kinds.order {

@@ -9,6 +9,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/check"
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
@@ -410,5 +411,26 @@ func TestNamespaceOfIstiodThatItDoesNotServe(t *testing.T) {
 	w.s.Namespaces = append(w.s.Namespaces, mesh.Namespace{Name: "c", Trust: &mesh.TrustAnchor{Name: "istio-ca-root-cert", Bundle: pki.NewBundle(w.root.Cert)}})
 	if b := w.blockers(); len(b) != 1 || b[0].Object != "a/istio-ca-root-cert" {
 		t.Errorf("one that is not as the others: %v", b)
+	}
+}
+
+// A proxy that is connected to none of the istiods asked may be to one that was left out.
+func TestClientsOfARevisionThatIsLeftOut(t *testing.T) {
+	w := newWorld(t)
+	w.plane().Replicas[1].Clients = []proxy.Client{}
+	lost := func() bool { return has(w.run().Findings, "proxy-disconnected", pki.SeverityWarning) }
+	if !lost() {
+		t.Error("nobody is missed")
+	}
+	w.s.LeftOut = []string{"istio-system/istiod-canary"}
+	if lost() {
+		t.Error("who may be another revision's is called lost")
+	}
+	if found := w.run(); !has(found.Findings, "connections-unknown", pki.SeverityInfo) || slices.Contains(found.Passed, "proxies-connected") {
+		t.Errorf("nothing says that it is not known: %+v", found.Findings)
+	}
+	w.plane().Replicas[0].Clients[0].Behind = []string{"clusters"}
+	if !has(w.run().Findings, "proxy-behind", pki.SeverityWarning) {
+		t.Error("who is behind is not named beside it")
 	}
 }
