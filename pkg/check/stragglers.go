@@ -32,10 +32,17 @@ func stragglers(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	}
 	for _, m := range s.TrustMounts {
 		f := Finding{ID: "trust-mount", Severity: pki.SeverityInfo, Object: "container " + m.Namespace + "/" + m.Pod + "/" + m.Container, Message: "it reads the mesh's roots from " + m.Path, Hint: "the file follows its ConfigMap within kubelet's refresh; see whether the application reads it again"}
+		if m.Secret != "" {
+			f.ID = "citadel-mount"
+			f.Message = "it reads a certificate and the mesh's roots from " + m.Path + " (Secret " + m.Secret + "): without an Envoy nothing restarts it on new files, and what it has in memory ends with them"
+			f.Hint = "the files follow their Secret within kubelet's refresh; where it reads them at its start alone, as a Prometheus may, restart it once the Secret is renewed: " + restartOf(m)
+		}
 		if m.Fixed {
 			f.ID, f.Severity = "trust-mount-fixed", pki.SeverityWarning
 			f.Message += ", mounted by subPath: kubelet never refreshes it"
-			f.Hint = "restart it between trusting the new root and signing with it: " + restartOf(m)
+			if m.Secret == "" {
+				f.Hint = "restart it between trusting the new root and signing with it: " + restartOf(m)
+			}
 		}
 		all = append(all, f)
 	}

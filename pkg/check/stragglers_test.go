@@ -1,6 +1,8 @@
 package check_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/meshca/kubectl-meshca/pkg/check"
@@ -28,6 +30,23 @@ func TestG16_Stragglers(t *testing.T) {
 		}
 		if len(found) != 1 || found[0].ID != id || len(found[0].Proxies()) != 1 || found[0].Hint == "" {
 			t.Errorf("%s: %+v", id, found)
+		}
+	}
+}
+
+// TestG16_CitadelMount: what reads a Citadel's Secret without an Envoy is named, with what
+// starts it anew; by subPath its files never change.
+func TestG16_CitadelMount(t *testing.T) {
+	w := newWorld(t)
+	w.citadel()
+	m := mesh.TrustMount{Namespace: "istio-system", Pod: "prometheus-1", Container: "prometheus", Path: "/etc/istio-certs", Secret: "istio.default", Workload: mesh.Workload{Kind: "Deployment", Name: "prometheus"}}
+	for fixed, id := range map[bool]string{false: "citadel-mount", true: "trust-mount-fixed"} {
+		m.Fixed = fixed
+		w.s.TrustMounts = []mesh.TrustMount{m}
+		findings := ruleOf(t, "stragglers", w.s)
+		i := slices.IndexFunc(findings, func(f check.Finding) bool { return f.ID == id })
+		if i < 0 || !strings.Contains(findings[i].Message, "istio.default") || !strings.Contains(findings[i].Hint, "once the Secret is renewed: kubectl -n istio-system rollout restart Deployment/prometheus") {
+			t.Errorf("fixed %v: %+v", fixed, findings)
 		}
 	}
 }

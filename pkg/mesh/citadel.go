@@ -168,10 +168,12 @@ func workloadSecretOf(secret *corev1.Secret) WorkloadSecret {
 	return w
 }
 
+// componentRoles are the values of the label istio of what mounts a Citadel's certificates.
+func componentRoles() []string { return []string{"pilot", "galley", "sidecar-injector"} }
+
 // components are not always in Citadel's own namespace (see pilotHomes).
 func (g *gatherer) components(ctx context.Context) {
-	const selector = "istio in (pilot,galley,sidecar-injector)"
-	pods, err := g.pods(ctx, metav1.NamespaceAll, selector)
+	pods, err := g.pods(ctx, metav1.NamespaceAll, "istio in ("+strings.Join(componentRoles(), ",")+")")
 	if err != nil {
 		g.gap("pods of Pilot, Galley and the injector", "list", "pods", "", err)
 		return

@@ -21,7 +21,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 		for i := range page.Items {
 			pod := &page.Items[i]
 			if !ended(pod) {
-				mounts = append(mounts, trustMountsOf(pod, names)...)
+				mounts = append(mounts, g.trustMountsOf(pod, names)...)
 			}
 			if p, ok := ProxyOf(pod); ok {
 				all = append(all, p)
