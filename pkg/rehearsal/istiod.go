@@ -244,8 +244,12 @@ func (m *Mesh) follow(secret *corev1.Secret) {
 	})
 }
 
-// newer reports whether a was written after b.
+// newer reports whether a was written after b; one that is made anew has no version yet, and
+// here they begin again with it.
 func newer(a, b *corev1.Secret) bool {
+	if a.ResourceVersion == "" {
+		return true
+	}
 	var of, than int
 	fmt.Sscan(a.ResourceVersion, &of)
 	fmt.Sscan(b.ResourceVersion, &than)

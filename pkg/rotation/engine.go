@@ -311,6 +311,9 @@ func (r *run) begin(ctx context.Context, steps []Step, staged *Staged) (at place
 	if err := r.insist(ctx, kept, func() error { return keptStill(ctx, r.Kube, r.plan.Namespace, staged) }); err != nil {
 		return at, err
 	}
+	if err := r.insist(ctx, r.plan.object(), func() error { return r.revive(ctx, staged) }); err != nil {
+		return at, err
+	}
 	err = r.insist(ctx, r.plan.object(), func() (err error) {
 		var secret *corev1.Secret
 		secret, r.material, at, err = r.plan.standing(ctx, r.Kube, staged, r.Back)
