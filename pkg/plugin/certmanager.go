@@ -152,6 +152,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 		m.Under(journal)
 	}
 	printer := newEventPrinter(streams, o.output)
+	printer.quiet = c.quiet
 	to := streams.ErrOut
 	if o.dryRun != "none" || len(m.Refusals) > 0 {
 		to = streams.Out

@@ -36,6 +36,7 @@ type cluster struct {
 	warnings *warnings
 	// process tells this process from all others, whatever they call themselves.
 	process string
+	verbosity
 	// rehearsed is a mesh in memory instead of what the flags name.
 	rehearsed *clients
 }
@@ -73,9 +74,10 @@ func (c *cluster) in(context string, streams genericiooptions.IOStreams) *cluste
 
 func (c *cluster) addFlags(flags *pflag.FlagSet) {
 	c.flags.AddFlags(flags)
+	c.verbosity.addFlags(flags)
 	flags.VisitAll(func(f *pflag.Flag) {
 		switch f.Name {
-		case "kubeconfig", "context", "namespace":
+		case "kubeconfig", "context", "namespace", "v", "quiet", "color":
 		default:
 			f.Hidden = true // all of kubectl's, understood and not listed on every page
 		}

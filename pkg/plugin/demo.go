@@ -36,10 +36,11 @@ type demoOptions struct {
 	wizard   bool
 	plain    bool
 	output   string
+	said     *verbosity
 }
 
-func newDemoCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	var o demoOptions
+func newDemoCommand(said *verbosity, streams genericiooptions.IOStreams) *cobra.Command {
+	o := demoOptions{said: said}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Watch a rotation on a built-in mesh: no cluster is needed or touched",
@@ -98,10 +99,12 @@ func (o *demoOptions) run(ctx context.Context, streams genericiooptions.IOStream
 		return failed(fmt.Errorf("starting the mesh in memory: %w", err), "")
 	}
 	if o.wizard {
-		return runDemoWizard(ctx, d, streams, o.plain)
+		return runDemoWizard(ctx, d, streams, o.plain, o.said.color)
 	}
 	fmt.Fprintf(streams.ErrOut, "A mesh in memory: %s.\nIts clock runs %g times as fast as yours.\n\n", d.About, o.speed)
-	show := &demonstration{Demonstration: d, streams: streams, printer: newEventPrinter(streams, o.output)}
+	printer := newEventPrinter(streams, o.output)
+	printer.quiet = o.said.quiet
+	show := &demonstration{Demonstration: d, streams: streams, printer: printer}
 	return show.rotate(ctx)
 }
 

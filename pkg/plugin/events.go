@@ -17,6 +17,7 @@ type eventPrinter struct {
 	out, err io.Writer
 	json     bool
 	live     bool
+	quiet    bool   // without progress
 	open     bool   // a live line stands without its newline
 	about    string // of the phase, as it was said last
 }
@@ -44,6 +45,10 @@ func (p *eventPrinter) event(e rotation.Event) {
 	if e.Kind == rotation.EventPhase {
 		p.about = e.Message
 	}
+	if p.quiet && e.Kind != rotation.EventWarning {
+		p.outcome(e)
+		return
+	}
 	e.Message = strings.TrimSuffix(e.Message, ": "+p.about) // a write of which the phase's own line has told
 	text := fmt.Sprintf("%s  %-12s  %s", e.Time.Local().Format(time.TimeOnly), e.Phase, describe(e))
 	if p.live && e.Kind == rotation.EventGate {
@@ -56,9 +61,7 @@ func (p *eventPrinter) event(e rotation.Event) {
 	if e.Kind == rotation.EventGate && e.Gate != nil {
 		p.namespaces(e.Gate)
 	}
-	if !p.json && (e.Kind == rotation.EventDone || e.Kind == rotation.EventStopped) {
-		p.result(e)
-	}
+	p.outcome(e)
 }
 
 func describe(e rotation.Event) string {
@@ -102,7 +105,11 @@ func (p *eventPrinter) end() {
 	}
 }
 
-func (p *eventPrinter) result(e rotation.Event) {
+// outcome is what a run has come to, on stdout.
+func (p *eventPrinter) outcome(e rotation.Event) {
+	if p.json || e.Kind != rotation.EventDone && e.Kind != rotation.EventStopped {
+		return
+	}
 	fmt.Fprintf(p.out, "%s: %s\n", e.Kind, plain(e.Message))
 	if f := e.Figures; f != nil {
 		fmt.Fprintf(p.out, "engine %.1f s, waits %.1f s, %d proxies, %d istiods restarted, %d workload pods restarted\n", f.Engine, f.Waits, f.Proxies, f.Restarts, f.Workloads)

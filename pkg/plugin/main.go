@@ -40,7 +40,10 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 
 	root := NewRoot(streams)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := muteLog()
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	code, hint := codeOf(err)
 	if s, ok := errors.AsType[signalled](context.Cause(ctx)); ok && err != nil {
 		switch s.Signal {
@@ -97,7 +100,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			warnFormer(cmd, streams)
-			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd))
+			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd), cluster.verbosity.apply(streams.ErrOut))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
@@ -119,8 +122,9 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		newPlanCommand(cluster, streams), newRehearseCommand(cluster, streams), newRotateCommand(cluster, streams), newRollbackCommand(cluster, streams),
 		newStatusCommand(cluster, streams), newRetireCommand(cluster, streams), newBackupCommand(cluster, streams), newRestoreCommand(cluster, streams),
 		newCertManagerCommand(cluster, streams), newCACommand(streams),
-		newWizardCommand(cluster, streams), newDemoCommand(streams), newRBACCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
+		newWizardCommand(cluster, streams), newDemoCommand(&cluster.verbosity, streams), newRBACCommand(streams), newCompletionCommand(streams), newVersionCommand(streams),
 	)
+	completions(root, "color", colors()...)
 	cluster.completeLive(root)
 	tellLists(root)
 	strictHelp(root)

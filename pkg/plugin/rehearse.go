@@ -63,7 +63,7 @@ func newRehearseCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 			if err != nil {
 				return err
 			}
-			return o.rehearse(cmd.Context(), streams, s, ca.authority, back)
+			return o.rehearse(cmd.Context(), c, streams, s, ca.authority, back)
 		},
 	}
 	o.planFlags(cmd)
@@ -100,7 +100,7 @@ func (o *rotateOptions) subject(ctx context.Context, c *cluster, streams generic
 	return observer.whole(ctx)
 }
 
-func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.IOStreams, s *mesh.Snapshot, ca *pki.Authority, back bool) error {
+func (o *rotateOptions) rehearse(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, s *mesh.Snapshot, ca *pki.Authority, back bool) error {
 	config := o.config(ca)
 	printer := newEventPrinter(streams, o.output)
 	printer.json = o.output != "table" && o.output != "wide"
@@ -141,7 +141,9 @@ func (o *rotateOptions) rehearse(ctx context.Context, streams genericiooptions.I
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(streams.ErrOut, "rehearsing on a copy of %d proxies in memory\n", len(s.Proxies))
+	if !c.quiet {
+		fmt.Fprintf(streams.ErrOut, "rehearsing on a copy of %d proxies in memory\n", len(s.Proxies))
+	}
 	starting := clock.Worker(1)
 	go clock.Run(ctx, wallClock{})
 	copied.Mesh.Signed() // the copy's start is nobody's cost

@@ -126,6 +126,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		return usage(fmt.Errorf("%s %s: %s has no such phase", flag, o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Phases()), ", "))
 	}
 	printer := newEventPrinter(streams, o.output)
+	printer.quiet = c.quiet
 	if o.dryRun == "client" || len(plan.Refusals) > 0 {
 		if err := printer.plan(plan); err != nil {
 			return err

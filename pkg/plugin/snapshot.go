@@ -89,7 +89,7 @@ func (f *sourceFlags) snapshot(ctx context.Context, c *cluster, streams generici
 		observer.collector.Dialer = nil
 	}
 	observer.collector.Bootstraps = f.bootstraps
-	if canDraw(streams.ErrOut) {
+	if canDraw(streams.ErrOut) && !c.quiet {
 		observer.collector.Progress = func(done, of int) {
 			fmt.Fprintf(streams.ErrOut, "\r\x1b[Kreading proxies: %d of %d", done, of)
 		}

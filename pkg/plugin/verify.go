@@ -181,7 +181,9 @@ func (o *verifyOptions) wait(ctx context.Context, c *cluster, streams genericioo
 			if err != nil {
 				first = "the mesh could not be looked at: " + err.Error()
 			}
-			fmt.Fprintln(streams.ErrOut, plain(fmt.Sprintf("waiting: %d in the way, %s left: %s", inTheWay, left.Round(time.Second), first)))
+			if !c.quiet {
+				fmt.Fprintln(streams.ErrOut, plain(fmt.Sprintf("waiting: %d in the way, %s left: %s", inTheWay, left.Round(time.Second), first)))
+			}
 			pause := min(poll, left)
 			if spare := left - 2*took; spare > 0 { // the last look ends before the time does
 				pause = min(poll, spare)

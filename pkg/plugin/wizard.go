@@ -85,7 +85,7 @@ func newWizardBackend(cmd *cobra.Command, c *cluster, o rotateOptions) *wizardBa
 func given(flags *pflag.FlagSet) []string {
 	var all []string
 	flags.Visit(func(f *pflag.Flag) {
-		if f.Name == "plain" || f.Name == "token" || f.Name == "password" {
+		if f.Name == "plain" || f.Name == "v" || f.Name == "quiet" || f.Name == "color" || f.Name == "token" || f.Name == "password" {
 			return
 		}
 		values := []string{f.Value.String()}
@@ -117,8 +117,11 @@ func onTerminal(streams genericiooptions.IOStreams) bool {
 
 // runWizard keeps off the screen whoever else would write on it.
 func (c *cluster) runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
-	o := tui.Options{Backend: b, Now: time.Now}
+	o := tui.Options{Backend: b, Now: time.Now, Color: c.color}
 	if !lines {
+		if c.level > 0 && isTerminal(streams.ErrOut) {
+			return usage(errors.New("-v writes over the wizard's screen"), "send standard error elsewhere (2>FILE), or use --plain")
+		}
 		defer c.warnings.hold()()
 		said, release := c.logIn(ctx, streams.ErrOut)
 		defer release()

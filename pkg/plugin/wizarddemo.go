@@ -95,8 +95,8 @@ func (b *demoBackend) said(kind rotation.EventKind, message string) rotation.Eve
 }
 
 // runDemoWizard shows the wizard on a mesh in memory.
-func runDemoWizard(ctx context.Context, d *rehearsal.Demonstration, streams genericiooptions.IOStreams, lines bool) error {
-	err := wizardOn(ctx, tui.Options{Backend: DemoBackend(d), Now: d.Clock.Now}, streams, lines)
+func runDemoWizard(ctx context.Context, d *rehearsal.Demonstration, streams genericiooptions.IOStreams, lines bool, color string) error {
+	err := wizardOn(ctx, tui.Options{Backend: DemoBackend(d), Now: d.Clock.Now, Color: color}, streams, lines)
 	if err != nil {
 		fmt.Fprintf(streams.ErrOut, "this mesh was in memory and is gone. Begin again with: kubectl meshca demo --wizard --scenario %s\n", d.Name)
 	}

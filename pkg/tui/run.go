@@ -21,6 +21,9 @@ type Options struct {
 	// Out is the terminal it draws on.
 	Out io.Writer
 	Now func() time.Time
+	// Color is auto, always or never; "" is auto: where the terminal has it, and NO_COLOR
+	// is not set.
+	Color string
 	// Said tells what somebody else would have written on the screen meanwhile, as a
 	// program does that logs in; nil where nobody would.
 	Said <-chan string
@@ -60,17 +63,20 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 // New is the wizard as a model, for who runs it by other means than Run; the
 // renderer of o.Out decides about colour.
 func New(ctx context.Context, o Options) *Wizard {
-	w := newWizard(ctx, newCommon(o.Out, o.Now), o.Backend)
+	w := newWizard(ctx, newCommon(o), o.Backend)
 	w.voice = o.Said
 	return w
 }
 
-func newCommon(out io.Writer, now func() time.Time) common {
-	r := lipgloss.NewRenderer(out)
-	if r.ColorProfile() < termenv.ANSI { // TrueColor and ANSI256 sort before it
+func newCommon(o Options) common {
+	r := lipgloss.NewRenderer(o.Out)
+	switch {
+	case o.Color == "never":
+		r.SetColorProfile(termenv.Ascii)
+	case o.Color == "always", r.ColorProfile() < termenv.ANSI: // TrueColor and ANSI256 sort before it
 		r.SetColorProfile(termenv.ANSI)
 	}
-	return common{bound: newKeyMap(), styles: newStyles(r), now: now}
+	return common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}
 }
 
 func (w *Wizard) outcome(ctx context.Context) Outcome {
