@@ -71,7 +71,7 @@ func TestDeniedFirstWriteIsEnded(t *testing.T) {
 }
 
 // Where the mesh is not as it was, the way back is not at its end because the CA Secret is
-// not there.
+// not there; nor is that made again, for no istiod may be asked what it held.
 func TestNothingWrittenIsNoProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		self, _ := ca(t, "S")
@@ -85,6 +85,7 @@ func TestNothingWrittenIsNoProof(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.engine.Back, b.config.Back, b.engine.Until = true, true, ""
+		b.config.CSRProof, b.prober.CSR = false, false
 		err := b.run()
 		var gate *rotation.GateError
 		if !errors.As(err, &gate) {

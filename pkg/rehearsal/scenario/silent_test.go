@@ -111,7 +111,10 @@ func TestSilentBySnapshot(t *testing.T) {
 		}{
 			{"as it is", func() {}, true},
 			{"heard an hour ago", func() { s.Nodes[0].LastReady = s.TakenAt.Add(-time.Hour) }, false},
-			{"by a clock that is ahead", func() { s.ClockSkew = mesh.Duration(time.Hour) }, true},
+			{"by a clock that is ahead", func() {
+				s.Nodes[0].LastReady = s.TakenAt
+				s.ClockSkew, s.TakenAt = mesh.Duration(time.Hour), s.TakenAt.Add(time.Hour)
+			}, true},
 			{"not ready", func() { s.Nodes[0].Ready = false }, false},
 			{"nodes nobody may see", func() {
 				s.Nodes, s.Gaps = nil, []mesh.Gap{{Part: "nodes", Resource: "nodes", Verb: "list", Error: "forbidden"}}
