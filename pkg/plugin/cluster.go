@@ -96,12 +96,13 @@ func (c *cluster) config() (*rest.Config, error) {
 		return nil, failed(fmt.Errorf("reading the kubeconfig: %w", err), hint)
 	}
 	raw, err := c.flags.ToRawKubeConfigLoader().RawConfig()
-	switch {
-	case err != nil || said(c.flags.APIServer) || !strings.HasSuffix(config.Host, nowhere):
-	case len(raw.Clusters) == 0:
-		return nil, failed(errors.New("no cluster is named: there is no kubeconfig, or it is empty"), "name one with --kubeconfig FILE, or set KUBECONFIG")
-	case raw.CurrentContext == "" && !said(c.flags.Context) && !said(c.flags.ClusterName):
-		return nil, failed(errors.New("no context is chosen: the kubeconfig has no current-context"), "name one with --context; 'kubectl config get-contexts' lists the contexts that there are")
+	if err == nil && !said(c.flags.APIServer) && strings.HasSuffix(config.Host, nowhere) {
+		switch {
+		case len(raw.Clusters) == 0:
+			return nil, failed(errors.New("no cluster is named: there is no kubeconfig, or it is empty"), "name one with --kubeconfig FILE, or set KUBECONFIG")
+		case raw.CurrentContext == "" && !said(c.flags.Context) && !said(c.flags.ClusterName):
+			return nil, failed(errors.New("no context is chosen: the kubeconfig has no current-context"), "name one with --context; 'kubectl config get-contexts' lists the contexts that there are")
+		}
 	}
 	return config, nil
 }

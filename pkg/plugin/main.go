@@ -100,7 +100,7 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			warnFormer(cmd, streams)
-			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd), cluster.verbosity.apply(streams.ErrOut))
+			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd), cluster.apply(streams.ErrOut))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {
