@@ -9,6 +9,8 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,6 +105,9 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 		if err != nil {
 			replica.SignedError = err.Error()
 		}
+		if status.Code(err) == codes.Unauthenticated {
+			p.outdated(plane.Namespace)
+		}
 	}
 	served := func() {
 		var err error
@@ -174,6 +179,16 @@ func (p *Prober) token(ctx context.Context, namespace string) (string, error) {
 	}
 	p.tokens[namespace] = token{answer.Status.Token, p.Now().Add(tokenUse)}
 	return answer.Status.Token, nil
+}
+
+// outdated has the next Probe ask for another token: that of an account which somebody else
+// has removed meanwhile, as another 'verify --csr-proof' does at its end, is good for nothing.
+func (p *Prober) outdated(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.tokens[namespace]; ok {
+		p.tokens[namespace] = token{} // Close still removes the account
+	}
 }
 
 // Close removes the ServiceAccounts that Probe made; their tokens end with them.

@@ -58,8 +58,10 @@ func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {
 	switch action.GetVerb() + " " + action.GetResource().Resource {
 	case "create serviceaccounts":
 		if action.GetSubresource() == "token" {
-			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "rehearsed"}}, nil
+			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: m.token()}}, nil
 		}
+	case "delete serviceaccounts":
+		m.accounts.Add(1)
 	case "create pods":
 		if action.GetSubresource() == "eviction" {
 			object, err := meta.Accessor(action.(k8stesting.CreateAction).GetObject())
@@ -96,6 +98,10 @@ func (m *Mesh) react(action k8stesting.Action) (bool, runtime.Object, error) {
 	}
 	return false, nil, nil
 }
+
+// token is one of a ServiceAccount, good until that is removed: it is bound to its UID
+// (kubernetes pkg/serviceaccount/claims.go).
+func (m *Mesh) token() string { return fmt.Sprintf("rehearsed-%d", m.accounts.Load()) }
 
 // nodes are as they are kept; the kubelets of those that are ready have reported this
 // moment.

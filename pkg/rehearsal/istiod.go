@@ -11,10 +11,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	security "istio.io/api/security/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -341,7 +345,10 @@ func (i *istiod) answer() []string {
 }
 
 // CreateCertificate signs, as the real one does: leaf, chain, roots.
-func (i *istiod) CreateCertificate(_ context.Context, r *security.IstioCertificateRequest) (*security.IstioCertificateResponse, error) {
+func (i *istiod) CreateCertificate(ctx context.Context, r *security.IstioCertificateRequest) (*security.IstioCertificateResponse, error) {
+	if got := metadata.ValueFromIncomingContext(ctx, "authorization"); !slices.Contains(got, "Bearer "+i.mesh.token()) {
+		return nil, status.Error(codes.Unauthenticated, "request authenticate failure")
+	}
 	block, _ := pem.Decode([]byte(r.GetCsr()))
 	if block == nil {
 		return nil, errors.New("no request")

@@ -53,6 +53,8 @@ type Mesh struct {
 	schedule *schedule
 	// reads are the connections to pods that are open.
 	reads atomic.Int64
+	// accounts counts the ServiceAccounts that were removed.
+	accounts atomic.Int64
 
 	// Held are istiod pods whose files do not follow, Frozen proxies that do not
 	// answer.
