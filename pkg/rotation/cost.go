@@ -59,9 +59,10 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		}
 		signed = signed || step.expect.Leaves && step.Signs == newSide
 	}
-	if pushed > 0 && (strategy == HotBundle || strategy == BundleByRenewal || strategy == BundleByRestart) {
-		// Every write of another bundle re-issues every pushed leaf.
-		cost.CSRs, cost.Bursts = pushed, 3
+	if pushed > 0 {
+		if cost.Bursts = bursts(strategy, steps); cost.Bursts > 0 {
+			cost.CSRs = pushed
+		}
 	}
 	if !p.reissue { // a root that keeps its key waits for nobody
 		cost.VirtualMachines = p.vmLife
@@ -72,6 +73,22 @@ func (p *Plan) cost(s *mesh.Snapshot, strategy Strategy, c course) Cost {
 		cost.signing = cost.resting
 	}
 	return cost
+}
+
+// bursts is how often a strategy has every pushed proxy ask for a certificate at once: with
+// every write of another bundle, and of another layout of the same.
+func bursts(strategy Strategy, steps []Step) int {
+	switch strategy {
+	case HotBundle, BundleByRenewal, BundleByRestart:
+		return 3
+	case Intermediate:
+		if slices.ContainsFunc(steps, func(s Step) bool { return s.nudge != nil }) {
+			return 2 // nothing else changes for proxies: there and back
+		}
+	case SameKey:
+		return 1
+	}
+	return 0
 }
 
 // longest is how long the last of these may take to renew, and names those in the cost.
