@@ -185,3 +185,23 @@ func TestAgentThatReadsRootsOfNobody(t *testing.T) {
 		}
 	})
 }
+
+// What stands in a namespace that is being deleted stays as it is: istiod passes it over,
+// and where something holds up the deletion no gate would ever open.
+func TestNamespaceThatIsBeingDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		n := &s.Namespaces[0]
+		n.Trust = &mesh.TrustAnchor{Name: n.Trust.Name, Bundle: b.new.Roots}
+		before := expect.Judge(s, nil)
+		if before.Open() {
+			t.Error("a ConfigMap with another root passes")
+		}
+		n.Terminating = true
+		if status := expect.Judge(s, nil); !status.Open() || status.ConfigMaps.Of != before.ConfigMaps.Of-1 {
+			t.Errorf("it is in the way: %v, %v", status.Blockers, status.ConfigMaps)
+		}
+	})
+}
