@@ -42,6 +42,7 @@ func (g *game) killedAndResumed(times int, span time.Duration, more ...string) s
 		p.until(g, "its first write", 2*time.Minute, func(e event) bool { return e.Kind == "write" && strings.HasSuffix(e.Object, "/meshca-staged") })
 		after, wrote := time.Duration(random.Int64N(int64(span))), time.Now()
 		killed, code := p.end(g, after)
+		took := time.Since(wrote)
 		line = goes(back)
 		dead := ""
 		if killed {
@@ -52,7 +53,7 @@ func (g *game) killedAndResumed(times int, span time.Duration, more ...string) s
 			g.holds(map[bool]string{false: b, true: a}[back], ends == 0)
 			ends++
 			if whole {
-				span = min(span, time.Since(wrote)) // this machine is faster
+				span = min(span, took) // this machine is faster
 			}
 			back = !back
 			line = goes(back)
