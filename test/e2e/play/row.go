@@ -24,7 +24,7 @@ type row struct {
 }
 
 // rows is the table, in an order that spares resets: rows of the same mesh stand together, those that change it last.
-var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, roleRows, killedRows, hurtRows, namedRows, sealedRows, roadRows, backRows, revisionRows, sameKeyRows, agingRows, crossRows, controlRows, crlRows, certManagerRows, recoverRows, olderRows, givenRows, citadelRows, emptyRows)
+var rows = slices.Concat(baselineRows, envoyRows, inputRows, doubtRows, referenceRows, hotRows, keyRows, roleRows, killedRows, hurtRows, namedRows, sealedRows, roadRows, backRows, revisionRows, sameKeyRows, agingRows, crossRows, controlRows, crlRows, leakedRows, certManagerRows, recoverRows, olderRows, givenRows, citadelRows, emptyRows)
 
 type result struct {
 	name, detail string
