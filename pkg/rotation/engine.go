@@ -172,6 +172,8 @@ type run struct {
 	memo *pki.Memo
 	// nudges are those of the gate that is waited at.
 	nudges int
+	// loadedAt is when every istiod was proven in the gate that is waited at.
+	loadedAt time.Time
 	// pushing is true while the roots of a step are sent once more.
 	pushing bool
 	// decide looks at a CA that cert-manager writes, and decides anew.

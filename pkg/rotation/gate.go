@@ -71,6 +71,7 @@ func (r *run) gate(ctx context.Context, step Step) error {
 		case status.Open() && !o.Proxies && step.expect.asksMore():
 			// Proxies follow within a second, however long istiods took.
 			replicasSince, began, poll, look = r.Clock.Now(), r.Clock.Now(), firstPoll, 0
+			r.loadedAt = replicasSince
 			continue
 		case status.Open() && !seen.none():
 			seen.forget() // all of them, together
@@ -241,7 +242,8 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 		// Marks of a restart are in whole seconds: one of the second in which the step was
 		// published could not be told from one of before, and would be made twice.
 		same := r.cluster().Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
-		if behind := step.behind(s, status); len(behind) > 0 && !same && r.round(step).due(r.Clock.Now()) {
+		settled := !step.Restart || r.plan.Strategy == Recover || r.Clock.Now().Sub(r.loadedAt) >= reconnect
+		if behind := step.behind(s, status); len(behind) > 0 && !same && settled && r.round(step).due(r.Clock.Now()) {
 			return r.waves(ctx, step, behind)
 		}
 	}
@@ -251,6 +253,13 @@ func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Sta
 	}
 	return false, nil
 }
+
+// reconnect is how long after a restart of istiods no workload is replaced: an istiod that
+// ends keeps its streams for ten seconds and pushes nothing on them, and Envoy comes back
+// after at most thirty (envoy 1.40 api/envoy/config/core/v3/grpc_service.proto, retry_policy).
+// Who has not come back does not learn where the new pods are, and calls those that are gone.
+// Where a CA has ended there is nothing to lose by it.
+const reconnect = 40 * time.Second
 
 // pushable is how many a gate waits for of those who follow a push.
 func pushable(s *mesh.Snapshot, status Status) int {
