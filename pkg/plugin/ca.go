@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/meshca/kubectl-meshca/internal/prompt"
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
 )
@@ -259,36 +259,22 @@ func (o opener) passphrase(in *input) (string, error) {
 // ask reads a passphrase from the terminal, once for each prompt. It ends with the
 // context, and leaves the terminal as it was.
 func ask(ctx context.Context, streams genericiooptions.IOStreams, what string, prompts ...string) (string, error) {
-	file, ok := streams.In.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	terminal, ok := prompt.Terminal(streams.In)
+	if !ok {
 		return "", usage(fmt.Errorf("%s: there is nobody to ask", what), "give --passphrase-file FILE, or an age recipient")
 	}
-	state, err := term.GetState(int(file.Fd()))
-	if err != nil {
-		return "", failed(fmt.Errorf("reading the passphrase: %w", err), "")
-	}
-	type answer struct {
-		word string
-		err  error
-	}
 	words := make([]string, len(prompts))
-	for i, prompt := range prompts {
-		fmt.Fprint(streams.ErrOut, prompt)
-		answers := make(chan answer, 1)
-		go func() {
-			raw, err := term.ReadPassword(int(file.Fd()))
-			answers <- answer{string(raw), err}
-		}()
-		select {
-		case <-ctx.Done():
-			return "", errors.Join(context.Cause(ctx), term.Restore(int(file.Fd()), state))
-		case a := <-answers:
-			fmt.Fprintln(streams.ErrOut)
-			if a.err != nil {
-				return "", failed(fmt.Errorf("reading the passphrase: %w", a.err), "")
-			}
-			words[i] = a.word
+	for i, text := range prompts {
+		fmt.Fprint(streams.ErrOut, text)
+		word, err := prompt.Secret(ctx, terminal)
+		if err != nil && ctx.Err() != nil {
+			return "", err
 		}
+		fmt.Fprintln(streams.ErrOut)
+		if err != nil {
+			return "", failed(err, "")
+		}
+		words[i] = word
 	}
 	if words[0] != words[len(words)-1] {
 		return "", failed(errors.New("the two passphrases differ"), "")

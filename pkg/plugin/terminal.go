@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/meshca/kubectl-meshca/internal/prompt"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -14,8 +15,8 @@ import (
 
 // isTerminal reports whether a stream is one that a person sits at, who can be asked.
 func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	_, is := prompt.Terminal(stream)
+	return is
 }
 
 // canDraw reports whether a stream is a terminal on which a line can be drawn over; one
@@ -42,22 +43,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // answer reads the line that somebody types to what was asked. It ends with the context:
 // Ctrl-C is an answer too.
 func answer(ctx context.Context, streams genericiooptions.IOStreams) (string, error) {
-	type typed struct {
-		line string
-		err  error
-	}
-	lines := make(chan typed, 1)
-	go func() {
-		line, err := readLine(streams.In)
-		lines <- typed{line, err}
-	}()
-	select {
-	case t := <-lines:
-		return t.line, t.err
-	case <-ctx.Done():
+	line, err := prompt.Await(ctx, func() (string, error) { return readLine(streams.In) })
+	if err != nil && ctx.Err() != nil {
 		fmt.Fprintln(streams.ErrOut)
-		return "", context.Cause(ctx)
 	}
+	return line, err
 }
 
 // readLine reads what somebody has typed, and no byte more: the next question has

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,9 +13,9 @@ import (
 	"github.com/charmbracelet/bubbles/textinput"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/meshca/kubectl-meshca/internal/plain"
+	"github.com/meshca/kubectl-meshca/internal/prompt"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/muesli/termenv"
-	"golang.org/x/term"
 )
 
 // talk is the plain mode: the same pages as lines, the same questions one by one.
@@ -48,10 +47,7 @@ func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 	return t.outcome, err
 }
 
-var ( //nolint:gochecknoglobals // sentinels
-	errLeft       = errors.New("left")
-	errNoTerminal = errors.New("a passphrase is only read from a terminal")
-)
+var errLeft = errors.New("left") //nolint:gochecknoglobals // a sentinel
 
 func (t *talk) say(format string, args ...any) {
 	t.one.Lock()
@@ -320,39 +316,16 @@ func (t *talk) answer(label string, q *field) error {
 	return err
 }
 
-// secret reads one line that is not shown. It ends with the context, and leaves the
-// terminal as it was: a reader that waits without echo hears no Ctrl-C.
+// secret reads one line that is not shown.
 func (t *talk) secret(question string) (string, error) {
-	file, ok := t.in.(*os.File)
+	terminal, ok := prompt.Terminal(t.in)
 	if !ok {
-		return "", errNoTerminal
-	}
-	fd := int(file.Fd()) // asked once: whoever still waits for a line does not touch a file that its owner may have closed
-	if !term.IsTerminal(fd) {
-		return "", errNoTerminal
-	}
-	state, err := term.GetState(fd)
-	if err != nil {
-		return "", fmt.Errorf("reading the passphrase: %w", err)
+		return "", errors.New("a passphrase is only read from a terminal")
 	}
 	t.one.Lock()
 	fmt.Fprint(t.out, question+" ")
 	t.one.Unlock()
-	type answer struct {
-		word []byte
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		word, err := term.ReadPassword(fd)
-		answers <- answer{word, err}
-	}()
-	select {
-	case a := <-answers:
-		t.say("")
-		return string(a.word), a.err
-	case <-t.ctx.Done():
-		t.say("")
-		return "", errors.Join(context.Cause(t.ctx), term.Restore(fd, state))
-	}
+	word, err := prompt.Secret(t.ctx, terminal)
+	t.say("")
+	return word, err
 }
