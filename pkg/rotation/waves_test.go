@@ -215,3 +215,34 @@ func TestPauseTakesNoTimeOfAGate(t *testing.T) {
 		}
 	})
 }
+
+// Behind a restart of istiods no workload is replaced before proxies have come back to
+// them: one that has not would call pods that are gone.
+func TestWavesWaitForReconnects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, mixed)
+		b.config.Strategy, b.config.Reason, b.engine.Timeout = rotation.BundleByRestart, rotation.Compromised, time.Hour
+		var loaded time.Time
+		waves := 0
+		emit := b.engine.Emit
+		b.engine.Emit = func(e rotation.Event) {
+			emit(e)
+			switch {
+			case e.Phase != rotation.DistrustOld:
+			case e.Kind == rotation.EventGate && loaded.IsZero() && e.Gate.Replicas.Ready == 2:
+				loaded = e.Time
+			case e.Kind == rotation.EventWorkload:
+				if waves++; loaded.IsZero() || e.Time.Sub(loaded) < 39*time.Second {
+					t.Errorf("%s was restarted %s after istiods were", e.Object, e.Time.Sub(loaded))
+				}
+			}
+		}
+		if err := b.run(); err != nil {
+			t.Fatal(err)
+		}
+		b.whole()
+		if waves == 0 {
+			t.Error("harness: no workload was restarted behind the istiods")
+		}
+	})
+}
