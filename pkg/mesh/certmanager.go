@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -105,6 +106,7 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 	if !ok {
 		return
 	}
+	controller := sync.OnceValues(func() (string, string) { return g.certManager(ctx) })
 	for _, namespace := range g.homes() {
 		if g.Dynamic == nil {
 			g.beside(part+" in "+namespace, "list", kind, namespace, errors.New("they were not read"))
@@ -125,8 +127,8 @@ func (g *gatherer) managedCAs(ctx context.Context) {
 				continue
 			}
 			m := managedOf(&found[i])
-			g.keyPolicy(ctx, &m, &found[i])
-			g.issuer(ctx, &m, &found[i])
+			m.keyPolicy(&found[i], controller)
+			g.issuer(ctx, &m, &found[i], controller)
 			g.s.ManagedCAs = append(g.s.ManagedCAs, m)
 		}
 	}
@@ -175,7 +177,7 @@ func condition(o *unstructured.Unstructured, kind string) (on bool, why string) 
 
 // issuer reads what signs the Certificate, and for a ca issuer its chain, without
 // its key.
-func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstructured.Unstructured) {
+func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstructured.Unstructured, controller func() (home, release string)) {
 	kind, name, _ := strings.Cut(m.Issuer, " ")
 	group, _, _ := unstructured.NestedString(certificate.Object, "spec", "issuerRef", "group")
 	if group != "" && group != certManagerGroup {
@@ -185,7 +187,7 @@ func (g *gatherer) issuer(ctx context.Context, m *ManagedCA, certificate *unstru
 	plural, namespace, secrets := "issuers", m.Namespace, m.Namespace
 	if kind == "ClusterIssuer" {
 		plural, namespace = "clusterissuers", ""
-		secrets, _ = g.certManager(ctx)
+		secrets, _ = controller()
 	}
 	resource, ok, err := g.served(ctx, certManagerGroup, plural)
 	if err == nil && !ok {
@@ -308,14 +310,14 @@ func (g *gatherer) certManager(ctx context.Context) (home, release string) {
 // keyPolicy reads which key the next certificate has. Without a word of it cert-manager
 // kept the Secret's until 1.18, which makes another one each time (cert-manager 1.17.0
 // and 1.18.0 pkg/controller/certificates/keymanager/keymanager_controller.go).
-func (g *gatherer) keyPolicy(ctx context.Context, m *ManagedCA, certificate *unstructured.Unstructured) {
+func (m *ManagedCA) keyPolicy(certificate *unstructured.Unstructured, controller func() (home, release string)) {
 	key, _, _ := unstructured.NestedMap(certificate.Object, "spec", "privateKey")
 	m.Key = keyOf(key)
 	switch policy, _ := key["rotationPolicy"].(string); policy {
 	case "Never":
 		m.KeepsKey = true
 	case "":
-		_, release := g.certManager(ctx)
+		_, release := controller()
 		_, known := ParseRelease(release)
 		m.KeepsKey, m.KeyUnsaid = Before(release, "1.18.0-alpha.0"), !known
 	}

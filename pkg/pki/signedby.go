@@ -30,10 +30,8 @@ func (c *Certificate) Before(sent []*Certificate) *Certificate {
 	if c == nil || c.X509 == nil || bytes.Equal(c.X509.RawSubject, c.X509.RawIssuer) || slices.ContainsFunc(sent, c.Equal) {
 		return nil
 	}
-	for _, o := range sent {
-		if o.X509 != nil && bytes.Equal(o.X509.RawSubject, c.X509.RawSubject) && bytes.Equal(o.X509.RawSubjectPublicKeyInfo, c.X509.RawSubjectPublicKeyInfo) {
-			return o
-		}
+	if i := slices.IndexFunc(sent, c.SameCA); i >= 0 {
+		return sent[i]
 	}
 	return nil
 }

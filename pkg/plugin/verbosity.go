@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,21 +46,25 @@ func (v *verbosity) apply(w io.Writer) error {
 		return nil
 	}
 	klog.SetOutput(&lineWriter{to: w})
-	return setLog("v", strconv.Itoa(v.level))
+	return setLog("v=" + strconv.Itoa(v.level))
 }
 
 // muteLog keeps off the terminal what client-go logs: it writes on its own, over whatever is
 // drawn there, and with what a server says as it is.
 func muteLog() error {
 	klog.SetOutput(io.Discard)
-	return errors.Join(setLog("logtostderr", "false"), setLog("alsologtostderr", "false"), setLog("stderrthreshold", "FATAL"), setLog("one_output", "true"))
+	return setLog("logtostderr=false", "alsologtostderr=false", "stderrthreshold=FATAL", "one_output=true")
 }
 
-func setLog(name, value string) error {
+// setLog sets flags of klog's, which has no other way.
+func setLog(settings ...string) error {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(flags)
-	if err := flags.Set(name, value); err != nil {
-		return fmt.Errorf("setting the log's %s: %w", name, err)
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		if err := flags.Set(name, value); err != nil {
+			return fmt.Errorf("setting the log's %s: %w", name, err)
+		}
 	}
 	return nil
 }

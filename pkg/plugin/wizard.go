@@ -85,7 +85,8 @@ func newWizardBackend(cmd *cobra.Command, c *cluster, o rotateOptions) *wizardBa
 func given(flags *pflag.FlagSet) []string {
 	var all []string
 	flags.Visit(func(f *pflag.Flag) {
-		if f.Name == "plain" || f.Name == "v" || f.Name == "quiet" || f.Name == "color" || f.Name == "token" || f.Name == "password" {
+		switch f.Name {
+		case "plain", "v", "quiet", "color", "token", "password":
 			return
 		}
 		values := []string{f.Value.String()}

@@ -2,7 +2,6 @@ package report
 
 import (
 	_ "embed" // the page's head
-	"fmt"
 	"html"
 	"io"
 	"strings"
@@ -20,13 +19,7 @@ var head string //nolint:gochecknoglobals // go:embed has no other place
 func (r *Report) HTML(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(head)
-	line := func(format string, args ...any) {
-		escaped := make([]any, len(args))
-		for i, a := range args {
-			escaped[i] = html.EscapeString(plain.Line(fmt.Sprint(a)))
-		}
-		fmt.Fprintf(&b, format+"\n", escaped...)
-	}
+	line := liner(&b, func(s string) string { return html.EscapeString(plain.Line(s)) })
 	rows := func(all []row) {
 		line("<table>")
 		for _, one := range all {

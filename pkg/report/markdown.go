@@ -12,13 +12,7 @@ import (
 // cluster is escaped, so that it is text whatever it holds.
 func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
-	line := func(format string, args ...any) {
-		escaped := make([]any, len(args))
-		for i, a := range args {
-			escaped[i] = escape(fmt.Sprint(a))
-		}
-		fmt.Fprintf(&b, format+"\n", escaped...)
-	}
+	line := liner(&b, escape)
 	rows := func(all []row) {
 		line("\n| | |\n|---|---|")
 		for _, one := range all {
@@ -66,6 +60,17 @@ func (r *Report) Markdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// liner writes lines of a format, with all that is put into them escaped.
+func liner(b *strings.Builder, escape func(string) string) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		escaped := make([]any, len(args))
+		for i, a := range args {
+			escaped[i] = escape(fmt.Sprint(a))
+		}
+		fmt.Fprintf(b, format+"\n", escaped...)
+	}
 }
 
 // escape makes text that somebody else chose one line of plain text in Markdown:

@@ -3,6 +3,7 @@ package rotation
 import (
 	"bytes"
 	"encoding/pem"
+	"slices"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
 )
@@ -22,10 +23,10 @@ func join(parts ...[]byte) []byte {
 	return all
 }
 
-// replaceRoot is the bundle with the old root's block replaced by the new root,
-// and everything else, other roots and comments, byte for byte as it was. Where
-// the new root is in it already, the old one only goes.
-func replaceRoot(bundle pki.Bundle, old, new *pki.Certificate) []byte {
+// replaceRoot is the bundle with the block of the old CA's root replaced by the new root,
+// without what else of that CA lies in it, and everything else, other roots and comments,
+// byte for byte as it was. Where the new root is in it already, the old CA only goes.
+func replaceRoot(bundle pki.Bundle, old *pki.Certificate, beside []*pki.Certificate, new *pki.Certificate) []byte {
 	var out []byte
 	placed := bundle.Set().Has(new)
 	rest := bundle.Raw
@@ -36,8 +37,9 @@ func replaceRoot(bundle pki.Bundle, old, new *pki.Certificate) []byte {
 			return append(out, rest...)
 		}
 		out = append(out, rest[:begin]...)
-		switch {
-		case !pki.NewCertificate(block.Bytes).Equal(old):
+		switch c := pki.NewCertificate(block.Bytes); {
+		case slices.ContainsFunc(beside, c.Equal):
+		case !c.Equal(old):
 			out = append(out, rest[begin:len(rest)-len(next)]...)
 		case !placed:
 			if len(out) > 0 && out[len(out)-1] != '\n' {

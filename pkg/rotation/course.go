@@ -39,9 +39,7 @@ func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
 	newCA := p.config.New
 	g := ground{p: p, ca: ca, start: ca.Root.Raw, old: ca.Root.Certs, hotRoots: true, hotSigner: true, static: len(s.VMs) > 0}
 	if g.target = g.start; !p.oldRoot.Equal(newCA.Roots.Certs[0]) {
-		for _, c := range append([]*pki.Certificate{p.oldRoot}, p.oldBeside...) {
-			g.target = replaceRoot(pki.Bundle{Raw: g.target, Certs: mustCerts(g.target)}, c, newCA.Roots.Certs[0])
-		}
+		g.target = replaceRoot(ca.Root, p.oldRoot, p.oldBeside, newCA.Roots.Certs[0])
 	}
 	g.new = mustCerts(g.target)
 	// Another mesh's roots, and a second one of ours, come with the new CA's file.

@@ -22,11 +22,7 @@ func (p *Plan) judge(s *mesh.Snapshot, ca mesh.CASource) {
 	if len(p.Steps) == 0 || p.config.New.Key == nil {
 		return
 	}
-	leaf, err := specimen(s, p.config.New)
-	var serves *pki.Certificate
-	if err == nil {
-		serves, err = serving(s, p.config.New)
-	}
+	leaf, serves, err := specimens(s, p.config.New)
 	if err != nil {
 		p.refuse("new-ca-cannot-sign", "new CA", err.Error(), "'kubectl meshca ca lint' names the fault")
 		return
@@ -109,7 +105,16 @@ func oldestEnvoy(s *mesh.Snapshot) int {
 	return oldest
 }
 
-// specimen is a leaf such as the CA would issue, made in memory and never used.
+// specimens are a workload's certificate and istiods' such as the CA would issue, made in
+// memory and never used.
+func specimens(s *mesh.Snapshot, ca *pki.Authority) (leaf, serves *pki.Certificate, err error) {
+	if leaf, err = specimen(s, ca); err == nil {
+		serves, err = serving(s, ca)
+	}
+	return leaf, serves, err
+}
+
+// specimen is a workload's.
 func specimen(s *mesh.Snapshot, ca *pki.Authority) (*pki.Certificate, error) {
 	domain := s.TrustDomain
 	if domain == "" {

@@ -3,7 +3,6 @@ package rotation
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -164,40 +163,48 @@ func pushesNone(s *mesh.Snapshot) bool {
 		slices.ContainsFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Kind != mesh.Ztunnel && stale(p) })
 }
 
-// hotPossible says besides what a leaked key costs.
+// hotPossible says besides what it costs.
 func (p *Plan) hotPossible(s *mesh.Snapshot) (bool, string) {
-	hot, why := hotEverywhere(s)
-	if hot && p.Reason == Compromised {
-		why = strings.TrimSuffix(why, ", no restart") + "; istiods restart once, or they would go on taking clients' certificates of the old root"
+	why := notHot(s)
+	switch {
+	case why != "":
+		return false, why
+	case len(s.Proxies) == 0:
+		why = "there is no proxy, and every istiod loads a changed root in place"
+	default:
+		why = fmt.Sprintf("all %d proxies get a changed bundle by push: seconds", len(s.Proxies))
 	}
-	return hot, why
+	switch {
+	case p.Reason == Compromised:
+		why += "; istiods restart once, or they would go on taking clients' certificates of the old root"
+	case len(s.Proxies) > 0:
+		why += ", no restart"
+	}
+	return true, why
 }
 
-// hotEverywhere: a bundle change reaches every proxy by push, and re-issues its
-// leaf (istio-facts D2: both flags, istiod and agent from 1.20.0; 1.20.1 so that
-// agents re-read their trust file).
-func hotEverywhere(s *mesh.Snapshot) (bool, string) {
+// notHot says what keeps a bundle change from reaching every proxy by push, which re-issues
+// its leaf (istio-facts D2: both flags, istiod and agent from 1.20.0; 1.20.1 so that agents
+// re-read their trust file); "" where nothing does.
+func notHot(s *mesh.Snapshot) string {
 	for _, plane := range s.ControlPlanes {
 		name := plane.Namespace + "/" + plane.Name
 		if !plane.Flags.MultiRoot {
-			return false, name + " runs without ISTIO_MULTIROOT_MESH: it refuses a changed root until it restarts"
+			return name + " runs without ISTIO_MULTIROOT_MESH: it refuses a changed root until it restarts"
 		}
 		if !mesh.TakesRoots(plane.Version) {
-			return false, fmt.Sprintf("%s is %s: a changed root is loaded in place from 1.20.0 on", name, plane.Version)
+			return fmt.Sprintf("%s is %s: a changed root is loaded in place from 1.20.0 on", name, plane.Version)
 		}
 	}
 	for _, p := range s.Proxies {
 		if p.Reach != mesh.ReachPush {
-			return false, fmt.Sprintf("%s gets no push (%s: %s)", p.Ref(), p.Reach, p.ReachWhy)
+			return fmt.Sprintf("%s gets no push (%s: %s)", p.Ref(), p.Reach, p.ReachWhy)
 		}
 	}
 	if len(s.VMs) > 0 {
-		return false, fmt.Sprintf("virtual machines (%s/%s, %d in all) are judged by a verifier that only a restart of istiod renews", s.VMs[0].Namespace, s.VMs[0].Name, len(s.VMs))
+		return fmt.Sprintf("virtual machines (%s/%s, %d in all) are judged by a verifier that only a restart of istiod renews", s.VMs[0].Namespace, s.VMs[0].Name, len(s.VMs))
 	}
-	if len(s.Proxies) == 0 {
-		return true, "there is no proxy, and every istiod loads a changed root in place"
-	}
-	return true, fmt.Sprintf("all %d proxies get a changed bundle by push: seconds, no restart", len(s.Proxies))
+	return ""
 }
 
 func (p *Plan) crossPossible(g ground, s *mesh.Snapshot) (bool, string) {

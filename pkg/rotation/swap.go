@@ -57,11 +57,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 	if err != nil {
 		return []Blocker{{Kind: "secret", Object: c.Ref(), Why: "it is no CA that an istiod could sign with: " + err.Error()}}
 	}
-	leaf, err := specimen(s, signer)
-	var serves *pki.Certificate
-	if err == nil {
-		serves, err = serving(s, signer)
-	}
+	leaf, serves, err := specimens(s, signer)
 	if err != nil {
 		return []Blocker{{Kind: "secret", Object: c.Ref(), Why: err.Error()}}
 	}
