@@ -11,5 +11,6 @@ import (
 
 func main() {
 	termguard.Restore()
+	collectLater()
 	os.Exit(plugin.Main(plugin.Args(os.Args), genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 }
