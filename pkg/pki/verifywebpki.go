@@ -149,6 +149,9 @@ func (w *webpki) usable(f *fields, leaf bool, below int) (Answer, bool) {
 		return refused("%s is not valid before %s", f.Subject(), f.notBefore.UTC().Format(time.RFC3339)), false
 	case at.After(f.notAfter):
 		return refused("%s expired at %s", f.Subject(), f.notAfter.UTC().Format(time.RFC3339)), false
+	case f.notBefore.Unix() < 0 || f.notAfter.Unix() < 0:
+		// It does not parse: times are counted from 1970 on (rustls-webpki src/der.rs, time_choice).
+		return refused("%s has a date before 1970", f.Subject()), false
 	case f.version != 3:
 		return refused("%s is not of version 3", f.Subject()), false
 	case f.unhandled(knownToWebpki) != "":
@@ -179,6 +182,14 @@ func (w *webpki) usable(f *fields, leaf bool, below int) (Answer, bool) {
 // SHA-1, RSA from 2048 bits on, P-256 and P-384.
 func (w *webpki) signed(f, issuer *fields) (Answer, bool) {
 	if s, ok := schemeOf(f.algorithm, f.X509); ok {
+		// The algorithm is compared as bytes: of ECDSA with none, of RSA with a NULL for its
+		// parameters; that of RSA without not every provider has.
+		switch bare := !bytes.HasSuffix(f.algorithm, []byte{5, 0}); {
+		case s.family == "ecdsa" && !bare:
+			return refused("%s names an ECDSA signature with parameters", f.Subject()), false
+		case s.family == "rsa" && bare:
+			return depends("%s names an RSA signature without parameters, which not every provider has", f.Subject()), false
+		}
 		switch key := issuer.key().(type) {
 		case *rsa.PublicKey:
 			if n := key.N.BitLen(); n < 2048 || n > 8192 || s.hash == crypto.SHA1 {

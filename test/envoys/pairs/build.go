@@ -77,6 +77,12 @@ type Cert struct {
 	EmptyEKU      bool
 	CriticalIDs   bool // SKI and AKI are marked critical
 	ExplicitFalse bool // CA:FALSE is written down
+	// Edit changes the parts of what is signed: version, serial number, algorithm, issuer,
+	// validity, subject, key and extensions. Outer changes the algorithm outside, and Tail
+	// stands behind the certificate.
+	Edit  func(parts []asn1.RawValue) []asn1.RawValue
+	Outer []byte
+	Tail  []byte
 
 	made *pki.Certificate
 }
@@ -140,12 +146,6 @@ type tbs struct {
 	Extensions []pkix.Extension `asn1:"omitempty,optional,explicit,tag:3"`
 }
 
-type signed struct {
-	TBS       asn1.RawValue
-	Algorithm pkix.AlgorithmIdentifier
-	Signature asn1.BitString
-}
-
 // Make makes the certificate, and its issuers before it.
 func (m *Maker) Make(c *Cert) *pki.Certificate {
 	if c.made != nil {
@@ -195,8 +195,23 @@ func (m *Maker) Make(c *Cert) *pki.Certificate {
 		t.Serial = c.LongSerial
 	}
 	raw := must(asn1.Marshal(t))
+	if c.Edit != nil {
+		var parts []asn1.RawValue
+		if _, err := asn1.Unmarshal(raw, &parts); err != nil {
+			panic(err)
+		}
+		raw = must(asn1.Marshal(c.Edit(parts)))
+	}
 	signature := sign(raw)
-	c.made = pki.NewCertificate(must(asn1.Marshal(signed{TBS: asn1.RawValue{FullBytes: raw}, Algorithm: algorithm, Signature: asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}})))
+	outside := asn1.RawValue{FullBytes: must(asn1.Marshal(algorithm))}
+	if c.Outer != nil {
+		outside.FullBytes = c.Outer
+	}
+	whole := struct {
+		TBS, Algorithm asn1.RawValue
+		Signature      asn1.BitString
+	}{asn1.RawValue{FullBytes: raw}, outside, asn1.BitString{Bytes: signature, BitLength: 8 * len(signature)}}
+	c.made = pki.NewCertificate(append(must(asn1.Marshal(whole)), c.Tail...))
 	return c.made
 }
 
