@@ -48,14 +48,7 @@ func Ends(s *mesh.Snapshot) []End {
 	return all
 }
 
-func daysLeft(c *pki.Certificate, at time.Time) int {
-	left := c.X509.NotAfter.Sub(at)
-	days := int(left / (24 * time.Hour))
-	if left < 0 {
-		days--
-	}
-	return days
-}
+func daysLeft(c *pki.Certificate, at time.Time) int { return pki.DaysLeft(c.X509.NotAfter, at) }
 
 func expiryRules() []Rule {
 	return []Rule{

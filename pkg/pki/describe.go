@@ -2,10 +2,13 @@ package pki
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
-	"math"
 	"slices"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Description is what there is to know of a certificate, as text. Names and
@@ -52,7 +55,7 @@ func Describe(c *Certificate, at time.Time) Description {
 		return d
 	}
 	d.Issuer, d.Serial, d.NotBefore, d.NotAfter = x.Issuer.String(), x.SerialNumber.Text(16), x.NotBefore.UTC(), x.NotAfter.UTC()
-	d.DaysLeft = int(math.Floor(x.NotAfter.Sub(at).Hours() / 24))
+	d.DaysLeft = DaysLeft(x.NotAfter, at)
 	d.SubjectKeyID, d.AuthorityKeyID = hex.EncodeToString(x.SubjectKeyId), hex.EncodeToString(x.AuthorityKeyId)
 	if aki := authorityKeyID(x); aki.serial != nil {
 		d.AuthoritySerial = aki.serial.Text(16)
@@ -61,13 +64,28 @@ func Describe(c *Certificate, at time.Time) Description {
 	if n := pathLen(x); d.CA && n >= 0 {
 		d.PathLen = &n
 	}
-	d.Key, d.Signature = KeyAlgorithm(x.PublicKey), x.SignatureAlgorithm.String()
+	d.Key, d.Signature = publicKeyAlgorithm(x), signatureAlgorithm(x)
 	d.KeyUsage, d.ExtKeyUsage = keyUsages(x.KeyUsage), extKeyUsages(x)
 	for _, u := range x.URIs {
 		d.URIs = append(d.URIs, u.String())
 	}
 	d.DNSNames, d.NameConstraints = slices.Clone(x.DNSNames), constraints(x)
 	return d
+}
+
+// DaysLeft counts whole days from at to an end; below 0 it is past. In seconds, for a
+// time.Duration ends after 292 years, and certificates that never shall end do so in 9999.
+func DaysLeft(end, at time.Time) int {
+	const day = 24 * 60 * 60
+	seconds := end.Unix() - at.Unix()
+	if end.Nanosecond() < at.Nanosecond() {
+		seconds--
+	}
+	days := seconds / day
+	if seconds%day < 0 {
+		days--
+	}
+	return int(days)
 }
 
 // keyUsages are the bits' names (RFC 5280 section 4.2.1.3).
@@ -79,6 +97,38 @@ func keyUsages(bits x509.KeyUsage) []string {
 		}
 	}
 	return all
+}
+
+// publicKeyAlgorithm names a key that Go cannot read, as the keys that RSA-PSS is bound to, by
+// its identifier.
+func publicKeyAlgorithm(x *x509.Certificate) string {
+	if x.PublicKey != nil {
+		return KeyAlgorithm(x.PublicKey)
+	}
+	return "unknown, " + algorithmID(x.RawSubjectPublicKeyInfo)
+}
+
+func signatureAlgorithm(x *x509.Certificate) string {
+	if x.SignatureAlgorithm != x509.UnknownSignatureAlgorithm {
+		return x.SignatureAlgorithm.String()
+	}
+	return "unknown, " + algorithmID(readFields(FromX509(x)).algorithm)
+}
+
+// algorithmID is the identifier in an AlgorithmIdentifier, or in the one that a key begins
+// with.
+func algorithmID(der []byte) string {
+	in := cryptobyte.String(der)
+	var id asn1.ObjectIdentifier
+	for in.PeekASN1Tag(cbasn1.SEQUENCE) {
+		var body cryptobyte.String
+		if !in.ReadASN1(&body, cbasn1.SEQUENCE) {
+			break
+		}
+		in = body
+	}
+	in.ReadASN1ObjectIdentifier(&id) // of what cannot be read it is empty
+	return id.String()
 }
 
 func extKeyUsages(x *x509.Certificate) []string {

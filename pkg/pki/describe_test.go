@@ -1,6 +1,7 @@
 package pki_test
 
 import (
+	"bytes"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
@@ -45,5 +46,52 @@ func TestDescribe(t *testing.T) {
 		if d := pki.Describe(test.cert, clock); !test.ok(d) {
 			t.Errorf("%s: %+v", name, d)
 		}
+	}
+}
+
+// A certificate that never shall end does so in the year 9999: further away than a
+// time.Duration reaches.
+func TestDaysLeft(t *testing.T) {
+	for _, test := range []struct {
+		end  time.Time
+		want int
+	}{
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), 2912115},
+		{clock.Add(24 * time.Hour), 1},
+		{clock.Add(24*time.Hour - time.Nanosecond), 0},
+		{clock, 0},
+		{clock.Add(-time.Second), -1},
+		{clock.Add(-24 * time.Hour), -1},
+		{time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), -739943},
+	} {
+		if got := pki.DaysLeft(test.end, clock); got != test.want {
+			t.Errorf("until %s: %d, want %d", test.end, got, test.want)
+		}
+	}
+	if got := pki.DaysLeft(clock, clock.Add(time.Nanosecond)); got != -1 {
+		t.Errorf("an end that is past by a nanosecond: %d", got)
+	}
+}
+
+func TestKeysThatGoDoesNotRead(t *testing.T) {
+	m := maker(1)
+	pss := m.Make(&pairs.Cert{DN: "pss", Key: pairs.RSA(0), PSS: true, Edit: func(parts []asn1.RawValue) []asn1.RawValue {
+		// id-RSASSA-PSS instead of rsaEncryption, without parameters
+		parts[6].FullBytes = bytes.Replace(parts[6].FullBytes, []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"), []byte("\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a"), 1)
+		return parts
+	}})
+	if got := pki.Describe(pss, clock); got.Key != "unknown, 1.2.840.113549.1.1.10" || got.Signature != "SHA256-RSAPSS" {
+		t.Errorf("key %q, signature %q", got.Key, got.Signature)
+	}
+	odd := []byte("\x30\x05\x06\x03\x2a\x03\x04")
+	other := m.Make(&pairs.Cert{DN: "other", Outer: odd, Edit: func(parts []asn1.RawValue) []asn1.RawValue {
+		parts[2] = asn1.RawValue{FullBytes: odd}
+		return parts
+	}})
+	if got := pki.Describe(other, clock); got.Signature != "unknown, 1.2.3.4" {
+		t.Errorf("signature %q", got.Signature)
+	}
+	if got := pki.Describe(m.Make(&pairs.Cert{DN: "ed", Key: m.Ed25519()}), clock); got.Key != "ed25519" {
+		t.Errorf("key %q", got.Key)
 	}
 }

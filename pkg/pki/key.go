@@ -64,7 +64,8 @@ func KeyAlgorithm(public crypto.PublicKey) string {
 	case *ecdsa.PublicKey:
 		return "ecdsa-" + strings.ToLower(strings.ReplaceAll(key.Curve.Params().Name, "-", ""))
 	}
-	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", public), "*"))
+	kind := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", public), "*")) // "ed25519.publickey"
+	return strings.TrimSuffix(kind, ".publickey")
 }
 
 // ErrEncryptedKey is returned for a key that needs a passphrase: istiod reads
@@ -121,7 +122,7 @@ func parsePrivate(der []byte) (crypto.Signer, error) {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, errors.New("the private key is neither PKCS#1, PKCS#8 nor SEC1, or is damaged")
+		return nil, errors.New("the private key is neither PKCS#1, PKCS#8 nor SEC1, is damaged, or is of a kind that Go, and so istiod, does not read: another curve, parameters written out, RSA bound to PSS")
 	}
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
