@@ -73,7 +73,7 @@ type generalName struct {
 }
 
 const (
-	tagEmail, tagDNS, tagDirectory, tagURI, tagIP = 1, 2, 4, 6, 7
+	tagEmail, tagDNS, tagDirectory, tagURI, tagIP, tagRegistered = 1, 2, 4, 6, 7, 8
 )
 
 type subtree struct {
@@ -353,8 +353,10 @@ func readGeneralName(in *cryptobyte.String) (generalName, bool) {
 	switch n.tag {
 	case tagEmail, tagDNS, tagURI:
 		return n, !constructed && !slices.ContainsFunc(n.value, func(b byte) bool { return b >= 0x80 || b == 0 })
-	case tagIP, 8: // 8: registeredID
+	case tagIP:
 		return n, !constructed
+	case tagRegistered: // an identifier's contents: one that is none makes the certificate invalid
+		return n, !constructed && wholeID(n.value)
 	case tagDirectory:
 		var name cryptobyte.String
 		if !constructed || !value.ReadASN1Element(&name, cbasn1.SEQUENCE) || !value.Empty() {
@@ -365,10 +367,21 @@ func readGeneralName(in *cryptobyte.String) (generalName, bool) {
 		return n, err == nil
 	case 0: // otherName
 		var id asn1.ObjectIdentifier
-		var any cryptobyte.String
-		return n, constructed && value.ReadASN1ObjectIdentifier(&id) && value.ReadASN1(&any, cbasn1.Tag(0).Constructed().ContextSpecific()) && value.Empty()
+		var any, one cryptobyte.String
+		var tag cbasn1.Tag
+		return n, constructed && value.ReadASN1ObjectIdentifier(&id) && value.ReadASN1(&any, cbasn1.Tag(0).Constructed().ContextSpecific()) && value.Empty() &&
+			any.ReadAnyASN1(&one, &tag) && any.Empty()
 	}
 	return n, false
+}
+
+// wholeID reads the contents of an OBJECT IDENTIFIER, whose tag another one replaces.
+func wholeID(contents []byte) bool {
+	var b cryptobyte.Builder
+	b.AddASN1(cbasn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(contents) })
+	in := cryptobyte.String(b.BytesOrPanic())
+	var id asn1.ObjectIdentifier
+	return in.ReadASN1ObjectIdentifier(&id) && in.Empty()
 }
 
 func (f *fields) readConstraints(value cryptobyte.String) bool {
