@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -150,11 +151,26 @@ func (q Question) names() (Answer, bool) {
 	return Answer{}, true
 }
 
+func rsaKey(c *Certificate) (*rsa.PublicKey, bool) {
+	if c.X509 == nil {
+		return nil, false
+	}
+	key, is := c.X509.PublicKey.(*rsa.PublicKey)
+	return key, is
+}
+
 // goVerify is Go's own verifier: istiod and agents are Go programs.
 func goVerify(q Question) Answer {
 	leaf := q.Chain[0]
 	if leaf.X509 == nil {
 		return refused("%s: %v", leaf.Subject(), leaf.Err)
+	}
+	if q.Usage != AnyUsage { // crypto/tls looks at the size of all that is presented, before it verifies one
+		for _, c := range q.Chain {
+			if key, is := rsaKey(c); is && key.N.BitLen() > largestRSA {
+				return refused("%s has an RSA key of %d bits, and Go refuses a handshake with more than %d", c.Subject(), key.N.BitLen(), largestRSA)
+			}
+		}
 	}
 	options := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: q.At, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	switch q.Usage {
@@ -177,6 +193,18 @@ func goVerify(q Question) Answer {
 	paths, err := leaf.X509.Verify(options)
 	if err != nil {
 		return refused("%v", err)
+	}
+	if q.Usage == ClientAuth {
+		// istiod judges a client twice: as TLS does, and with no usage named, which to Go is a
+		// server's, and for one URI (istio 1.30.3 pkg/spiffe/spiffe.go, VerifyPeerCert). Other
+		// programs judge once. Who has no URI at all has no identity to be asked for.
+		if n := len(leaf.X509.URIs); n > 1 {
+			return depends("istiod takes no client of %d URIs, other programs do", n)
+		}
+		options.KeyUsages = nil
+		if _, err := leaf.X509.Verify(options); err != nil {
+			return depends("istiod asks a client for a server's usage too, other programs do not: %v", err)
+		}
 	}
 	var path []*Certificate
 	for _, c := range paths[0] {

@@ -1,10 +1,13 @@
 package pki_test
 
 import (
+	"crypto/rsa"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	mathrand "math/rand/v2"
 	"slices"
 	"strings"
@@ -284,5 +287,66 @@ func TestNamesThatAreNone(t *testing.T) {
 				t.Errorf("%s (%s), want %s", got.Result, got.Reason, test.want)
 			}
 		})
+	}
+}
+
+// istiod asks more of its clients than Go's TLS does: one URI, and the usage of a server.
+func TestClientsOfIstiod(t *testing.T) {
+	second := pairs.Leaf(nil).SPIFFE + "2"
+	uris, err := asn1.Marshal([]asn1.RawValue{{Class: 2, Tag: 6, Bytes: []byte(second)}, {Class: 2, Tag: 6, Bytes: []byte(second + "3")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change func(between, leaf *pairs.Cert)
+		client pki.Result
+		server pki.Result
+	}{
+		"as istiod issues it": {func(_, _ *pairs.Cert) {}, pki.Accepted, pki.Accepted},
+		"two URIs": {func(_, leaf *pairs.Cert) {
+			leaf.SPIFFE, leaf.Extra = "", []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: uris}}
+		}, pki.Depends, pki.Accepted},
+		"client alone":                   {func(_, leaf *pairs.Cert) { leaf.EKU = []asn1.ObjectIdentifier{usage(2)} }, pki.Depends, pki.Refused},
+		"intermediate for clients alone": {func(between, _ *pairs.Cert) { between.EKU = []asn1.ObjectIdentifier{usage(2)} }, pki.Depends, pki.Refused},
+		"intermediate for servers alone": {func(between, _ *pairs.Cert) { between.EKU = []asn1.ObjectIdentifier{usage(1)} }, pki.Refused, pki.Accepted},
+		"intermediate for both":          {func(between, _ *pairs.Cert) { between.EKU = []asn1.ObjectIdentifier{usage(1), usage(2)} }, pki.Accepted, pki.Accepted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := &pairs.Cert{DN: "root"}
+			between := &pairs.Cert{DN: "between", By: root}
+			leaf := pairs.Leaf(between)
+			test.change(between, leaf)
+			p := maker(1).Pair("", []*pairs.Cert{root}, leaf, between)
+			for asked, want := range map[pki.Usage]pki.Result{pki.ClientAuth: test.client, pki.ServerAuth: test.server} {
+				if got := pki.Verify(p.Question(pki.Go, asked, clock)); got.Result != want {
+					t.Errorf("a %s: %s (%s), want %s", asked, got.Result, got.Reason, want)
+				}
+			}
+		})
+	}
+}
+
+// A handshake with an RSA key of more than 8192 bits Go refuses, whatever that key is for;
+// istiod, that loads a CA, meets no handshake.
+func TestHugeKeysInAHandshakeOfGo(t *testing.T) {
+	for bits, want := range map[uint]pki.Result{8192: pki.Accepted, 8193: pki.Refused} {
+		huge := &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), bits-1), big.NewInt(1)), E: 65537}
+		spki, err := x509.MarshalPKIXPublicKey(huge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		beside := &pairs.Cert{DN: "beside", Edit: func(parts []asn1.RawValue) []asn1.RawValue {
+			parts[6] = asn1.RawValue{FullBytes: spki}
+			return parts
+		}}
+		root := &pairs.Cert{DN: "root"}
+		q := maker(1).Pair("", []*pairs.Cert{root}, pairs.Leaf(root), beside).Question(pki.Go, pki.ServerAuth, clock)
+		if got := pki.Verify(q); got.Result != want {
+			t.Errorf("%d bits: %s (%s), want %s", bits, got.Result, got.Reason, want)
+		}
+		q.Usage = pki.AnyUsage
+		if got := pki.Verify(q); got.Result != pki.Accepted {
+			t.Errorf("%d bits, no handshake: %s (%s)", bits, got.Result, got.Reason)
+		}
 	}
 }
