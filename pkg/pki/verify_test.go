@@ -258,8 +258,9 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// Envoy 1.40 refuses a certificate with a name that is none, wherever it stands, and takes
-// the same names where they are whole.
+// Envoy 1.40 refuses a registered identifier of nothing, wherever it stands, and takes
+// the same names where they are whole. What is not whole in another way was not asked
+// of it: it is not judged.
 func TestNamesThatAreNone(t *testing.T) {
 	for name, test := range map[string]struct {
 		names string

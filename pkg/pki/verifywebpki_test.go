@@ -9,8 +9,8 @@ import (
 	"github.com/meshca/kubectl-meshca/test/envoys/pairs"
 )
 
-// rustls-webpki 0.103.17 refused each of these, and Envoy and Go take them: dates before
-// 1970, and an ECDSA signature that is named with parameters.
+// rustls-webpki 0.103.17 refused dates before 1970, and an ECDSA signature that is named
+// with parameters; Envoy and Go take them. An RSA signature without them is not judged.
 func TestWhatWebpkiDoesNotRead(t *testing.T) {
 	ends := []byte("\x17\x0d301231235959Z")
 	from := func(date string) func(*pairs.Cert) {
