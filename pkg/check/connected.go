@@ -44,10 +44,10 @@ func connected(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	if asked+unknown == 0 {
 		return nil, 0
 	}
-	var lost []string
+	var lost, maybe []string
 	var kinds crowds[string]
 	for _, p := range s.Proxies {
-		if p.Starting || p.Terminating || p.Kind == mesh.Ztunnel || p.Opaque {
+		if p.Idle() || p.Terminating || p.Kind == mesh.Ztunnel || p.Opaque {
 			continue
 		}
 		looked++

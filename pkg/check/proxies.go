@@ -32,6 +32,8 @@ func proxyRules() []Rule {
 			for _, p := range s.Proxies {
 				switch {
 				case p.Terminating:
+				case p.Quit:
+					waiting.add("proxy-quit", p.Ref())
 				case p.Starting:
 					waiting.add("proxy-starting", p.Ref())
 				case !p.Ready && p.Loaded == nil:
@@ -45,6 +47,8 @@ func proxyRules() []Rule {
 				switch id {
 				case "proxy-starting":
 					f.Message, f.Hint = "has not started yet: it trusts and presents nothing", "look again when it runs"
+				case "proxy-quit":
+					f.Message, f.Hint = "has quit, and is not started again: it trusts and presents nothing", "what its pod still runs has no proxy any more: 'kubectl describe pod' tells why it ended"
 				case "proxy-not-ready":
 					f.Severity, f.Message = pki.SeverityWarning, "not ready, and could not be read"
 				default:

@@ -312,6 +312,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"unusable identity", func(w *world) { first(w).Loaded.Identities[0].State = "Unavailable: x" }, "leaf-in-use", "identity-unusable", isError, ""},
 		{"not ready", func(w *world) { first(w).Ready = false }, "proxy-state", "proxy-not-ready", isInfo, "was read"},
 		{"not ready and unread", func(w *world) { first(w).Ready, first(w).Loaded = false, nil }, "proxy-state", "proxy-not-ready", isWarning, "a/p1"},
+		{"quit", func(w *world) { first(w).Ready, first(w).Quit = false, true }, "proxy-state", "proxy-quit", isInfo, "has quit"},
 		{"starting", func(w *world) { first(w).Ready, first(w).Starting = false, true }, "proxy-state", "proxy-starting", isInfo, ""},
 
 		{"root ends soon", func(w *world) { short(w, 59*day) }, "ca-expiry", "ca-ends-soon", isWarning, "ends in 59 days, at 2027-01-22T12:00:00Z (clock: 2026-11-24T12:00:00Z)"},

@@ -87,8 +87,9 @@ func podOf(pod *corev1.Pod, container *corev1.Container) Proxy {
 		Revision: revisionOf(pod), Image: container.Image, Phase: string(pod.Status.Phase),
 		Terminating: pod.DeletionTimestamp != nil, Created: pod.CreationTimestamp.Time,
 		AdminPort: adminPort(config, container), StatusPort: statusPort(pod, config), Reach: ReachUnknown,
-		Starting: !running(pod, container.Name),
+		Quit: quit(pod, container.Name),
 	}
+	p.Starting = !p.Quit && !running(pod, container.Name)
 	if pod.Status.StartTime != nil {
 		p.Started = pod.Status.StartTime.Time
 	}
@@ -220,6 +221,45 @@ func running(pod *corev1.Pod, container string) bool {
 	}
 	return pod.Status.Phase == corev1.PodRunning
 }
+
+// quit reports whether a container has ended for good: kubelet starts none again in a pod
+// that is deleted, and else by the policy of the pod or of the container (kubernetes
+// pkg/kubelet/container/helpers.go, ShouldContainerBeRestarted). A native sidecar is
+// started again for as long as any other container is.
+func quit(pod *corev1.Pod, container string) bool {
+	for _, status := range pod.Status.InitContainerStatuses {
+		if ended := status.State.Terminated; status.Name == container && ended != nil {
+			return pod.DeletionTimestamp != nil || len(pod.Status.ContainerStatuses) == len(pod.Spec.Containers) &&
+				!slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return !quit(pod, c.Name) })
+		}
+	}
+	for _, status := range pod.Status.ContainerStatuses {
+		if ended := status.State.Terminated; status.Name == container && ended != nil {
+			return pod.DeletionTimestamp != nil || !restarts(pod, container, ended.ExitCode)
+		}
+	}
+	return false
+}
+
+// restarts reports whether a container that has ended so may be started again.
+func restarts(pod *corev1.Pod, container string, code int32) bool {
+	policy := pod.Spec.RestartPolicy
+	for _, c := range pod.Spec.Containers {
+		if c.Name != container {
+			continue
+		}
+		if len(c.RestartPolicyRules) > 0 {
+			return true // by exit code: it is not for good that is not known to be
+		}
+		if c.RestartPolicy != nil {
+			policy = corev1.RestartPolicy(*c.RestartPolicy)
+		}
+	}
+	return policy != corev1.RestartPolicyNever && (policy != corev1.RestartPolicyOnFailure || code != 0)
+}
+
+// Idle reports whether nothing of it runs, so that it trusts and presents nothing.
+func (p Proxy) Idle() bool { return p.Starting || p.Quit }
 
 // ztunnelOf describes a node's ztunnel.
 func ztunnelOf(pod *corev1.Pod) Proxy {

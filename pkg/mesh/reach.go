@@ -71,6 +71,8 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	switch {
 	case !known && p.Starting:
 		return ReachPush, "both flags are on; it has not started yet"
+	case !known && p.Quit:
+		return ReachPush, "both flags are on; it has quit, and nothing is to reach it"
 	case !known:
 		return ReachUnknown, "both flags are on, and its release is not known"
 	case !RereadsRoots(release) && atLeast:

@@ -134,7 +134,26 @@ func TestSettings(t *testing.T) {
 		"a revision by label":    {nil, func(p *corev1.Pod) { p.Labels = map[string]string{"istio.io/rev": "prod"} }, func(p mesh.Proxy) bool { return p.Revision == "prod" }},
 		"a release by its image": {nil, nil, func(p mesh.Proxy) bool { return p.Version == "1.30.3" && p.VersionFrom == "image tag" }},
 		"terminating, not ended": {nil, func(p *corev1.Pod) { p.DeletionTimestamp = p.Status.StartTime }, func(p mesh.Proxy) bool { return p.Terminating && !p.Starting }},
-		"not started":            {nil, func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }, func(p mesh.Proxy) bool { return p.Starting && p.Phase == "Pending" }},
+		"quit with its job":      {nil, ended(corev1.RestartPolicyNever, 1, 0), func(p mesh.Proxy) bool { return p.Quit && !p.Starting }},
+		"quit after a restart":   {nil, ended(corev1.RestartPolicyOnFailure, 0, 1), func(p mesh.Proxy) bool { return p.Quit && !p.Starting }},
+		"it comes back":          {nil, ended(corev1.RestartPolicyOnFailure, 1, 1), func(p mesh.Proxy) bool { return !p.Quit && !p.Starting }},
+		"it comes back always":   {nil, ended(corev1.RestartPolicyAlways, 0, 0), func(p mesh.Proxy) bool { return !p.Quit && p.Starting }},
+		"the pod is deleted": {nil, func(p *corev1.Pod) {
+			ended(corev1.RestartPolicyAlways, 0, 0)(p)
+			p.DeletionTimestamp = p.Status.StartTime
+		}, func(p mesh.Proxy) bool { return p.Quit && !p.Starting }},
+		"rules of its own": {nil, func(p *corev1.Pod) {
+			ended(corev1.RestartPolicyNever, 0, 1)(p)
+			p.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{}}
+		}, func(p mesh.Proxy) bool { return !p.Quit }},
+		"a policy of its own": {nil, func(p *corev1.Pod) {
+			ended(corev1.RestartPolicyNever, 0, 1)(p)
+			always := corev1.ContainerRestartPolicyAlways
+			p.Spec.Containers[0].RestartPolicy = &always
+		}, func(p mesh.Proxy) bool { return !p.Quit }},
+		"a native sidecar whose job has ended": {nil, native(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}), func(p mesh.Proxy) bool { return p.Native && p.Quit && !p.Starting }},
+		"a native sidecar that comes back":     {nil, native(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), func(p mesh.Proxy) bool { return p.Native && !p.Quit }},
+		"not started":                          {nil, func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }, func(p mesh.Proxy) bool { return p.Starting && p.Phase == "Pending" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := running("a", "p", nil, agent(test.env...))
@@ -145,5 +164,26 @@ func TestSettings(t *testing.T) {
 				t.Errorf("%t %+v", ok, p)
 			}
 		})
+	}
+}
+
+// ended has the agent's container of a pod ended with this code, after so many restarts.
+func ended(policy corev1.RestartPolicy, code, restarts int32) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = policy
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "istio-proxy", RestartCount: restarts, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}}}}
+	}
+}
+
+// native makes the agent of a pod a native sidecar that has ended, beside an application in
+// this state, which is not started again.
+func native(app corev1.ContainerState) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		always := corev1.ContainerRestartPolicyAlways
+		sidecar := p.Spec.Containers[0]
+		sidecar.RestartPolicy = &always
+		p.Spec.RestartPolicy, p.Spec.InitContainers, p.Spec.Containers = corev1.RestartPolicyNever, []corev1.Container{sidecar}, []corev1.Container{{Name: "app"}}
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: app}}
+		p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: sidecar.Name, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}}
 	}
 }

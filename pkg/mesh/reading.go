@@ -47,6 +47,8 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 		switch {
 		case parts.Known[p.UID] != nil && !parts.Counters:
 			p.Loaded = parts.Known[p.UID]
+		case p.Quit:
+			p.Error = "it has quit, and is not started again"
 		case p.Starting:
 			p.Error = "it has not started yet"
 			if p.Phase != "" {

@@ -343,9 +343,12 @@ type Proxy struct {
 	Ready       bool   `json:"ready"`
 	Terminating bool   `json:"terminating,omitempty"`
 	// Starting: its agent has not run yet, so that it trusts and presents nothing.
-	Starting bool      `json:"starting,omitempty"`
-	Created  time.Time `json:"created,omitzero"`
-	Started  time.Time `json:"started,omitzero"`
+	Starting bool `json:"starting,omitempty"`
+	// Quit: it has run, has ended, and is not started again, as a sidecar of a Job whose
+	// pod goes on without it. It trusts and presents nothing either.
+	Quit    bool      `json:"quit,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Started time.Time `json:"started,omitzero"`
 	// SecretTTL is the lifetime its leaf is asked for; GraceRatio the share of it
 	// that is left when it renews (SECRET_GRACE_PERIOD_RATIO), GraceJitter by how much
 	// more or less of it at random (SECRET_GRACE_PERIOD_RATIO_JITTER).

@@ -33,7 +33,7 @@ func (s *Snapshot) Unheard(within time.Duration) []Unheard {
 	}
 	var all []Unheard
 	for _, p := range s.Proxies {
-		if p.Starting || p.Node == "" {
+		if p.Idle() || p.Node == "" {
 			continue
 		}
 		u := Unheard{Proxy: p.Ref(), Node: p.Node}

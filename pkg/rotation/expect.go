@@ -536,8 +536,8 @@ func (j *judgement) proxies() {
 
 // proxy judges one proxy: "" where it is as expected.
 func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
-	if !j.e.asksProxies() || p.Starting {
-		// What has not started takes what istiods, proven before, hand out.
+	if !j.e.asksProxies() || p.Idle() {
+		// What has not started takes what istiods, proven before, hand out; what has quit takes nothing.
 		return "", false
 	}
 	if p.Loaded == nil {

@@ -93,7 +93,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 	}
 	for _, p := range s.Proxies {
 		switch {
-		case p.Starting:
+		case p.Idle():
 			continue
 		case p.Loaded == nil || len(p.Loaded.Identities) == 0:
 			risks = append(risks, Blocker{Kind: "proxy", Object: p.Ref(), Why: "what it trusts is not known: " + orUnread(p.Error), Unknown: true})

@@ -76,7 +76,7 @@ func (w *Watch) Add(at time.Time, proxies []mesh.Proxy) {
 	w.unread = nil
 	for _, p := range proxies {
 		before, known := w.clients[p.UID]
-		if p.Kind == mesh.Ztunnel || p.Starting {
+		if p.Kind == mesh.Ztunnel || p.Idle() {
 			continue
 		}
 		if p.Error != "" {
