@@ -434,3 +434,42 @@ func TestClientsOfARevisionThatIsLeftOut(t *testing.T) {
 		t.Error("who is behind is not named beside it")
 	}
 }
+
+// One entry that cannot be read says nothing of the others: who is named in it is not
+// called lost, and where nobody is it may be anybody who is missed.
+func TestClientsThatCannotBeRead(t *testing.T) {
+	found := func(unread proxy.Client) []check.Finding {
+		w := newWorld(t)
+		clients := w.plane().Replicas[1].Clients
+		unread.Proxy = strings.Replace(unread.Proxy, "FIRST", clients[0].Proxy, 1)
+		clients[0] = unread
+		return w.run().Findings
+	}
+	for name, row := range map[string]struct {
+		unread proxy.Client
+		says   []string
+	}{
+		"named":  {proxy.Client{Proxy: "FIRST", Unread: "entry 1"}, []string{"proxy b/p1 connected, and what it has acknowledged cannot be read: entry 1"}},
+		"nobody": {proxy.Client{Unread: "entry 1"}, []string{"who one of its clients is cannot be read: entry 1", "not among the clients of istiods that could be read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var said []string
+			for _, f := range found(row.unread) {
+				switch f.ID {
+				case "proxy-disconnected":
+					t.Errorf("called lost: %+v", f)
+				case "connections-unknown":
+					said = append(said, f.Object+" "+f.Message)
+				}
+			}
+			if len(said) != len(row.says) {
+				t.Fatalf("%q", said)
+			}
+			for i, want := range row.says {
+				if !strings.Contains(said[i], want) {
+					t.Errorf("%q, want %q", said[i], want)
+				}
+			}
+		})
+	}
+}
