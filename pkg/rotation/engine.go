@@ -197,19 +197,21 @@ func (e *Engine) Run(ctx context.Context, plan *Plan, staged *Staged) error {
 	if err != nil {
 		r.finish(EventFailed, err.Error())
 	}
-	r.lastWord(ctx, err)
 	return err
 }
 
-// lastWord writes down why a run ended. Without the Lease the journal may be somebody
-// else's by now.
+// lastWord writes down why a run ended, while the Lease is held: without it the journal may
+// be somebody else's by now, who would go on from what this run knew.
 func (r *run) lastWord(ctx context.Context, err error) {
 	if err == nil || r.journal == nil || r.journal.state.Phase == "" || errors.Is(err, ErrHeld) || errors.Is(err, errLeaseLost) {
 		return
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from
+	r.journal.note(Event{Time: r.Clock.Now(), Kind: EventFailed, Phase: r.phase, Step: r.step, Message: err.Error()})
+	if r.lease.renew(after) == nil {
+		_ = r.journal.save(after) // the first failure says more, and the journal is not what a run goes on from
+	}
 }
 
 // start is a run that has done nothing yet, and its time from now on.

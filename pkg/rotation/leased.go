@@ -55,7 +55,8 @@ func (r *run) leased(ctx context.Context, do func(context.Context) error) error 
 	}()
 	err := do(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
+		err = cause
 	}
+	r.lastWord(ctx, err)
 	return err
 }

@@ -40,7 +40,6 @@ func (e *Engine) Manage(ctx context.Context, m *Managed, certificates Certificat
 	if err != nil {
 		r.emit(Event{Kind: EventFailed, Message: err.Error()})
 	}
-	r.lastWord(ctx, err)
 	return err
 }
 
