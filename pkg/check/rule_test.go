@@ -355,6 +355,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"restart", func(w *world) { first(w).Reach = mesh.ReachRestart }, "reach", "reach-restart", isWarning, ""},
 		{"elsewhere", func(w *world) { first(w).Reach = mesh.ReachElsewhere }, "reach", "reach-elsewhere", isWarning, ""},
 		{"reach unknown", func(w *world) { first(w).Reach = "" }, "reach", "reach-unknown", isError, ""},
+		{"clients of a younger root", func(w *world) { first(w).ProvCert = "/etc/certs" }, "client-roots", "client-roots-of-start", isWarning, "before CN=root A was made"},
 		{"virtual machine", func(w *world) { w.s.VMs = []mesh.VM{{Namespace: "a", Name: "vm"}} }, "virtual-machines", "virtual-machine", isWarning, "a/vm"},
 		{"not injected", func(w *world) { w.s.Uninjected = []mesh.Uninjected{{Namespace: "a", Name: "bare"}} }, "injected", "not-injected", isInfo, "a/bare"},
 		{"node down", func(w *world) { w.s.Nodes[0] = mesh.Node{Name: "n1"} }, "nodes-ready", "node-not-ready", isWarning, "unknown time"},
@@ -456,7 +457,7 @@ func TestNothingPassesUnread(t *testing.T) {
 	for resource, rules := range map[string][]string{
 		"secrets":                         {"several-clusters", "leftover-ca", "ca-loaded", "ca-material"},
 		"services":                        {"several-clusters"},
-		"workloadentries":                 {"virtual-machines"},
+		"workloadentries":                 {"virtual-machines", "client-roots"},
 		"nodes":                           {"nodes-ready"},
 		"pods":                            {"proxies-seen", "proxies-agree", "handshakes", "leaf-expiry", "reach"},
 		"configmaps":                      {"configmaps-agree", "trust-writable"},

@@ -199,6 +199,9 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Exposed {
 		row("exposed", text)
 	}
+	for _, text := range plan.Afterwards {
+		row("afterwards", text)
+	}
 	for _, text := range plan.Outage {
 		row("outage", text)
 	}

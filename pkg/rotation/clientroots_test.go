@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,56 @@ func TestLeakedKeyGetsNoCertificates(t *testing.T) {
 				}
 				if n := b.takesClientsOf(b.new.Roots.Certs[0].X509.RawSubject); row.left == 0 && n != 2 {
 					t.Errorf("%d istiods take those of the new one", n)
+				}
+			})
+		})
+	}
+}
+
+// Who shows istiods a certificate and has come in the middle, when the step was behind that
+// restarts them for those, is not refused for what the new CA has signed. Where nobody does
+// it is said at the end, and in the plan.
+func TestClientsWithCertificatesComeLate(t *testing.T) {
+	for name, row := range map[string]struct {
+		come        rotation.Phase // once it is proven
+		takes, said int
+	}{
+		"nobody":                 {"", 0, 1},
+		"both roots are trusted": {rotation.TrustNew, 2, 0},
+		"the new CA signs":       {rotation.SignNew, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(s *rehearsal.Spec) { s.TTL = time.Hour })
+				b.engine.Timeout, b.engine.Until = 24*time.Hour, row.come
+				if err := b.run(); err != nil {
+					t.Fatal(err)
+				}
+				if row.come != "" {
+					if err := b.mesh.StartWorkload(rehearsal.Workload{Namespace: "b", Name: "shows", Proxies: 2, Env: map[string]string{"PROV_CERT": "/etc/certs"}}); err != nil {
+						t.Fatal(err)
+					}
+					b.engine.Until = ""
+					if err := b.run(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.whole()
+				b.ended()
+				if n := b.takesClientsOf(b.new.Roots.Certs[0].X509.RawSubject); n != row.takes {
+					t.Errorf("%d istiods take certificates of the new CA, want %d", n, row.takes)
+				}
+				said, planned := 0, 0
+				for _, e := range b.events {
+					if e.Kind == rotation.EventWarning && strings.Contains(e.Message, "judging whoever shows them a certificate by the roots of their start") {
+						said++
+					}
+					if e.Plan != nil {
+						planned = len(e.Plan.Afterwards)
+					}
+				}
+				if said != row.said || planned != row.said {
+					t.Errorf("said %d times, and planned %d, want %d", said, planned, row.said)
 				}
 			})
 		})

@@ -268,6 +268,10 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		steps = slices.Clone(steps)
 		steps[at.step].Restart, steps[at.step].always = true, true
 	}
+	if r.overlooked(steps, at) {
+		steps = slices.Clone(steps)
+		steps[at.step].Restart, steps[at.step].always = true, true
+	}
 	for i := at.step; i < len(steps); i++ {
 		step := steps[i]
 		if r.phase != step.Phase || i == at.step {
@@ -301,6 +305,9 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		r.journal.state.Phase = RolledBack
 		r.finish(EventRolledBack, fmt.Sprintf("the mesh trusts %s and signs with %s, as before", r.plan.OldRoot.Subject, r.plan.OldSigner.Subject))
 		return r.save(ctx)
+	}
+	if r.plan.staysStatic() && !r.started(steps) {
+		r.emit(Event{Kind: EventWarning, Object: "istiods", Message: r.plan.static()})
 	}
 	r.phase = Done
 	r.journal.state.Phase = Done

@@ -62,6 +62,9 @@ func (p *Plan) weigh(s *mesh.Snapshot, ca mesh.CASource) {
 	p.workloads(s)
 	p.expose(s)
 	p.foretell(s)
+	if p.staysStatic() && !p.config.Back {
+		p.Afterwards = append(p.Afterwards, p.static())
+	}
 }
 
 // recast has a hot rotation that is under way go on by renewal, where somebody has come

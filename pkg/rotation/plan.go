@@ -86,6 +86,8 @@ type Plan struct {
 	// Exposed says, of a compromised CA, what stays open to whoever has its key, and
 	// until when.
 	Exposed []string `json:"exposed,omitempty"`
+	// Afterwards says what is left to do once it is done.
+	Afterwards []string `json:"afterwards,omitempty"`
 	// Outage says, of a CA that has expired, what works, what does not, and what
 	// cannot be saved.
 	Outage []string `json:"outage,omitempty"`
