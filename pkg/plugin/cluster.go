@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	goruntime "runtime"
 	"strings"
 	"time"
@@ -36,6 +37,8 @@ type cluster struct {
 	warnings *warnings
 	// process tells this process from all others, whatever they call themselves.
 	process string
+	// silence is how long the API server may say nothing of a request.
+	silence time.Duration
 	verbosity
 	// rehearsed is a mesh in memory instead of what the flags name.
 	rehearsed *clients
@@ -59,7 +62,7 @@ func newCluster(streams genericiooptions.IOStreams) *cluster {
 		config.Wrap(clock.wrap)
 		return config
 	})
-	return &cluster{flags: flags, clock: clock, warnings: warnings, process: rand.Text()}
+	return &cluster{flags: flags, clock: clock, warnings: warnings, process: rand.Text(), silence: longestSilence}
 }
 
 // in is the cluster of another context of the same kubeconfig. What names a server
@@ -125,7 +128,7 @@ func (c *cluster) connect() (kubernetes.Interface, proxy.Dialer, error) {
 	}
 	// Lists of pods are most of what is read of the API server, and a fraction of the work in this form.
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	kube, err := kubernetes.NewForConfig(config)
+	kube, err := kubernetes.NewForConfig(c.bounded(config))
 	if err != nil {
 		return nil, nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
 	}
@@ -145,11 +148,19 @@ func (c *cluster) dynamic() (dynamic.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := dynamic.NewForConfig(config)
+	client, err := dynamic.NewForConfig(c.bounded(config))
 	if err != nil {
 		return nil, failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
 	}
 	return client, nil
+}
+
+// bounded is a config whose requests end where nothing is heard of them. Port-forwards,
+// which may be silent for long, have bounds of their own.
+func (c *cluster) bounded(config *rest.Config) *rest.Config {
+	own := rest.CopyConfig(config)
+	own.Wrap(func(next http.RoundTripper) http.RoundTripper { return bounded{c.silence, next} })
+	return own
 }
 
 // where names the cluster for a Snapshot.
