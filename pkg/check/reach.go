@@ -42,7 +42,7 @@ func reachRules() []Rule {
 			}
 			return all, len(s.ControlPlanes)
 		}},
-		{ID: "client-roots", Category: Reach, About: "istiods were started with the roots of whoever shows them a certificate", Needs: "nobody shows istiod a certificate", Reads: istiods("workloadentries"), Run: clientRoots},
+		{ID: "client-roots", Category: Reach, About: "istiods were started with the roots of whoever shows them a certificate", Needs: "no istiod was seen", Reads: istiods("workloadentries"), Run: clientRoots},
 		{ID: "injected", Category: Reach, About: "no pod of the mesh is left out", Needs: "no proxy was seen", Reads: []string{"pods"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, u := range s.Uninjected {
 				all = append(all, Finding{ID: "not-injected", Severity: pki.SeverityInfo, Object: "pod " + u.Namespace + "/" + u.Name, Message: "it has no proxy: " + cmp.Or(u.Why, "nothing says why"), Hint: "where it reads the mesh's root from a file or ConfigMap, it follows at its own pace"})
