@@ -205,7 +205,23 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Outage {
 		row("outage", text)
 	}
-	return printRows(w, append(rows, remarks(plan.Warnings, plan.Refusals)...))
+	rows = append(rows, remarks(plan.Warnings, plan.Refusals)...)
+	return printRows(w, append(rows, closedNow(plan.Gate)...))
+}
+
+// closedNow are the rows of what keeps the gate before the first write closed.
+func closedNow(gate *rotation.Status) (rows [][]string) {
+	if gate == nil {
+		return nil
+	}
+	const most = 5
+	for i, b := range gate.Blockers {
+		if i == most {
+			return append(rows, []string{"", fmt.Sprintf("and %d more", len(gate.Blockers)-most)})
+		}
+		rows = append(rows, []string{"CLOSED NOW", b.String()})
+	}
+	return rows
 }
 
 // remarks are the rows of what is worth reading before a change, and of what forbids it.

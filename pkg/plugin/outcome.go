@@ -26,6 +26,14 @@ func refusal(plan *rotation.Plan) error {
 	return found(err, first.Hint)
 }
 
+// unbegun is the error of a plan whose gate before the first write is closed as it stands.
+func unbegun(plan *rotation.Plan) error {
+	if plan.Gate == nil {
+		return nil
+	}
+	return found(fmt.Errorf("it would not begin now: %w", &rotation.GateError{Phase: rotation.Prepare, Step: "start", Status: *plan.Gate}), "mend what is named first; 'kubectl meshca verify' shows all of it")
+}
+
 // outcome gives the end of an engine that went forward its exit code and hint.
 func outcome(err error) error { return ended(err, false) }
 

@@ -28,7 +28,8 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			"certificate requests, restarts and waits. Nothing is changed. --manifests writes each step\n" +
 			"as a file, for whoever writes the CA Secret by other means (Argo CD, Flux, External\n" +
 			"Secrets, Vault): there 'rotate' is refused, and this is not.\n\n" +
-			"Exit codes: 0 it can be done, 2 it would be refused, 1 it could not be done, 64 bad usage.",
+			"Exit codes: 0 it can be done, 2 it would be refused, or would not begin as the mesh is\n" +
+			"now, 1 it could not be done, 64 bad usage.",
 		Example: planExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,13 +73,19 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			} else if err := printer.plan(plan); err != nil {
 				return failed(fmt.Errorf("writing the plan: %w", err), "")
 			}
-			if err := refusal(plan); err != nil || manifests == "" {
+			if err := refusal(plan); err != nil {
 				return err
 			}
-			return o.manifests(cmd.Context(), kube, plan, manifests, streams)
+			if manifests != "" { // whoever writes them has the gates to wait at beside them
+				if err := o.manifests(cmd.Context(), kube, plan, manifests, streams); err != nil {
+					return err
+				}
+			}
+			return unbegun(plan)
 		},
 	}
 	o.planFlags(cmd)
+	o.acceptFlag(cmd)
 	outputFlag(cmd, &o.output)
 	fromFlag(cmd.Flags(), &from)
 	cmd.Flags().StringVar(&manifests, "manifests", "", "empty directory for what each step writes, with a README of order and gates; keys only sealed, with --seal-to")
@@ -106,5 +113,10 @@ func (o *rotateOptions) planOnly(cmd *cobra.Command, c *cluster, streams generic
 	if config.Cross, err = o.crossCert(s, ca.authority, s.TakenAt); err != nil {
 		return nil, nil, err
 	}
-	return rotation.NewPlan(s, config), nil, nil
+	plan := rotation.NewPlan(s, config)
+	accept, err := o.accepted()
+	if err == nil {
+		plan.Begin(s, accept)
+	}
+	return plan, nil, err
 }

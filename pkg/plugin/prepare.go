@@ -81,6 +81,11 @@ func (o *rotateOptions) prepare(ctx context.Context, observer *observer, ca newC
 	}
 	p.ca = config.New
 	p.plan = rotation.NewPlan(s, config)
+	accept, err := o.accepted()
+	if err != nil {
+		return p, err
+	}
+	p.plan.Begin(s, accept)
 	if p.staged != nil {
 		// Where that cannot be told, the run itself says why.
 		if at, err := p.plan.Stand(ctx, observer.collector.Kube, p.staged, o.back); err == nil {

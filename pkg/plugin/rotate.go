@@ -131,7 +131,10 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		if err := printer.plan(plan); err != nil {
 			return err
 		}
-		return refusal(plan)
+		if err := refusal(plan); err != nil {
+			return err
+		}
+		return unbegun(plan)
 	}
 	if o.dryRun == "server" {
 		return dryRun(ctx, observer, printer, prepared, streams)
@@ -214,7 +217,7 @@ func dryRun(ctx context.Context, observer *observer, printer *eventPrinter, p pr
 	default:
 		fmt.Fprintf(streams.ErrOut, "the API server would take the next write: phase %s, %s (server dry run)\n", step.Phase, step.Name)
 	}
-	return nil
+	return unbegun(p.plan)
 }
 
 // confirm asks once before the first change, and says of which cluster: whoever has many

@@ -36,11 +36,15 @@ func (o *rotateOptions) gateFlags(cmd *cobra.Command, until string) {
 	flags := cmd.Flags()
 	waitFlag(flags, &o.timeout, "the plan's longest wait and 10m")
 	flags.StringVar(&o.until, until, "", "stop after this phase, where the strategy has it: "+strings.Join(phaseNames(), ", "))
-	flags.StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen); before a root is taken away, the life of its certificate is waited for")
+	o.acceptFlag(cmd)
 	flags.DurationVar(&o.soak, "soak", 0, "how long a gate must have been open before the next write")
 	flags.IntVar(&o.atOnce, "restarts-at-once", restart.DefaultAtOnce, "how many workloads are restarted at one time, where the strategy restarts any")
 	flags.StringArrayVar(&o.allowRestart, "allow-restart", nil, "namespace/name of a workload that may be restarted though it serves nobody meanwhile")
 	completions(cmd, until, phaseNames()...)
+}
+
+func (o *rotateOptions) acceptFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&o.accept, "accept", nil, "namespace/name=reason: let this object stay unknown (never a failure that was seen); before a root is taken away, the life of its certificate is waited for")
 }
 
 // planFlags are those that decide what the plan is.

@@ -101,6 +101,9 @@ type Plan struct {
 	// Standing is where a rotation stands that was begun before, nil where none was, or
 	// where that cannot be told.
 	Standing *Standing `json:"standing,omitempty"`
+	// Gate is the one before the first write as it was when this was planned, nil where it
+	// was open, or where there is none.
+	Gate *Status `json:"gate,omitempty"`
 
 	// begun are the steps, there and back, of the course that this one takes over from.
 	begun []Step

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -51,6 +52,28 @@ func (p *Plan) Stand(ctx context.Context, kube kubernetes.Interface, staged *Sta
 		}
 	}
 	return s, nil
+}
+
+// Begin judges the mesh that was planned from as the gate before the first write does, as
+// far as can be told without a throw-away request to istiods, and keeps a gate that is
+// closed. What goes on is judged by the step where it stands, what mends an outage by none.
+func (p *Plan) Begin(s *mesh.Snapshot, accept map[string]string) {
+	if len(p.Refusals) > 0 || p.config.Back || p.config.Resumed || p.Strategy == Recover || p.Strategy == "" && !p.AlreadyDone {
+		return
+	}
+	e := p.Expected(Standing{}, false)
+	if p.AlreadyDone {
+		e = p.target
+		e.CSRProof = false
+	}
+	e.nodes, e.unserved = p.nodes, p.unserved
+	status := e.Judge(s, accept)
+	if p.config.CSRProof && p.unserved { // an answer will tell what is not known by what is served
+		status.Blockers = slices.DeleteFunc(status.Blockers, func(b Blocker) bool { return b.Kind == "istiod" && b.Unknown })
+	}
+	if !status.Open() {
+		p.Gate = &status
+	}
 }
 
 // Expected is what must be true of the mesh where a plan stands: of its start where
