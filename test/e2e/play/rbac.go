@@ -33,6 +33,14 @@ var roleRows = []row{
 		slices.Sort(silent)
 		// What docs/permissions.md says is done without.
 		without := []string{"get namespaces", "list leases.coordination.k8s.io"}
+		// Issuers are read of a mesh whose CA cert-manager writes, which this one's is not; its kinds
+		// are here where a row before this one has brought them.
+		for _, v := range []verb{{"get", "cert-manager.io", "clusterissuers"}, {"get", "cert-manager.io", "issuers"}} {
+			if g.served(v) {
+				without = append(without, v.String())
+			}
+		}
+		slices.Sort(without)
 		g.require(slices.Equal(silent, without), "not named where it was refused:", strings.Join(silent, ", "))
 		g.require(named > 10, "only", itoa(named), "verbs were tried")
 		return fmt.Sprintf("%d commands; %d verbs named, %d done without, %d of kinds that are not here", len(commands), named, len(silent), absent)
