@@ -36,8 +36,9 @@ func TestCaskCanBeRun(t *testing.T) {
 	}
 	var config struct {
 		Casks []struct {
-			Binaries []string
-			Hooks    struct{ Post struct{ Install string } }
+			Binaries    []string
+			CustomBlock string `json:"custom_block"`
+			Hooks       struct{ Post struct{ Install string } }
 		} `json:"homebrew_casks"`
 	}
 	if err := yaml.Unmarshal(raw, &config); err != nil {
@@ -47,6 +48,9 @@ func TestCaskCanBeRun(t *testing.T) {
 		t.Fatal("there is no cask")
 	}
 	for _, cask := range config.Casks {
+		if link := `binary "kubectl-meshca", target: "kubectl_complete-meshca"`; !strings.Contains(cask.CustomBlock, link) {
+			t.Errorf("kubectl finds nothing that completes the arguments: %q", cask.CustomBlock)
+		}
 		for _, binary := range cask.Binaries {
 			if hook := cask.Hooks.Post.Install; !strings.Contains(hook, "com.apple.quarantine") || !strings.Contains(hook, "#{staged_path}/"+binary) {
 				t.Errorf("the quarantine of %s is not taken off: %q", binary, hook)
