@@ -3,6 +3,8 @@ package tui
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -155,9 +157,10 @@ func (f *form) choice() (Choice, error) {
 		}
 		return strings.TrimSpace(q.input.Value())
 	}
+	path := func(q *field) string { return atHome(text(q)) }
 	c := Choice{
-		Reason: Reason(f.why.options[f.why.chosen]), Make: f.source.chosen == 0, Renew: f.source.chosen == 2, Root: text(f.root), Cert: text(f.cert), Key: text(f.key), ChainFile: text(f.chain),
-		OldRootKey: text(f.oldKey), SealedFile: text(f.file), Recipient: text(f.recipient),
+		Reason: Reason(f.why.options[f.why.chosen]), Make: f.source.chosen == 0, Renew: f.source.chosen == 2, Root: path(f.root), Cert: path(f.cert), Key: path(f.key), ChainFile: path(f.chain),
+		OldRootKey: path(f.oldKey), SealedFile: path(f.file), Recipient: text(f.recipient),
 	}
 	if f.sealTo.chosen == 0 {
 		c.Passphrase = f.word.input.Value()
@@ -177,6 +180,20 @@ func (f *form) choice() (Choice, error) {
 		return c, errors.New("the two passphrases differ")
 	}
 	return c, nil
+}
+
+// atHome has a file named as one is to a shell, which a form has not: a ~ before the first
+// slash is the home directory.
+func atHome(name string) string {
+	rest, ok := strings.CutPrefix(name, "~")
+	if !ok || rest != "" && !os.IsPathSeparator(rest[0]) { // ~ann is left to fail by its name
+		return name
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(home, rest)
 }
 
 // EndingLength is how many characters of a recipient are typed where nobody has tried
