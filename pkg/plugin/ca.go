@@ -244,9 +244,12 @@ func (o opener) identities(in *input) ([]age.Identity, error) {
 }
 
 func (o opener) passphrase(in *input) (string, error) {
-	// A pipe, such as a shell's <(...), has no mode that others could use.
-	if f := (pki.File{Mode: modeOf(o.passphraseFile)}); f.Exposed() {
-		return "", failed(fmt.Errorf("reading --passphrase-file %s: others may read it (mode %04o)", o.passphraseFile, f.Mode.Perm()), "chmod 600 "+o.passphraseFile)
+	// A pipe, such as a shell's <(...), has no mode that others could use. What belongs to
+	// somebody else, as a mounted Secret does to root, is not this user's to judge, nor to
+	// mend: OpenSSH's rule for keys (openssh-portable authfile.c, sshkey_perm_ok).
+	if f := (pki.File{Mode: modeOf(o.passphraseFile)}); f.Exposed() && ours(o.passphraseFile) {
+		return "", failed(fmt.Errorf("reading --passphrase-file %s: others may read it (mode %04o)", o.passphraseFile, f.Mode.Perm()),
+			"chmod 600 "+quoted(o.passphraseFile)+"; a mounted Secret has it by defaultMode: 0400; or give it on standard input, --passphrase-file -")
 	}
 	raw, err := in.read("--passphrase-file", o.passphraseFile)
 	if err != nil {
