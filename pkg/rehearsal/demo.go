@@ -34,7 +34,7 @@ func AboutDemo(name string) string {
 	case "hot":
 		return "the same flags, and nobody hangs: seconds, no restart"
 	case "cold":
-		return "Istio's default flags: cross-signed, leaves renew on their own (every five minutes here), istiod restarts once"
+		return "Istio's default flags: leaves renew on their own (every five minutes here); cross-signed, so that istiod restarts once: the wizard, which has no key of the old root, plans a bundle, and restarts it twice"
 	case "bad-release":
 		return "istiod 1.25.1 hands out only the last root of a bundle: refused before anything is changed"
 	}
