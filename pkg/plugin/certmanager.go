@@ -151,8 +151,7 @@ func (o *managedOptions) run(ctx context.Context, c *cluster, streams genericioo
 		}
 		m.Under(journal)
 	}
-	printer := newEventPrinter(streams, o.output)
-	printer.quiet = c.quiet
+	printer := c.printer(streams, o.output)
 	to := streams.ErrOut
 	if o.dryRun != "none" || len(m.Refusals) > 0 {
 		to = streams.Out
@@ -269,5 +268,5 @@ func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
 	for i, step := range m.Steps {
 		row(fmt.Sprintf("%d.", i+1), step)
 	}
-	return printRows(w, append(rows, remarks(m.Warnings, m.Refusals)...))
+	return printRows(w, append(rows, remarks(p.cluster.carryRefusals(m.Warnings), p.cluster.carryRefusals(m.Refusals))...))
 }

@@ -79,6 +79,7 @@ func newCheckCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 			policy := check.Policy{WarnBefore: time.Duration(warn), FailBefore: time.Duration(fail), CSRProof: source.csrProof}
 			report := newCheckReport(s, policy, level)
 			report.filter(s, show)
+			c.carryFindings(report.Items)
 			if err := printResult(streams.Out, output, report); err != nil {
 				return err
 			}

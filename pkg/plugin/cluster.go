@@ -11,6 +11,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // what a kubeconfig may ask for
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // Client-side limits of requests to the API server, istioctl's own
@@ -40,6 +42,8 @@ type cluster struct {
 	// silence is how long the API server may say nothing of a request.
 	silence time.Duration
 	verbosity
+	// running is the command that runs, nil before it does: its flags say which cluster it is.
+	running *cobra.Command
 	// rehearsed is a mesh in memory instead of what the flags name.
 	rehearsed *clients
 }
@@ -71,6 +75,9 @@ func (c *cluster) in(context string, streams genericiooptions.IOStreams) *cluste
 	other := newCluster(streams)
 	from, to := c.flags, other.flags
 	to.Context, to.KubeConfig, to.Namespace, to.CacheDir, to.Timeout = &context, from.KubeConfig, from.Namespace, from.CacheDir, from.Timeout
+	if bound := "1m"; !said(from.Timeout) || *from.Timeout == "0" { // an API server ends a request after that itself (its --request-timeout)
+		to.Timeout = &bound
+	}
 	to.Impersonate, to.ImpersonateUID, to.ImpersonateGroup = from.Impersonate, from.ImpersonateUID, from.ImpersonateGroup
 	return other
 }
@@ -87,12 +94,24 @@ func (c *cluster) addFlags(flags *pflag.FlagSet) {
 	})
 }
 
+// validate refuses what kubectl's own flags say before anything is read by it.
+func (c *cluster) validate() error {
+	text := c.flags.Timeout
+	if !said(text) {
+		return nil
+	}
+	if d, err := clientcmd.ParseTimeout(*text); err != nil || d < 0 {
+		return usage(fmt.Errorf("--request-timeout %q", *text), "write 30s or 2m, or 0 for no bound")
+	}
+	return nil
+}
+
 // config is what the flags and the kubeconfig name. Where they name nothing, kubectl's
 // own would go to localhost:8080, and its refusal tell nobody what is missing.
 func (c *cluster) config() (*rest.Config, error) {
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {
-		hint := "name a cluster with --kubeconfig or --context"
+		hint := "mend that file, or name another with --kubeconfig FILE"
 		if said(c.flags.Context) {
 			hint = "'kubectl config get-contexts' lists the contexts that there are"
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +68,7 @@ func (o *demoOptions) validate() error {
 	switch {
 	case !slices.Contains(rehearsal.Demos(), o.scenario):
 		return usage(fmt.Errorf("unknown scenario %q", o.scenario), "use one of "+strings.Join(rehearsal.Demos(), ", "))
-	case o.speed < 0 || o.speed > 10000:
+	case math.IsNaN(o.speed) || o.speed < 0 || o.speed > 10000:
 		return usage(fmt.Errorf("--speed %g", o.speed), "give a number up to 10000; 1 is the speed of a real mesh")
 	case o.plain && !o.wizard:
 		return usage(errors.New("--plain without --wizard"), "the demo itself prints plain lines: leave --plain out, or give --wizard too")

@@ -20,6 +20,14 @@ type eventPrinter struct {
 	quiet    bool   // without progress
 	open     bool   // a live line stands without its newline
 	about    string // of the phase, as it was said last
+	cluster  *cluster
+}
+
+// printer shows a rotation of this cluster, and names commands that are about it.
+func (c *cluster) printer(streams genericiooptions.IOStreams, output string) *eventPrinter {
+	p := newEventPrinter(streams, output)
+	p.quiet, p.cluster = c.quiet, c
+	return p
 }
 
 func newEventPrinter(streams genericiooptions.IOStreams, output string) *eventPrinter {
@@ -35,6 +43,7 @@ type eventLine struct {
 }
 
 func (p *eventPrinter) event(e rotation.Event) {
+	e.Message, e.Plan, e.Managed = p.cluster.carry(e.Message), p.cluster.carryPlan(e.Plan), p.cluster.carryManaged(e.Managed)
 	if p.json {
 		line := eventLine{APIVersion: "meshca.io/v1alpha1", Kind: "Event", Event: e, EventKind: e.Kind}
 		_ = writeJSON(p.out, line, "") // the rotation goes on whoever reads
@@ -122,7 +131,7 @@ func (p *eventPrinter) brief(plan *rotation.Plan) error { return p.write(p.err, 
 // plan prints a plan as a result.
 func (p *eventPrinter) plan(plan *rotation.Plan) error {
 	if p.json {
-		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan}, "")
+		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: p.cluster.carryPlan(plan)}, "")
 	}
 	return p.write(p.out, plan)
 }
@@ -205,7 +214,7 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Outage {
 		row("outage", text)
 	}
-	rows = append(rows, remarks(plan.Warnings, plan.Refusals)...)
+	rows = append(rows, remarks(p.cluster.carryRefusals(plan.Warnings), p.cluster.carryRefusals(plan.Refusals))...)
 	return printRows(w, append(rows, closedNow(plan.Gate)...))
 }
 

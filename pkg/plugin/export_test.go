@@ -28,7 +28,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string, streams ge
 	err := root.ExecuteContext(ctx)
 	code, hint := codeOf(err)
 	if err != nil {
-		tell(streams, err, hint)
+		tell(streams, err.Error(), hint)
 	}
 	return code
 }

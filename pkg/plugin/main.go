@@ -38,7 +38,8 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 		}
 	}()
 
-	root := NewRoot(streams)
+	cluster := newCluster(streams)
+	root := newRoot(cluster, streams)
 	root.SetArgs(args)
 	err := muteLog()
 	if err == nil {
@@ -57,15 +58,15 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 		err, hint = s, ""
 	}
 	if err != nil {
-		tell(streams, err, hint)
+		tell(streams, cluster.carry(err.Error()), cluster.carry(hint))
 	}
 	return code
 }
 
 // tell says why a command has failed, and what ends that. Both may quote the cluster: a
 // hint names who holds a Lease, as anybody may have written it.
-func tell(streams genericiooptions.IOStreams, err error, hint string) {
-	fmt.Fprintln(streams.ErrOut, "error: "+plain(err.Error()))
+func tell(streams genericiooptions.IOStreams, text, hint string) {
+	fmt.Fprintln(streams.ErrOut, "error: "+plain(text))
 	if hint != "" {
 		fmt.Fprintln(streams.ErrOut, "hint: "+plain(hint))
 	}
@@ -99,8 +100,9 @@ func newRoot(cluster *cluster, streams genericiooptions.IOStreams) *cobra.Comman
 			return nil
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			cluster.running = cmd
 			warnFormer(cmd, streams)
-			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd), cluster.apply(streams.ErrOut))
+			return errors.Join(onlyOfRows(cmd), onlyOfCluster(cmd), cluster.validate(), cluster.apply(streams.ErrOut))
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if onTerminal(streams) {

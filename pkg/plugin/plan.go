@@ -57,9 +57,9 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			if err != nil {
 				return err
 			}
-			printer := newEventPrinter(streams, format)
+			printer := c.printer(streams, format)
 			if format == "yaml" {
-				raw, err := yamlOf(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan})
+				raw, err := yamlOf(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: c.carryPlan(plan)})
 				if err != nil {
 					return failed(fmt.Errorf("writing the plan: %w", err), "")
 				}

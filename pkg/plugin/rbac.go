@@ -55,6 +55,9 @@ func newRBACCommand(streams genericiooptions.IOStreams) *cobra.Command {
 			if noSecrets && (citadel || issuer != "") {
 				return usage(errors.New("--no-secrets excludes --citadel and --issuer-secret"), "what they add are Secrets")
 			}
+			if namespace == "" {
+				return usage(errors.New("--istio-namespace is empty"), "name istiod's namespace: a Role is of one")
+			}
 			if output != "yaml" && output != "json" {
 				return usage(fmt.Errorf("unknown output format %q", output), "use yaml or json")
 			}

@@ -102,7 +102,7 @@ func (o *rotateOptions) subject(ctx context.Context, c *cluster, streams generic
 
 func (o *rotateOptions) rehearse(ctx context.Context, c *cluster, streams genericiooptions.IOStreams, s *mesh.Snapshot, ca *pki.Authority, back bool) error {
 	config := o.config(ca)
-	printer := newEventPrinter(streams, o.output)
+	printer := c.printer(streams, o.output)
 	printer.json = o.output != "table" && o.output != "wide"
 	var plan *rotation.Plan
 	if ca != nil {

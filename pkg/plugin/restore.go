@@ -115,6 +115,7 @@ func (o *restoreOptions) run(ctx context.Context, c *cluster, streams genericioo
 	if err == nil && item != nil && o.dryRun != "client" {
 		err = o.write(ctx, observer, streams, report, item)
 	}
+	report.Next, report.Warning = c.carry(report.Next), c.carry(report.Warning)
 	if printed := printResult(streams.Out, o.output, report); printed != nil {
 		return errors.Join(err, printed)
 	}

@@ -93,6 +93,9 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	if err := o.validate(); err != nil {
 		return err
 	}
+	if o.atOnce < 1 { // plan has no such flag
+		return usage(fmt.Errorf("--restarts-at-once %d must be positive", o.atOnce), "1 restarts one workload after the other")
+	}
 	if o.dryRun == "" || o.dryRun == "none" {
 		if err := o.asked(streams); err != nil {
 			return err
@@ -125,8 +128,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 		}
 		return usage(fmt.Errorf("%s %s: %s has no such phase", flag, o.until, plan.Strategy), "use one of "+strings.Join(names(plan.Phases()), ", "))
 	}
-	printer := newEventPrinter(streams, o.output)
-	printer.quiet = c.quiet
+	printer := c.printer(streams, o.output)
 	if o.dryRun == "client" || len(plan.Refusals) > 0 {
 		if err := printer.plan(plan); err != nil {
 			return err
@@ -168,7 +170,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
 	if err == nil {
-		o.offer(ctx, observer, prepared.snapshot, streams)
+		o.offer(ctx, observer, prepared.snapshot, c.carry, streams)
 	}
 	return ended(err, o.back)
 }

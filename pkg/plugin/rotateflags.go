@@ -103,6 +103,11 @@ func (o *rotateOptions) validate() error {
 	case o.output != "" && o.output != "table" && o.output != "json":
 		return usage(fmt.Errorf("unknown output format %q", o.output), "use table or json")
 	}
+	for _, workload := range o.allowRestart {
+		if namespace, name, ok := strings.Cut(workload, "/"); !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+			return usage(fmt.Errorf("--allow-restart %q", workload), "write namespace/name of the workload")
+		}
+	}
 	_, err := o.accepted()
 	return err
 }

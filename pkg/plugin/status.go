@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
@@ -171,7 +172,12 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
-	return newStatusReport(seen), nil
+	r := newStatusReport(seen)
+	r.Back.Why = c.carry(r.Back.Why)
+	if r.Next = c.carry(r.Next); strings.HasPrefix(r.Next, "kubectl ") { // a command, and nothing else
+		r.Next = c.again(r.Next)
+	}
+	return r, nil
 }
 
 // missed notes which permission was missing, where one was.

@@ -20,7 +20,7 @@ func TestHintsQuoteTheCluster(t *testing.T) {
 		err := outcome(&rotation.HeldError{Lease: "istio-system/meshca", State: rotation.LeaseState{Holder: rotation.ParseHolder(identity)}})
 		_, hint := codeOf(err)
 		var out bytes.Buffer
-		tell(genericiooptions.IOStreams{ErrOut: &out}, err, hint)
+		tell(genericiooptions.IOStreams{ErrOut: &out}, err.Error(), hint)
 		if strings.ContainsAny(out.String(), "\x1b\a\u202e") || !strings.Contains(out.String(), want) {
 			t.Errorf("it says %q, not %q", out.String(), want)
 		}

@@ -85,6 +85,9 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 				}
 			}
 			report := newVersionReport(s)
+			for i := range report.Items {
+				report.Items[i].Rules = c.carryRules(report.Items[i].Rules)
+			}
 			verdict := report.failure()
 			report.Items = slices.DeleteFunc(report.Items, func(i versionItem) bool { return !show(i.Namespace, i.labels) })
 			if err := printResult(streams.Out, output, report); err != nil {

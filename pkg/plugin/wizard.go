@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +51,7 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !hasTerminal(streams, lines) {
-				fmt.Fprintln(streams.ErrOut, "without a terminal, these commands do the same:\n"+wizardCommands)
+				fmt.Fprintln(streams.ErrOut, "without a terminal, these commands do the same:\n"+c.listed(wizardCommands))
 				hint := "use the commands above"
 				if hasTerminal(streams, true) {
 					hint += ", or --plain, which needs no screen"
@@ -72,7 +73,7 @@ func newWizardCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 func newWizardBackend(cmd *cobra.Command, c *cluster, o rotateOptions) *wizardBackend {
 	o.baseline, o.atOnce = defaultBaseline, restart.DefaultAtOnce
 	where := c.where()
-	b := &wizardBackend{connect: func() (*observer, error) { return o.observer(c, false) }, clock: wallClock{}, options: o, cluster: where.Context}
+	b := &wizardBackend{connect: func() (*observer, error) { return o.observer(c, false) }, clock: wallClock{}, options: o, cluster: where.Context, named: c}
 	if b.cluster == "" {
 		b.cluster = where.Server
 	}
@@ -83,10 +84,16 @@ func newWizardBackend(cmd *cobra.Command, c *cluster, o rotateOptions) *wizardBa
 // given are the flags of a command line, for another to repeat. Whatever lets
 // somebody in is left out: a printed command is kept in files and tickets.
 func given(flags *pflag.FlagSet) []string {
+	return givenOf(flags, func(f *pflag.Flag) bool {
+		return !slices.Contains([]string{"plain", "v", "quiet", "color", "token", "password"}, f.Name)
+	})
+}
+
+// givenOf are those of them that are wanted.
+func givenOf(flags *pflag.FlagSet, wanted func(*pflag.Flag) bool) []string {
 	var all []string
 	flags.Visit(func(f *pflag.Flag) {
-		switch f.Name {
-		case "plain", "v", "quiet", "color", "token", "password":
+		if !wanted(f) {
 			return
 		}
 		values := []string{f.Value.String()}
@@ -118,7 +125,7 @@ func onTerminal(streams genericiooptions.IOStreams) bool {
 
 // runWizard keeps off the screen whoever else would write on it.
 func (c *cluster) runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
-	o := tui.Options{Backend: b, Now: time.Now, Color: c.color}
+	o := tui.Options{Backend: b, Now: time.Now, Color: c.color, Carry: c.carry}
 	if !lines {
 		if c.level > 0 && isTerminal(streams.ErrOut) {
 			return usage(errors.New("-v writes over the wizard's screen"), "send standard error elsewhere (2>FILE), or use --plain")

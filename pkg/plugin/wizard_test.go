@@ -26,7 +26,7 @@ func TestWizardKeepsHints(t *testing.T) {
 		err  error
 		want string
 	}{
-		{problem(found(errors.New("istiods in a and b"), "name one with -i")), "name one with -i"},
+		{new(wizardBackend).problem(found(errors.New("istiods in a and b"), "name one with -i")), "name one with -i"},
 		{errors.New("broken"), "'kubectl meshca check' needs no terminal"},
 	} {
 		streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &bytes.Buffer{}, ErrOut: &bytes.Buffer{}}

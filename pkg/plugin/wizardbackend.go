@@ -25,6 +25,7 @@ type wizardBackend struct {
 	clock   rotation.Clock
 	cluster string
 	flags   []string // those that name the cluster, for commands to copy
+	named   *cluster // that one, for hints; nil where it is in memory
 	options rotateOptions
 	// counted reads real traffic; nil reads the proxies' own counters.
 	counted func(context.Context) (traffic.Verdict, error)
@@ -61,18 +62,18 @@ func (b *wizardBackend) whole(ctx context.Context, progress func(done, of int)) 
 func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (*tui.Look, error) {
 	s, kube, err := b.whole(ctx, progress)
 	if err != nil {
-		return nil, problem(err)
+		return nil, b.problem(err)
 	}
 	look := b.judge(s)
 	if len(s.ControlPlanes) == 0 {
 		return look, nil
 	}
 	if look.Namespace, err = homeOf(s); err != nil {
-		return nil, problem(err)
+		return nil, b.problem(err)
 	}
 	kept, err := rotation.ReadStaged(ctx, kube, look.Namespace)
 	if err != nil {
-		return nil, problem(explain(err))
+		return nil, b.problem(explain(err))
 	}
 	if kept != nil {
 		look.Underway = &tui.Underway{ID: kept.ID, Strategy: kept.Strategy, Phase: kept.Phase, Step: kept.Step, Back: kept.Back, Holder: kept.Holder, Started: kept.Started, NewRoot: kept.NewRoot.Subject}
@@ -86,6 +87,7 @@ func (b *wizardBackend) Look(ctx context.Context, progress func(done, of int)) (
 
 func (b *wizardBackend) judge(s *mesh.Snapshot) *tui.Look {
 	report := newCheckReport(s, check.DefaultPolicy(), pki.SeverityError)
+	b.named.carryFindings(report.Items)
 	look := &tui.Look{
 		At: s.TakenAt, Cluster: b.cluster, Verdict: report.Verdict,
 		Check: check.Report{Findings: report.Items, Passed: report.Rules, Skipped: report.Skipped, Ends: report.Ends},
@@ -109,7 +111,7 @@ func (b *wizardBackend) judge(s *mesh.Snapshot) *tui.Look {
 		if i.AtLeast {
 			release = ">= " + release
 		}
-		look.Versions = append(look.Versions, tui.Version{Namespace: i.Namespace, Name: i.Name, Kind: kind, Revision: revisions[i.Namespace+"/"+i.Name], Release: release, From: i.From, Verdict: i.Verdict, Rules: i.Rules, Possible: i.Possible})
+		look.Versions = append(look.Versions, tui.Version{Namespace: i.Namespace, Name: i.Name, Kind: kind, Revision: revisions[i.Namespace+"/"+i.Name], Release: release, From: i.From, Verdict: i.Verdict, Rules: b.named.carryRules(i.Rules), Possible: i.Possible})
 	}
 	look.Proof = proofOf(s)
 	for _, i := range newEnvoyReport(s.Proxies, pki.Bundle{}, s.TakenAt).Items {
@@ -147,9 +149,9 @@ func (b *wizardBackend) Plan(ctx context.Context, c tui.Choice) (*rotation.Plan,
 		return err
 	})
 	if err != nil {
-		return nil, problem(err)
+		return nil, b.problem(err)
 	}
-	return p.plan, nil
+	return b.named.carryPlan(p.plan), nil
 }
 
 func (b *wizardBackend) prepare(ctx context.Context, observer *observer, c tui.Choice) (prepared, error) {
@@ -301,10 +303,10 @@ func (b *wizardBackend) write(seal *sealing, plan *rotation.Plan, old map[string
 }
 
 // problem carries a failure's hint to the wizard.
-func problem(err error) error {
+func (b *wizardBackend) problem(err error) error {
 	if err == nil {
 		return nil
 	}
 	_, hint := codeOf(err)
-	return &tui.Problem{Err: err, Hint: hint}
+	return &tui.Problem{Err: err, Hint: b.named.carry(hint)}
 }

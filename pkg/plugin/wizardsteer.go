@@ -51,7 +51,7 @@ func (b *wizardBackend) Rotate(ctx context.Context, c tui.Choice, each func(rota
 		b.at(nil)
 		counting.Wait()
 		if !turned || ctx.Err() != nil {
-			return problem(ended(err, c.Back))
+			return b.problem(ended(err, c.Back))
 		}
 		c = tui.Choice{Resume: true, Back: true, Reason: c.Reason}
 		emit(rotation.Event{Time: b.clock.Now(), Kind: rotation.EventWarning, Message: "the way there has ended by order: going back"})
@@ -94,10 +94,10 @@ func (b *wizardBackend) Steer(ctx context.Context, o tui.Order) error {
 func (b *wizardBackend) turn(ctx context.Context) error {
 	staged, err := b.staged(ctx)
 	if err != nil {
-		return problem(err)
+		return b.problem(err)
 	}
 	if err := b.options.mayGoBack(prepared{staged: staged}); err != nil {
-		return problem(err)
+		return b.problem(err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,6 +14,16 @@ type common struct {
 	bound  keyMap
 	styles styles
 	now    func() time.Time
+	// carry is Options.Carry.
+	carry func(string) string
+}
+
+// named has the commands that a text names be about this mesh.
+func (c common) named(text string) string {
+	if c.carry == nil {
+		return text
+	}
+	return c.carry(text)
 }
 
 // page is one step of the wizard. The wizard alone is a tea.Model.
@@ -45,10 +55,11 @@ func (c common) factLines(facts []fact, width int) []string {
 			continue
 		}
 		most := 3
-		if f.label == "Hint" { // the way out is in its end
+		text := c.named(f.text)
+		if f.label == "Hint" || text != f.text { // the way out is in its end
 			most = 6
 		}
-		for i, line := range wrap(f.text, width-indent-1, most) {
+		for i, line := range wrap(text, width-indent-1, most) {
 			label := strings.Repeat(" ", indent)
 			if i == 0 {
 				label = c.styles.faint.Render(fit(" "+f.label, indent))

@@ -36,7 +36,7 @@ type talk struct {
 func RunPlain(ctx context.Context, o Options) (Outcome, error) {
 	r := lipgloss.NewRenderer(o.Out)
 	r.SetColorProfile(termenv.Ascii)
-	t := &talk{common: common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}, ctx: ctx, backend: o.Backend, in: o.In, lines: newLineReader(o.In), out: o.Out}
+	t := &talk{common: common{bound: newKeyMap(), styles: newStyles(r), now: o.Now, carry: o.Carry}, ctx: ctx, backend: o.Backend, in: o.In, lines: newLineReader(o.In), out: o.Out}
 	err := t.all()
 	if errors.Is(err, io.EOF) || errors.Is(err, errLeft) {
 		err = nil
@@ -84,7 +84,7 @@ func (t *talk) page(name string, p lister, l *Look) {
 	t.say("\n%s %s", name, p.mark())
 	for _, f := range p.facts() {
 		if f.label != "Next" { // which keys to press: the question says what to type
-			t.say("%s: %s", f.label, plain.Line(f.text))
+			t.say("%s: %s", f.label, plain.Line(t.named(f.text)))
 		}
 	}
 	for _, i := range p.told() {
@@ -137,7 +137,7 @@ func (t *talk) transition(l *Look) error {
 	p := &transition{common: t.common, ctx: t.ctx, backend: t.backend, seen: l}
 	t.say("\nStep 3 of 5: Transition")
 	for _, f := range p.facts() {
-		t.say("%s: %s", f.label, plain.Line(f.text))
+		t.say("%s: %s", f.label, plain.Line(t.named(f.text)))
 	}
 	choose := t.fresh
 	if l.Underway != nil {
@@ -214,7 +214,7 @@ func (t *talk) plan(p *transition) (*rotation.Plan, error) {
 	v.add(plan, true)
 	for _, f := range v.facts() {
 		if f.label != "Next" {
-			t.say("%s: %s", f.label, plain.Line(f.text))
+			t.say("%s: %s", f.label, plain.Line(t.named(f.text)))
 		}
 	}
 	for _, i := range v.all {

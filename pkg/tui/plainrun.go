@@ -125,7 +125,7 @@ func (r *plainRun) typed(text string) {
 // status says what the screen shows.
 func (r *plainRun) status() {
 	for _, f := range r.p.live.facts() {
-		r.say("%s: %s", f.label, plain.Line(f.text))
+		r.say("%s: %s", f.label, plain.Line(r.p.named(f.text)))
 	}
 	if r.p.live.traffic != nil {
 		r.say("Counted %s", r.p.live.counters())

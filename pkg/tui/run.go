@@ -27,6 +27,9 @@ type Options struct {
 	// Said tells what somebody else would have written on the screen meanwhile, as a
 	// program does that logs in; nil where nobody would.
 	Said <-chan string
+	// Carry has the commands that a text names, as '...', be about the mesh that is looked
+	// at; nil where they need nothing.
+	Carry func(string) string
 }
 
 // Outcome is how the wizard was left.
@@ -76,7 +79,7 @@ func newCommon(o Options) common {
 	case o.Color == "always", r.ColorProfile() < termenv.ANSI: // TrueColor and ANSI256 sort before it
 		r.SetColorProfile(termenv.ANSI)
 	}
-	return common{bound: newKeyMap(), styles: newStyles(r), now: o.Now}
+	return common{bound: newKeyMap(), styles: newStyles(r), now: o.Now, carry: o.Carry}
 }
 
 func (w *Wizard) outcome(ctx context.Context) Outcome {
