@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
 )
 
 const certsExample = `  # who is who: every service account, its SPIFFE ID and the certificates its pods use
@@ -24,13 +29,14 @@ const certsExample = `  # who is who: every service account, its SPIFFE ID and t
 type certsOptions struct {
 	sourceFlags
 	contexts []string
+	patience time.Duration
 	output   string
 	selector string
 	all      bool
 }
 
 func newCertsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
-	var o certsOptions
+	o := certsOptions{patience: answerWait}
 	cmd := &cobra.Command{
 		Use:   "certs",
 		Short: "List the mesh's identities and certificates, its CA's and its control plane's",
@@ -71,6 +77,84 @@ func (o *certsOptions) validate() error {
 	return nil
 }
 
+// Bounds of what is read of several clusters.
+const (
+	clustersAtOnce = 8
+	// answerWait is how long an API server may take for its first answer. Without it one
+	// that takes connections and says nothing holds up the clusters that answer.
+	answerWait = 15 * time.Second
+)
+
+// look is what was seen of one cluster, or why it was not.
+type look struct {
+	snapshot *mesh.Snapshot
+	err      error
+}
+
+// everywhere looks at all contexts, several at once.
+func (o *certsOptions) everywhere(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) []look {
+	streams.ErrOut = &oneByOne{to: streams.ErrOut}
+	looks := make([]look, len(o.contexts))
+	clusters := make([]*cluster, len(o.contexts))
+	for i, name := range o.contexts {
+		clusters[i] = c.in(name, streams)
+		if config, err := clusters[i].config(); err == nil && config.ExecProvider != nil {
+			_ = clusters[i].answers(ctx, o.patience) // a login program may ask, and two would ask at once
+		}
+	}
+	free := make(chan struct{}, clustersAtOnce)
+	var all sync.WaitGroup
+	for i := range clusters {
+		all.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			if looks[i].err = clusters[i].answers(ctx, o.patience); looks[i].err == nil {
+				looks[i].snapshot, looks[i].err = o.snapshot(ctx, clusters[i], streams)
+			}
+		})
+	}
+	all.Wait()
+	return looks
+}
+
+// answers asks whether there is an API server at all; what it says is no matter.
+func (c *cluster) answers(ctx context.Context, patience time.Duration) error {
+	if c.rehearsed != nil {
+		return nil
+	}
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return failed(fmt.Errorf("connecting to %s: %w", config.Host, err), "")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = kube.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+	var status apierrors.APIStatus
+	switch {
+	case err == nil || errors.As(err, &status):
+		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return explain(fmt.Errorf("%s gives no answer within %s", config.Host, patience))
+	}
+	return explain(err)
+}
+
+// oneByOne lets several write whole lines to one place.
+type oneByOne struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *oneByOne) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(p)
+}
+
 func (o *certsOptions) run(ctx context.Context, c *cluster, streams genericiooptions.IOStreams) error {
 	if err := o.validate(); err != nil {
 		return err
@@ -89,12 +173,13 @@ func (o *certsOptions) run(ctx context.Context, c *cluster, streams genericioopt
 	}
 	// One cluster that does not answer is a fact beside the others, not their end.
 	var unreachable error
-	for _, name := range o.contexts {
-		s, err := o.snapshot(ctx, c.in(name, streams), streams)
+	looks := o.everywhere(ctx, c, streams)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	for i, name := range o.contexts {
+		s, err := looks[i].snapshot, looks[i].err
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
 			report.Clusters = append(report.Clusters, certsCluster{Context: name, Error: err.Error()})
 			if err = fmt.Errorf("context %s: %w", name, err); unreachable != nil {
 				err = fmt.Errorf("%w; %w", unreachable, err)
