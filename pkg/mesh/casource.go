@@ -244,14 +244,16 @@ func pluggedKind(secret *corev1.Secret, version string, flags Flags) (CAKind, st
 		return kind, "cacerts has the layout of kubernetes.io/tls"
 	case len(missing) == 0:
 		return kind, "cacerts is complete"
+	case len(missing) == len(entries) && tls && undecided(version, tlsLayoutFrom):
+		return CAUnknown, "cacerts has the layout of kubernetes.io/tls, which istiod reads from " + tlsLayoutFrom + " on: which patch of " + version + " it is, is not known"
 	case len(missing) == len(entries) && tls:
 		return CASelfSigned, "cacerts has the layout of kubernetes.io/tls, which istiod " + version + " does not read"
 	case len(missing) == len(entries):
 		return CASelfSigned, "cacerts holds none of the CA's files"
+	case !hasKey && undecided(version, "1.26.1"):
+		return CAUnknown, "cacerts lacks " + strings.Join(missing, ", ") + ": from 1.26.1 on istiod does not start with it, before it falls back to its own root"
 	case !hasKey && Before(version, "1.26.1"):
 		return CASelfSigned, "cacerts has no " + key + ", without which istiod " + version + " falls back to its own root"
-	case !hasKey && version == "":
-		return CAUnknown, "cacerts lacks " + strings.Join(missing, ", ") + ": from 1.26.1 on istiod does not start with it, before it falls back to its own root"
 	}
 	return kind, "cacerts lacks " + strings.Join(missing, ", ") + ": istiod does not start with it"
 }

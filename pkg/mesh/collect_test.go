@@ -484,6 +484,44 @@ func TestReleaseByItsOwnWord(t *testing.T) {
 	}
 }
 
+// A tag without a patch is whatever its registry had of that line: who it is says itself,
+// and where it does not, nothing is concluded from the line that another patch contradicts.
+func TestReleaseWithoutAPatch(t *testing.T) {
+	d := istiod("default", "hub/pilot:1.26")
+	c, _ := collector(envoy(nil, nil), d, replica(d, "x"))
+	if plane := collect(t, c).ControlPlanes[0]; plane.Version != "1.30.3" || plane.Replicas[0].Version != "1.30.3" {
+		t.Errorf("%q, %q: its own word counts", plane.Version, plane.Replicas[0].Version)
+	}
+	c.Dialer = nil
+	if plane := collect(t, c).ControlPlanes[0]; plane.Version != "1.26" {
+		t.Errorf("%q without asking", plane.Version)
+	}
+	root := newAuthority(t, "root", nil)
+	half := map[string][]byte{"root-cert.pem": root.pem}
+	tls := map[string][]byte{"tls.crt": root.pem, "tls.key": root.key, "ca.crt": root.pem}
+	for _, row := range []struct {
+		tag  string
+		data map[string][]byte
+		want mesh.CAKind
+	}{
+		{"1.26", half, mesh.CAUnknown}, {"1.25", half, mesh.CASelfSigned}, {"1.27", half, mesh.CAPlugged},
+		{"1.14", tls, mesh.CAUnknown}, {"1.13", tls, mesh.CASelfSigned}, {"1.15", tls, mesh.CAPluggedTLS},
+	} {
+		d := istiod("default", "hub/pilot:"+row.tag)
+		c, _ := collector(nil, d, replica(d, "x"), secret("cacerts", row.data), secret("istio-ca-secret", selfSigned(root)))
+		if ca := collect(t, c).ControlPlanes[0].CA; ca.Kind != row.want {
+			t.Errorf("%s: %s (%s)", row.tag, ca.Kind, ca.Why)
+		}
+	}
+	for tag, want := range map[string]int{"1.19": 1, "1.18": 0, "1.20": 0, "1.19.6": 0} {
+		d := istiod("default", "hub/pilot:"+tag, env("USE_CACERTS_FOR_SELF_SIGNED_CA", "true")...)
+		c, _ := collector(nil, d, replica(d, "x"), secret("istio-ca-secret", selfSigned(root)))
+		if s := collect(t, c); len(s.Gaps) != want {
+			t.Errorf("%s: %+v", tag, s.Gaps)
+		}
+	}
+}
+
 func TestReleaseOfAnImage(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	d := istiod("default", "hub/pilot:1.30.3", env("ISTIO_MULTIROOT_MESH", "true")...)

@@ -148,6 +148,8 @@ func (e *environment) flags(version string) Flags {
 	}
 	if on := e.boolean("USE_CACERTS_FOR_SELF_SIGNED_CA", false); on && since("1.19.6") {
 		f.SelfSignedInCACerts = true
+	} else if on && undecided(version, "1.19.6") {
+		e.unknown = append(e.unknown, errors.New("USE_CACERTS_FOR_SELF_SIGNED_CA has an effect from 1.19.6 on, and which patch of "+version+" it is, is not known: have its image's tag name it"))
 	}
 	return f
 }

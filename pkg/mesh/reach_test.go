@@ -41,6 +41,8 @@ func TestReachOf(t *testing.T) {
 		"an agent by its word":    {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Istio: "1.20.0"}} }), nil, mesh.ReachRenewal, "agent 1.20.0"},
 		"an agent by its Envoy":   {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Envoy: "1.38.0"}} }), nil, mesh.ReachPush, ""},
 		"an old Envoy":            {with(func(p *mesh.Proxy) { p.Version = ""; p.Loaded = &proxy.Loaded{Info: proxy.Info{Envoy: "1.28.0"}} }), nil, mesh.ReachUnknown, "1.19.0 or later"},
+		"a line, and its word":    {with(func(p *mesh.Proxy) { p.Version = "1.20"; p.Loaded = &proxy.Loaded{Info: proxy.Info{Istio: "1.20.7"}} }), nil, mesh.ReachPush, ""},
+		"a line alone":            {with(func(p *mesh.Proxy) { p.Version = "1.20" }), nil, mesh.ReachRenewal, "agent 1.20"},
 		"SPIRE":                   {with(func(p *mesh.Proxy) { p.SPIRE = true }), nil, mesh.ReachElsewhere, "SPIRE"},
 		"files":                   {with(func(p *mesh.Proxy) { p.FileMounted = true }), nil, mesh.ReachElsewhere, "file"},
 		"another CA":              {with(func(p *mesh.Proxy) { p.CAProvider = "GoogleCA" }), nil, mesh.ReachElsewhere, "GoogleCA"},

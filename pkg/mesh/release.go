@@ -27,6 +27,22 @@ func ParseRelease(text string) (r Release, ok bool) {
 	return r, n >= 2
 }
 
+// exact reports whether a release is known to its patch. A tag "1.24" is whatever its
+// registry had of that line when it was pulled, on each node at another time.
+func exact(text string) bool {
+	r, ok := ParseRelease(text)
+	number, _, _ := strings.Cut(text, "-")
+	return ok && (strings.Count(number, ".") > 1 || r.Pre != "")
+}
+
+// undecided reports whether nothing tells on which side of another a release is: it is not
+// known, or only by the line in which that other one is.
+func undecided(release, than string) bool {
+	r, ok := ParseRelease(release)
+	o, _ := ParseRelease(than)
+	return !ok || !exact(release) && o.Patch > 0 && r.Major == o.Major && r.Minor == o.Minor
+}
+
 // Compare is negative where r is before o.
 func (r Release) Compare(o Release) int {
 	if c := cmp.Or(cmp.Compare(r.Major, o.Major), cmp.Compare(r.Minor, o.Minor), cmp.Compare(r.Patch, o.Patch)); c != 0 {
@@ -60,18 +76,18 @@ const (
 	envoyAhead = envoyWith + 1
 )
 
-// ReleaseOf is a proxy's release by its image or by its own word. Where only its
-// Envoy says anything, it is the oldest Istio that can have come with that, and
+// ReleaseOf is a proxy's release by its image or by its own word, which counts where the
+// image names no patch. Where only its Envoy says anything, it is the oldest Istio that can have come with that, and
 // atLeast is true. "" where nothing is known.
 func (p Proxy) ReleaseOf() (release string, atLeast bool) {
-	if p.Version != "" {
+	said := p.Loaded != nil && p.Loaded.Info.Istio != ""
+	switch {
+	case p.Version != "" && (exact(p.Version) || !said):
 		return p.Version, false
-	}
-	if p.Loaded == nil {
-		return "", false
-	}
-	if p.Loaded.Info.Istio != "" {
+	case said:
 		return p.Loaded.Info.Istio, false
+	case p.Loaded == nil:
+		return "", false
 	}
 	if minor := p.EnvoyMinor(); minor > envoyAhead {
 		return fmt.Sprintf("1.%d.0", minor-envoyAhead), true

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,8 +13,9 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 )
 
-// releases asks the istiods whose images name no release. One that does not say
-// it either stays unknown: charts' labels carry the chart's version, not istiod's.
+// releases asks the istiods whose images name no release, or none to its patch. One that
+// does not say it either stays as unknown as it is: charts' labels carry the chart's
+// version, not istiod's.
 func (g *gatherer) releases(ctx context.Context) {
 	if g.Dialer == nil {
 		return
@@ -22,15 +24,17 @@ func (g *gatherer) releases(ctx context.Context) {
 	for i := range g.s.ControlPlanes {
 		plane := &g.s.ControlPlanes[i]
 		for j := range plane.Replicas {
-			if r := &plane.Replicas[j]; r.Version == "" && r.Ready {
-				wg.Go(func() { r.Version = g.release(ctx, proxy.Pod{Namespace: plane.Namespace, Name: r.Pod}) })
+			if r := &plane.Replicas[j]; !exact(r.Version) && r.Ready {
+				wg.Go(func() {
+					r.Version = cmp.Or(g.release(ctx, proxy.Pod{Namespace: plane.Namespace, Name: r.Pod}), r.Version)
+				})
 			}
 		}
 	}
 	wg.Wait()
 	for i := range g.s.ControlPlanes {
-		if plane := &g.s.ControlPlanes[i]; plane.Version == "" {
-			plane.Version = oldest(plane.Replicas)
+		if plane := &g.s.ControlPlanes[i]; !plane.citadel && !exact(plane.Version) {
+			plane.Version = cmp.Or(oldest(plane.Replicas), plane.Version)
 			if plane.Version != "" && plane.container != nil {
 				plane.Flags = (&environment{container: plane.container}).flags(plane.Version)
 			}
