@@ -278,6 +278,9 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"serving chain of another root", func(w *world) { w.plane().Replicas[0] = w.istiod("istiod-1", w.next) }, "served-chains", "served-refused", isError, "agents would refuse"},
 		{"serving chain for another name", func(w *world) { w.plane().Namespace = "elsewhere" }, "served-chains", "served-refused", isError, "elsewhere"},
 		{"webhook of another root", func(w *world) { w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert) }, "webhook-chains", "webhook-chain-refused", isError, "istiod-1"},
+		{"webhook of another root that no istiod writes", func(w *world) {
+			w.s.Webhooks[0].CABundle, w.s.Webhooks[0].ByHand = pki.NewBundle(w.other.Cert), "INJECTION_WEBHOOK_CONFIG_NAME"
+		}, "webhook-chains", "webhook-chain-refused", isError, "istiod-1"},
 		{"webhook that may fail", func(w *world) {
 			w.s.Webhooks[0].CABundle, w.s.Webhooks[0].Fatal = pki.NewBundle(w.other.Cert), false
 		}, "webhook-chains", "webhook-chain-refused", isWarning, ""},
@@ -348,6 +351,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"clock behind", func(w *world) { w.s.ClockSkew = mesh.Duration(-2 * time.Minute) }, "clock", "clock", isWarning, "2m0s behind"},
 
 		{"webhook of a revision that is gone", func(w *world) { w.s.Webhooks[0].Revision = "gone" }, "webhook-owners", "webhook-orphaned", isWarning, "of which there is no istiod"},
+		{"webhook that no istiod writes", func(w *world) { w.s.Webhooks[0].ByHand = "INJECTION_WEBHOOK_CONFIG_NAME" }, "webhook-owners", "webhook-by-hand", isWarning, "INJECTION_WEBHOOK_CONFIG_NAME is empty"},
 		{"webhook that nobody ever wrote into", func(w *world) {
 			w.s.Webhooks = append(w.s.Webhooks, mesh.Webhook{Config: "istiod-default-validator", Name: "v", Revision: "gone", Service: "istio-system/istiod", Blank: true, Error: "caBundle: no certificate in it"})
 		}, "webhook-owners", "webhook-unwritten", isWarning, "passes unchecked"},

@@ -233,7 +233,16 @@ func webhookOwners(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 		all = append(all, Finding{ID: "webhook-orphaned", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("it is of revision %s, of which there is no istiod: nobody writes its caBundle when the root changes", w.Revision),
 			Hint: "delete it, or point it at a revision that runs ('istioctl tag set')"})
 	}
+	for _, w := range s.Webhooks {
+		if w.ByHand != "" && !w.Blank {
+			all = append(all, Finding{ID: "webhook-by-hand", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("no istiod writes its caBundle (%s is empty): when the root changes somebody else has to, and a rotation waits for it at every step", w.ByHand),
+				Hint: "have whatever writes it follow the ConfigMap of the trusted roots, or let istiod write it: take the setting out of its env"})
+		}
+	}
 	for _, w := range rotation.Unwritten(s) {
+		if w.ByHand != "" {
+			continue // nobody's root is in it, and none is to be
+		}
 		f := Finding{ID: "webhook-unwritten", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("it is of revision %s, of which there is no istiod, and has no caBundle: what it is to check passes unchecked. No root is in it, so that it is in no rotation's way", w.Revision),
 			Hint: "point it at a revision that runs ('istioctl tag set default --revision REVISION', or defaultRevision of the chart istio-base), or delete it"}
 		if w.Fatal {
@@ -263,6 +272,9 @@ func webhookChains(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 					continue
 				}
 				f := Finding{ID: "webhook-chain-" + string(answer.Result), Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("the API server would refuse istiod %s/%s: %s", plane.Namespace, r.Pod, answer.Reason), Hint: "istiod patches the caBundle within a minute; if it does not, restart it"}
+				if w.ByHand != "" {
+					f.Hint = "no istiod patches it (" + w.ByHand + " is empty): write the roots of the trust ConfigMap into its caBundle"
+				}
 				if w.Fatal {
 					f.Severity, f.Hint = pki.SeverityError, "what it must let pass is rejected meanwhile (failurePolicy Fail): "+f.Hint
 				}

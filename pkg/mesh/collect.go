@@ -118,6 +118,7 @@ func (c *Collector) Read(ctx context.Context, parts Parts) (*Snapshot, error) {
 	s.MTLS.Policies = g.policy
 	g.managed(ctx)
 	g.tags()
+	g.byHand()
 	if parts.Surroundings {
 		g.caSources(ctx)
 		g.ownServing(ctx)

@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,12 +64,41 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 		c.Revision = env.text("REVISION", "default")
 	}
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
+	c.audience = audience(container, c.Version)
+	c.byHand = byHand(container)
 	c.serves(spec)
 	c.caFrom = c.caFiles(spec)
 	if len(container.EnvFrom) > 0 {
 		env.unknown = append(env.unknown, errors.New("settings may come from a Secret, or from a ConfigMap that could not be read (envFrom): their values are not known: have the container's env say them"))
 	}
 	return c, env.unknown
+}
+
+// audience is whom a token must be for that an istiod takes: one of TOKEN_AUDIENCES, which
+// came with 1.8.0 and is split at commas alone (istio 1.8.0 and 1.30.3
+// pkg/security/security.go); agents' own where that is among them. One that is not known is
+// taken for theirs: istiod's answer tells.
+func audience(container *corev1.Container, version string) string {
+	env := environment{container: container}
+	all := strings.Split(env.text("TOKEN_AUDIENCES", tokenAudience), ",")
+	if Before(version, "1.8.0") || slices.Contains(all, tokenAudience) {
+		return tokenAudience
+	}
+	return all[0]
+}
+
+// byHand are the kinds of webhooks that an istiod writes no caBundle into, with the setting
+// that is empty: then whoever runs it does (istio 1.6.0 and 1.30.3
+// pilot/pkg/bootstrap/sidecarinjector.go, initSidecarInjector, and validation.go,
+// initConfigValidation). Only what is set to nothing is; unset is a name.
+func byHand(container *corev1.Container) map[string]string {
+	env, all := environment{container: container}, map[string]string{}
+	for kind, setting := range map[string]string{mutating: "INJECTION_WEBHOOK_CONFIG_NAME", validating: "VALIDATION_WEBHOOK_CONFIG_NAME"} {
+		if env.text(setting, "unset") == "" {
+			all[kind] = setting
+		}
+	}
+	return all
 }
 
 // environment reads a container's settings by value.

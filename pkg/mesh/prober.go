@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,12 @@ type Prober struct {
 	Clients bool
 
 	mu     sync.Mutex
-	tokens map[string]token // by namespace
+	tokens map[tokenFor]token
 }
+
+// tokenFor is what one token is good for: the account of a namespace, towards istiods that
+// take this audience.
+type tokenFor struct{ namespace, audience string }
 
 type token struct {
 	text  string
@@ -71,7 +76,7 @@ func (p *Prober) Probe(ctx context.Context, s *Snapshot, roots []*pki.Certificat
 		var text string
 		var refused error
 		if p.asks(plane) && len(plane.Replicas) > 0 {
-			text, refused = p.token(ctx, plane.Namespace)
+			text, refused = p.token(ctx, plane.tokenFor())
 		}
 		for j := range plane.Replicas {
 			wg.Go(func() { p.replica(ctx, plane, &plane.Replicas[j], roots, text, refused, time.Duration(s.ClockSkew)) })
@@ -105,8 +110,8 @@ func (p *Prober) replica(ctx context.Context, plane *ControlPlane, replica *Isti
 		if err != nil {
 			replica.SignedError = err.Error()
 		}
-		if status.Code(err) == codes.Unauthenticated {
-			p.outdated(plane.Namespace)
+		if replica.ProofRefused = status.Code(err) == codes.Unauthenticated; replica.ProofRefused {
+			p.outdated(plane.tokenFor())
 		}
 	}
 	served := func() {
@@ -150,14 +155,19 @@ func (c ControlPlane) ServerNames() []string {
 	return names
 }
 
-// token gets a bound token for the audience istio-ca, making the ServiceAccount
-// where there is none.
-func (p *Prober) token(ctx context.Context, namespace string) (string, error) {
+func (c ControlPlane) tokenFor() tokenFor {
+	return tokenFor{c.Namespace, cmp.Or(c.audience, tokenAudience)}
+}
+
+// token gets a bound token for an audience that the istiod takes, making the
+// ServiceAccount where there is none.
+func (p *Prober) token(ctx context.Context, what tokenFor) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t, ok := p.tokens[namespace]; ok && p.Now().Before(t.until) {
+	if t, ok := p.tokens[what]; ok && p.Now().Before(t.until) {
 		return t.text, nil
 	}
+	namespace := what.namespace
 	accounts := p.Kube.CoreV1().ServiceAccounts(namespace)
 	automount := false
 	account := &corev1.ServiceAccount{
@@ -169,25 +179,25 @@ func (p *Prober) token(ctx context.Context, namespace string) (string, error) {
 	}
 	seconds := int64(tokenLifetime / time.Second)
 	answer, err := accounts.CreateToken(ctx, ProbeAccount, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"istio-ca"}, ExpirationSeconds: &seconds},
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{what.audience}, ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("asking for a token of the service account %s/%s: %w", namespace, ProbeAccount, err)
 	}
 	if p.tokens == nil {
-		p.tokens = map[string]token{}
+		p.tokens = map[tokenFor]token{}
 	}
-	p.tokens[namespace] = token{answer.Status.Token, p.Now().Add(tokenUse)}
+	p.tokens[what] = token{answer.Status.Token, p.Now().Add(tokenUse)}
 	return answer.Status.Token, nil
 }
 
 // outdated has the next Probe ask for another token: that of an account which somebody else
 // has removed meanwhile, as another 'verify --csr-proof' does at its end, is good for nothing.
-func (p *Prober) outdated(namespace string) {
+func (p *Prober) outdated(what tokenFor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.tokens[namespace]; ok {
-		p.tokens[namespace] = token{} // Close still removes the account
+	if _, ok := p.tokens[what]; ok {
+		p.tokens[what] = token{} // Close still removes the account
 	}
 }
 
@@ -196,13 +206,14 @@ func (p *Prober) Close(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var failed []error
-	for namespace := range p.tokens {
+	for what := range p.tokens {
+		namespace := what.namespace
 		err := p.Kube.CoreV1().ServiceAccounts(namespace).Delete(ctx, ProbeAccount, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			failed = append(failed, fmt.Errorf("removing the service account %s/%s: %w", namespace, ProbeAccount, err))
 			continue
 		}
-		delete(p.tokens, namespace)
+		delete(p.tokens, what)
 	}
 	return errors.Join(failed...)
 }

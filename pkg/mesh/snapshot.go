@@ -122,7 +122,9 @@ type ControlPlane struct {
 
 	selector   *metav1.LabelSelector
 	container  *corev1.Container
-	shared     string // SHARED_MESH_CONFIG
+	shared     string            // SHARED_MESH_CONFIG
+	audience   string            // whom a token must be for that it takes, "" for tokenAudience
+	byHand     map[string]string // by kind of webhook the setting that has it write into none
 	citadel    bool
 	selfSigned bool
 	serving    string    // the Secret at servingFiles, where it need not be there
@@ -178,6 +180,8 @@ type Istiod struct {
 	SignedError string        `json:"signedError,omitempty"`
 	// ProofForbidden is true where no request could be made for want of permission.
 	ProofForbidden bool `json:"proofForbidden,omitempty"`
+	// ProofRefused is true where it took the request's token for nobody's.
+	ProofRefused bool `json:"proofRefused,omitempty"`
 	// Clients are the proxies connected to it, where it was asked: not nil then, or
 	// ClientsError says why they are not known.
 	Clients      []proxy.Client `json:"clients,omitzero"`
@@ -285,6 +289,9 @@ type Webhook struct {
 	Blank bool `json:"blank,omitempty"`
 	// Fatal is true for failurePolicy Fail.
 	Fatal bool `json:"fatal,omitempty"`
+	// ByHand is the setting by which no istiod of its revision writes its caBundle, so that
+	// somebody else has to; "" where one does.
+	ByHand string `json:"byHand,omitempty"`
 }
 
 // ProxyKind is what a proxy does in the mesh.

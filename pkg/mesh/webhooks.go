@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/pki"
@@ -153,4 +154,22 @@ func (g *gatherer) callsIstiod(config admissionv1.WebhookClientConfig, meta meta
 		}
 	}
 	return false
+}
+
+// byHand marks the webhooks that no istiod of their revision writes into, though there are
+// such istiods.
+func (g *gatherer) byHand() {
+	for i := range g.s.Webhooks {
+		w, setting := &g.s.Webhooks[i], ""
+		writes := slices.ContainsFunc(g.s.ControlPlanes, func(plane ControlPlane) bool {
+			if plane.Revision != w.Revision {
+				return false
+			}
+			setting = plane.byHand[w.Kind]
+			return setting == ""
+		})
+		if !writes {
+			w.ByHand = setting
+		}
+	}
 }

@@ -307,6 +307,8 @@ func (j *judgement) replica(plane mesh.ControlPlane, r mesh.Istiod) (why string,
 	case j.e.CSRProof && r.Served != nil && r.ProofForbidden && own == "":
 		// The next best evidence, named.
 		chain, at = r.Served.Chain, "chain served on 15012, for no request may be made"
+	case j.e.CSRProof && r.ProofRefused && own == "":
+		return "it does not take the token of a request for what it signs with (" + r.SignedError + "): if that stays, --no-csr-proof has the chain that it serves be the evidence", true, ""
 	case j.e.CSRProof:
 		return "no proof of what it signs with: " + orUnread(r.SignedError), true, ""
 	case r.Served != nil && own != "":
@@ -432,6 +434,8 @@ func (j *judgement) published() {
 		switch {
 		case w.Error != "":
 			j.unknown("webhook", object, w.Error)
+		case !ok && w.ByHand != "":
+			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s), and no istiod writes it (%s is empty): whoever does has to write the roots of the trust ConfigMap there", j.off(w.CABundle.Certs), w.ByHand))
 		case !ok:
 			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", j.off(w.CABundle.Certs)))
 		}

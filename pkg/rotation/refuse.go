@@ -209,7 +209,8 @@ func Orphans(s *mesh.Snapshot) (all []mesh.Webhook) {
 	return all
 }
 
-// Unwritten are the webhooks of a revision that was never there: the base chart makes one of
+// Unwritten are the webhooks that nobody has written a root into: of istiods that are told
+// to write into none, or of a revision that was never there: the base chart makes one of
 // the revision "default", which istiods of other names never write into (istio 1.31.0-rc.0
 // manifests/charts/base/templates/defaultrevision-validatingwebhookconfiguration.yaml).
 // Nothing of the mesh's roots is in them, and no change of these makes them worse.
@@ -222,7 +223,9 @@ func Unwritten(s *mesh.Snapshot) (all []mesh.Webhook) {
 	return all
 }
 
-func unwritten(s *mesh.Snapshot, w mesh.Webhook) bool { return w.Blank && ownerless(s, w, awake) }
+func unwritten(s *mesh.Snapshot, w mesh.Webhook) bool {
+	return w.Blank && (w.ByHand != "" || ownerless(s, w, awake))
+}
 
 // ownerless reports whether a webhook is of a revision of which there is no istiod that counts.
 func ownerless(s *mesh.Snapshot, w mesh.Webhook, counts func(mesh.ControlPlane) bool) bool {

@@ -1,0 +1,83 @@
+package mesh_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8stesting "k8s.io/client-go/testing"
+)
+
+// An istiod whose setting for a kind of webhook is empty writes into none of that kind; one
+// that has no such setting does, and so does another of the same revision.
+func TestWebhooksWrittenByHand(t *testing.T) {
+	rev := map[string]string{"istio.io/rev": "default"}
+	judging := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "v", Labels: rev}, Webhooks: []admissionv1.ValidatingWebhook{{
+		Name: "v", ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}},
+	}}}
+	for name, row := range map[string]struct {
+		settings               []string
+		second                 bool
+		injection, validations string
+	}{
+		"unset":              {nil, false, "", ""},
+		"named":              {[]string{"INJECTION_WEBHOOK_CONFIG_NAME", "x", "VALIDATION_WEBHOOK_CONFIG_NAME", "y"}, false, "", ""},
+		"no injection":       {[]string{"INJECTION_WEBHOOK_CONFIG_NAME", ""}, false, "INJECTION_WEBHOOK_CONFIG_NAME", ""},
+		"no validation":      {[]string{"VALIDATION_WEBHOOK_CONFIG_NAME", ""}, false, "", "VALIDATION_WEBHOOK_CONFIG_NAME"},
+		"another istiod has": {[]string{"VALIDATION_WEBHOOK_CONFIG_NAME", ""}, true, "", ""},
+	} {
+		d := istiod("default", "hub/pilot:1.30.3", env(row.settings...)...)
+		objects := []runtime.Object{d, injector("i", rev, "istiod", nil), judging}
+		if row.second {
+			other := istiod("default", "hub/pilot:1.30.3")
+			other.Name = "istiod-too"
+			objects = append(objects, other)
+		}
+		c, _ := collector(nil, objects...)
+		found := map[string]string{}
+		for _, w := range collect(t, c).Webhooks {
+			found[w.Config] = w.ByHand
+		}
+		if len(found) != 2 || found["i"] != row.injection || found["v"] != row.validations {
+			t.Errorf("%s: %q", name, found)
+		}
+	}
+}
+
+// A token is asked for whom the istiod takes tokens for: agents' own where it takes those.
+func TestAudienceOfAToken(t *testing.T) {
+	for _, row := range []struct{ tag, setting, want string }{
+		{"1.30.3", "unset", "istio-ca"}, {"1.30.3", "istio-ca", "istio-ca"}, {"1.30.3", "mesh.example,istio-ca", "istio-ca"},
+		{"1.30.3", "mesh.example,other", "mesh.example"}, {"1.30.3", "", "istio-ca"}, {"1.7.8", "mesh.example", "istio-ca"}, {"1.8.0", "mesh.example", "mesh.example"},
+	} {
+		settings := []string{"TOKEN_AUDIENCES", row.setting}
+		if row.setting == "unset" {
+			settings = nil
+		}
+		d := istiod("default", "hub/pilot:"+row.tag, env(settings...)...)
+		c, kube := collector(nil, d, replica(d, "mute"))
+		var asked []string
+		kube.PrependReactor("create", "serviceaccounts", func(a k8stesting.Action) (bool, runtime.Object, error) {
+			if a.GetSubresource() != "token" {
+				return false, nil, nil
+			}
+			asked = append(asked, a.(k8stesting.CreateAction).GetObject().(*authenticationv1.TokenRequest).Spec.Audiences...)
+			return true, &authenticationv1.TokenRequest{}, nil
+		})
+		p := &mesh.Prober{Kube: kube, Dialer: pipe{envoy(nil, nil)}, Now: c.Now, CSR: true}
+		p.Probe(t.Context(), collect(t, c), nil)
+		if !slices.Equal(asked, []string{row.want}) {
+			t.Errorf("%s with %q: %q", row.tag, row.setting, asked)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if left, err := kube.CoreV1().ServiceAccounts("istio-system").List(t.Context(), metav1.ListOptions{}); err != nil || len(left.Items) > 0 {
+			t.Errorf("left: %v, %v", left.Items, err)
+		}
+	}
+}
