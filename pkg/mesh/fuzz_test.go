@@ -52,6 +52,6 @@ func FuzzMeshSettings(f *testing.F) {
 	f.Add("enableAutoMtls: maybe")
 	f.Fuzz(func(t *testing.T, text string) {
 		g := &gatherer{Collector: &Collector{}, s: &Snapshot{}}
-		g.meshSettings(&corev1.ConfigMap{Data: map[string]string{"mesh": text}})
+		g.meshSettings(meshText{&corev1.ConfigMap{Data: map[string]string{"mesh": text}}, meshKey})
 	})
 }

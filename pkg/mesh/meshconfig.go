@@ -34,8 +34,9 @@ type meshSettings struct {
 	} `json:"defaultConfig"`
 }
 
-// meshConfig reads the ConfigMap istio (istio-REVISION) of every control plane,
-// and the shared one that it may name (istio 1.30.3 pilot/pkg/bootstrap/mesh.go:41).
+// meshConfig reads the ConfigMap istio (istio-REVISION) of every control plane, or what is
+// mounted instead, and the shared one that it may name (istio 1.30.3
+// pilot/pkg/bootstrap/mesh.go:41).
 func (g *gatherer) meshConfig(ctx context.Context) {
 	g.s.TrustDomain = defaultTrustDomain
 	domains, seen := map[string]bool{}, map[string]bool{}
@@ -44,13 +45,14 @@ func (g *gatherer) meshConfig(ctx context.Context) {
 		if plane.Revision != "" && plane.Revision != "default" {
 			name += "-" + plane.Revision
 		}
-		if seen[plane.Namespace+"/"+name] {
+		source := strings.Join([]string{plane.Namespace, name, plane.shared, plane.meshFile.name, plane.meshFile.key, plane.meshFile.elsewhere}, "/")
+		if seen[source] {
 			continue
 		}
-		seen[plane.Namespace+"/"+name] = true
+		seen[source] = true
 		domain, selectors := "", 0
-		for _, cm := range g.meshConfigMaps(ctx, plane, name) { // the later counts
-			settings := g.meshSettings(cm)
+		for _, text := range g.meshConfigMaps(ctx, plane, name) { // the later counts
+			settings := g.meshSettings(text)
 			if settings.TrustDomain != "" {
 				domain = settings.TrustDomain
 			}
@@ -71,10 +73,29 @@ func (g *gatherer) meshConfig(ctx context.Context) {
 	}
 }
 
+// meshText is a mesh config: an entry of a ConfigMap.
+type meshText struct {
+	*corev1.ConfigMap
+	key string
+}
+
 // meshConfigMaps are those of a control plane that are there, the shared one first. A Citadel
 // has none of its own: Pilots do, which do not start without.
-func (g *gatherer) meshConfigMaps(ctx context.Context, plane ControlPlane, name string) (all []*corev1.ConfigMap) {
+func (g *gatherer) meshConfigMaps(ctx context.Context, plane ControlPlane, name string) (all []meshText) {
 	type place struct{ namespace, name string }
+	file := plane.meshFile
+	if file.name != "" {
+		cm, known := g.meshConfigMap(ctx, plane.Namespace, file.name)
+		if _, there := data(cm)[file.key]; known && !there {
+			file = meshFile{} // no such file: istiod asks for its ConfigMap
+		} else {
+			name = file.name
+		}
+	}
+	if file.elsewhere != "" {
+		g.everywhere, name = true, ""
+		g.gap("mesh config of "+plane.Namespace+"/"+plane.Name, "get", "configmaps", plane.Namespace, errors.New("it is a file in "+file.elsewhere+", and what that says is not known: leave it to the ConfigMap of its revision"))
+	}
 	places := []place{{plane.Namespace, plane.shared}, {plane.Namespace, name}}
 	if plane.citadel {
 		places = nil
@@ -88,12 +109,24 @@ func (g *gatherer) meshConfigMaps(ctx context.Context, plane ControlPlane, name 
 		}
 		cm, known := g.meshConfigMap(ctx, p.namespace, p.name)
 		if cm != nil {
-			all = append(all, cm)
+			key := meshKey
+			if p.name == file.name {
+				key = file.key
+			}
+			all = append(all, meshText{cm, key})
 		} else if known && plane.citadel {
 			g.beside("mesh config "+p.namespace+"/"+p.name, "get", "configmaps", p.namespace, errors.New("there is none, and a Citadel's mesh has one: what it says of mutual TLS is not known"))
 		}
 	}
 	return all
+}
+
+// data is what a ConfigMap holds, of none nothing.
+func data(cm *corev1.ConfigMap) map[string]string {
+	if cm == nil {
+		return nil
+	}
+	return cm.Data
 }
 
 // meshConfigMap is nil where there is none, so that built-in defaults count, and
@@ -111,11 +144,11 @@ func (g *gatherer) meshConfigMap(ctx context.Context, namespace, name string) (c
 	return cm, true
 }
 
-func (g *gatherer) meshSettings(cm *corev1.ConfigMap) meshSettings {
+func (g *gatherer) meshSettings(cm meshText) meshSettings {
 	object := cm.Namespace + "/" + cm.Name
 	fault := func(part string, err error) { g.gap(part+" "+object, "get", "configmaps", cm.Namespace, err) }
 	var settings meshSettings
-	if err := yaml.Unmarshal([]byte(cm.Data["mesh"]), &settings); err != nil {
+	if err := yaml.Unmarshal([]byte(cm.Data[cm.key]), &settings); err != nil {
 		fault("mesh config", fmt.Errorf("parsing it: %w", err))
 		g.everywhere = true
 	}

@@ -66,6 +66,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
 	c.audience = audience(container, c.Version)
 	c.byHand = byHand(container)
+	c.meshFile = meshFileOf(spec, container)
 	c.serves(spec)
 	c.caFrom = c.caFiles(spec)
 	if len(container.EnvFrom) > 0 {

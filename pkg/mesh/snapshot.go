@@ -122,7 +122,8 @@ type ControlPlane struct {
 
 	selector   *metav1.LabelSelector
 	container  *corev1.Container
-	shared     string            // SHARED_MESH_CONFIG
+	shared     string // SHARED_MESH_CONFIG
+	meshFile   meshFile
 	audience   string            // whom a token must be for that it takes, "" for tokenAudience
 	byHand     map[string]string // by kind of webhook the setting that has it write into none
 	citadel    bool
