@@ -208,6 +208,10 @@ func called(c mesh.Cluster) string {
 	return c.Context + " (" + c.Server + ")"
 }
 
+// noCredentials is what client-go begins with where a kubeconfig's login program has
+// failed, which it wraps no error for (plugin/pkg/client/auth/exec/exec.go:369).
+const noCredentials = "getting credentials: "
+
 // explain gives an API server's refusal the hint that ends it.
 func explain(err error) error {
 	var status apierrors.APIStatus
@@ -224,6 +228,8 @@ func explain(err error) error {
 		return failed(err, "log in again: the API server does not know these credentials")
 	case ok:
 		return failed(err, "")
+	case strings.Contains(err.Error(), noCredentials):
+		return failed(err, "log in on a plain terminal, where its program can ask ('kubectl version' runs it too), then start this again: a rotation goes on from where it stands")
 	}
 	return failed(err, "is the cluster reachable? 'kubectl version' asks the same API server")
 }

@@ -25,32 +25,62 @@ type logins struct {
 }
 
 // logIn has the login program of the kubeconfig, where there is one, ask what it has to
-// ask before there is a screen; what it says from then on is told by said, and written
-// once the screen is gone. A failure is left to the first look, which tells it.
-func (c *cluster) logIn(ctx context.Context, out io.Writer) (said <-chan string, release func()) {
+// ask before the wizard does. From then on nobody answers it: the keys are the wizard's.
+// Where there is a screen, what it says is told by said, and written once that is gone.
+// A failure is left to the first look, which tells it.
+func (c *cluster) logIn(ctx context.Context, out io.Writer, screen bool) (said <-chan string, release func()) {
 	release = func() {}
 	config, err := c.config()
 	if c.rehearsed != nil || err != nil || config.ExecProvider == nil {
 		return nil, release
 	}
-	from, to, err := os.Pipe()
-	if err != nil {
-		return nil, release
+	if screen {
+		l := &logins{out: out, said: make(chan string, 1)}
+		if release, err = l.listen(); err != nil {
+			return nil, func() {}
+		}
+		said = l.said
+		defer l.hold(true)
 	}
-	l := &logins{out: out, said: make(chan string, 1)}
-	was := os.Stderr
-	os.Stderr = to // the one way in: exec.go offers no other
-	go l.read(from)
 	if kube, err := kubernetes.NewForConfig(config); err == nil {
 		_ = kube.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
 	}
-	l.hold(true)
-	return l.said, func() {
+	return said, chained(release, noAnswers())
+}
+
+// listen stands in for standard error, until release gives back what has been kept.
+func (l *logins) listen() (release func(), err error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	was := os.Stderr
+	os.Stderr = to // the one way in: exec.go offers no other
+	go l.read(from)
+	return func() {
 		os.Stderr = was
 		l.hold(false)
 		_ = to.Close()
+	}, nil
+}
+
+// noAnswers takes the terminal from programs that log in. client-go asks each time
+// whether standard input is one, and keeps what it has got so far (exec.go:249, :252);
+// of a client told StdinUnavailable it would keep nothing: that is another user to it.
+func noAnswers() (release func()) {
+	none, err := os.Open(os.DevNull)
+	if err != nil {
+		return func() {}
+	}
+	was := os.Stdin
+	os.Stdin = none
+	return func() {
+		os.Stdin = was
+		_ = none.Close()
 	}
 }
+
+func chained(first, then func()) func() { return func() { first(); then() } }
 
 // read ends where the last program that writes has.
 func (l *logins) read(from io.ReadCloser) {

@@ -123,7 +123,8 @@ func onTerminal(streams genericiooptions.IOStreams) bool {
 	return isTerminal(streams.In) && canDraw(streams.Out) && os.Getenv("CI") == ""
 }
 
-// runWizard keeps off the screen whoever else would write on it.
+// runWizard keeps off the screen whoever else would write on it, and from the keys
+// whoever else would read them.
 func (c *cluster) runWizard(ctx context.Context, b tui.Backend, streams genericiooptions.IOStreams, lines bool) error {
 	o := tui.Options{Backend: b, Now: time.Now, Color: c.color, Carry: c.carry}
 	if !lines {
@@ -131,10 +132,10 @@ func (c *cluster) runWizard(ctx context.Context, b tui.Backend, streams generici
 			return usage(errors.New("-v writes over the wizard's screen"), "send standard error elsewhere (2>FILE), or use --plain")
 		}
 		defer c.warnings.hold()()
-		said, release := c.logIn(ctx, streams.ErrOut)
-		defer release()
-		o.Said = said
 	}
+	said, release := c.logIn(ctx, streams.ErrOut, !lines)
+	defer release()
+	o.Said = said
 	return wizardOn(ctx, o, streams, lines)
 }
 
