@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/bubbles/key"
 	"github.com/charmbracelet/bubbles/textinput"
 	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // field is one question of the form: one of several options, or a line of text.
@@ -223,13 +224,12 @@ func (f *form) view(width, height int) string {
 			foot = append(foot, wrap("hint: "+hint, width-4, 2)...)
 		}
 	}
-	if top := f.at - (height - len(foot) - 2); top > 0 {
+	foot = foot[:max(0, min(len(foot), height-2))] // the field first, then what it means
+	most := max(1, height-len(foot)-1)
+	if top := f.at - most + 1; top > 0 {
 		lines = lines[min(top, len(lines)):]
 	}
-	if most := height - len(foot) - 1; len(lines) > most {
-		lines = lines[:max(0, most)]
-	}
-	lines = append(lines, "")
+	lines = append(lines[:min(len(lines), most)], "")
 	for _, line := range foot {
 		if f.err != nil {
 			line = f.styles.bad.Render(line)
@@ -258,7 +258,10 @@ func (f *form) answer(q *field, focused bool, width int) string {
 				parts = append(parts, "( ) "+o)
 			}
 		}
-		return strings.Join(parts, "  ")
+		if text := strings.Join(parts, "  "); ansi.StringWidth(text) <= width {
+			return text
+		}
+		return fmt.Sprintf("%s  (%d of %d)", parts[q.chosen], q.chosen+1, len(parts))
 	}
 	if q.input.EchoMode == textinput.EchoNone {
 		switch {

@@ -199,7 +199,10 @@ func (l *live) view(width, height int) string {
 		if l.traffic != nil {
 			lines = append(lines, l.styles.faint.Render(cut(" "+l.counters(), width)))
 		}
-		bars := l.bars(width, max(1, height/3))
+		var bars []string
+		if height >= 10 || len(l.status.Blockers) == 0 { // what is selected first
+			bars = l.bars(width, max(1, height/3))
+		}
 		if len(bars) > 0 && l.traffic != nil && height < 18 {
 			bars = bars[1:] // its empty line
 		}
@@ -215,6 +218,7 @@ func (l *live) view(width, height int) string {
 			foot = append(foot, " "+l.styles.warn.Render(line))
 		}
 	}
+	foot = ending(foot, height)
 	lines = lines[:min(len(lines), max(0, height-len(foot)))] // what is asked is never cut off
 	room := height - len(lines) - len(foot) - 1
 	if room > 0 && len(lines) > 0 {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -46,20 +47,19 @@ type page interface {
 // fact is one sentence and what it answers: found, next, cost, stop.
 type fact struct{ label, text string }
 
-// factLines draws sentences under their labels, wrapped and never cut.
-func (c common) factLines(facts []fact, width int) []string {
+// factLines draws sentences under their labels, wrapped; each has most lines.
+func (c common) factLines(facts []fact, width, most int) []string {
 	const indent = 8
 	var lines []string
 	for _, f := range facts {
 		if f.text == "" {
 			continue
 		}
-		most := 3
-		text := c.named(f.text)
+		own, text := min(most, 3), c.named(f.text)
 		if f.label == "Hint" || text != f.text { // the way out is in its end
-			most = 6
+			own = most
 		}
-		for i, line := range wrap(text, width-indent-1, most) {
+		for i, line := range wrap(text, width-indent-1, own) {
 			label := strings.Repeat(" ", indent)
 			if i == 0 {
 				label = c.styles.faint.Render(fit(" "+f.label, indent))
@@ -68,6 +68,23 @@ func (c common) factLines(facts []fact, width int) []string {
 		}
 	}
 	return lines
+}
+
+// factsWithin draws them in a height: first each is told shorter, then those are left
+// out without which one still knows what is true, and whether it is safe to stop.
+func (c common) factsWithin(facts []fact, width, height int) []string {
+	lines := c.factLines(facts, width, 6)
+	for most := 3; most > 0 && len(lines) > height; most-- {
+		lines = c.factLines(facts, width, most)
+	}
+	for _, label := range []string{"Cost", "Time", "Next", "Hint", "Stop"} {
+		if len(lines) <= height {
+			break
+		}
+		facts = slices.DeleteFunc(slices.Clone(facts), func(f fact) bool { return f.label == label })
+		lines = c.factLines(facts, width, 1)
+	}
+	return lines[:max(0, min(len(lines), height))]
 }
 
 // item is one line of a page, with what it hides.

@@ -102,6 +102,12 @@ func frame(view string, width, height int) string {
 	return strings.Join(lines[:height], "\n")
 }
 
+// ending keeps the last lines where there is no room for all: what is asked, and what is
+// typed, stand at the end.
+func ending(lines []string, most int) []string {
+	return lines[max(0, len(lines)-max(0, most)):]
+}
+
 func plural(n int, noun string) string { return plain.Count(n, noun) }
 
 // clock is a duration as a stopwatch shows it.

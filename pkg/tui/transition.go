@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -612,6 +613,9 @@ func (p *transition) view(width, height int) string {
 		lines = append(lines, "", "  "+p.confirm.View(), "")
 		if p.err != nil {
 			lines = append(lines, "  "+p.styles.bad.Render(cut(symbolBad+" "+p.err.Error(), width-3)))
+		}
+		if len(lines) > height {
+			lines = ending(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), height)
 		}
 		return strings.Join(lines, "\n")
 	case running:

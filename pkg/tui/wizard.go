@@ -20,6 +20,10 @@ const (
 	leastHeight = 24
 )
 
+// leastBody are the lines that a page keeps: what is selected or typed, and what that
+// means. On a small screen the sentences above it give way.
+const leastBody = 5
+
 const (
 	stepCheck = iota
 	stepVersions
@@ -247,23 +251,30 @@ func (w *Wizard) stop() tea.Cmd {
 
 func (w *Wizard) View() string {
 	width, height := max(20, w.width), max(8, w.height)
-	top := []string{w.head(width), w.steps(width), w.styles.faint.Render(strings.Repeat("─", width))}
-	top = append(top, w.notice(width)...)
+	top, foot := []string{w.head(width), w.steps(width)}, []string{w.foot(width)}
+	if height >= leastHeight { // smaller ones have no line for beauty
+		top, foot = append(top, w.styles.faint.Render(strings.Repeat("─", width))), append([]string{""}, foot...)
+	}
+	top = append(top, ending(w.notice(width), height-len(top)-len(foot))...)
 	page := w.page()
 	if (w.err == nil || w.transition.running()) && !w.help && (w.seen != nil || w.at == stepCheck) {
-		top = append(top, w.factLines(page.facts(), width)...)
+		top = append(top, w.factsWithin(page.facts(), width, height-len(top)-len(foot)-leastBody)...)
 	}
-	top = append(top, "")
-	foot := w.foot(width)
+	if height >= leastHeight {
+		top = append(top, "")
+	}
 	room := max(0, height-len(top)-len(foot))
 	body := ""
 	switch {
 	case w.help:
-		body = w.allKeys(width)
+		body = w.allKeys(width, room)
 	case w.seen != nil:
 		body = page.view(width, room)
 	}
-	lines := append(top, strings.Split(frame(body, width, room), "\n")...)
+	lines := top
+	if room > 0 { // nothing is a line too
+		lines = append(lines, strings.Split(frame(body, width, room), "\n")...)
+	}
 	return frame(strings.Join(append(lines, foot...), "\n"), width, height)
 }
 
@@ -291,7 +302,16 @@ func (w *Wizard) steps(width int) string {
 		}
 		parts = append(parts, text)
 	}
-	return ansi.Truncate(" "+strings.Join(parts, "   "), width, "")
+	line := " " + strings.Join(parts, "   ")
+	if ansi.StringWidth(line) <= width {
+		return line
+	}
+	for i := range parts {
+		if i != w.at {
+			parts[i], _, _ = strings.Cut(parts[i], " "+stepNames()[i]) // where one is stays legible
+		}
+	}
+	return ansi.Truncate(" "+strings.Join(parts, " "), width, "")
 }
 
 // notice is what stands above everything: a question, a failure, a look at work.
@@ -326,7 +346,7 @@ func (w *Wizard) notice(width int) []string {
 }
 
 // foot is the help bar: the page's keys, then the wizard's own.
-func (w *Wizard) foot(width int) []string {
+func (w *Wizard) foot(width int) string {
 	last := []key.Binding{w.bound.Help, w.bound.Quit}
 	if w.page().typing() {
 		last = []key.Binding{w.bound.Interrupt}
@@ -349,11 +369,11 @@ func (w *Wizard) foot(width int) []string {
 	for _, b := range last {
 		show(b)
 	}
-	return []string{"", " " + strings.Join(shown, "  ")}
+	return " " + strings.Join(shown, "  ")
 }
 
-// allKeys is the page that ? shows.
-func (w *Wizard) allKeys(int) string {
+// allKeys is the page that ? shows, in two columns where one has no room.
+func (w *Wizard) allKeys(width, height int) string {
 	k := w.bound
 	var lines []string
 	all := append(w.page().keys(), k.PageUp, k.PageDown, k.Home, k.End, k.NextStep, k.PrevStep, k.Jump, k.Again, k.Quit, k.Interrupt)
@@ -366,5 +386,14 @@ func (w *Wizard) allKeys(int) string {
 		seen[h.Key] = true
 	}
 	legend := strings.Join([]string{symbolGood + " good", symbolBad + " wrong", symbolWarn + " attention", symbolUnknown + " unknown", symbolHere + " now", symbolAhead + " ahead"}, "   ")
+	if half := (len(lines) + 1) / 2; len(lines)+2 > height {
+		for i, second := range lines[half:] {
+			lines[i] = fit(lines[i], width/2) + second
+		}
+		lines = lines[:half]
+	}
+	if len(lines)+2 > height {
+		return strings.Join(lines, "\n")
+	}
 	return strings.Join(append([]string{"  " + legend, ""}, lines...), "\n")
 }
