@@ -73,7 +73,7 @@ func TestS13_KeyOfARenewal(t *testing.T) {
 		"always":                 {"quay.io/jetstack/cert-manager-controller:v1.6.1", "", "{rotationPolicy: Always, size: 4096}", "rsa-4096", false, false},
 		"unset before 1.18":      {"quay.io:443/jetstack/cert-manager-controller:v1.17.4", "", "{algorithm: ECDSA}", "ecdsa-p256", true, false},
 		"unset from 1.18":        {"quay.io/jetstack/cert-manager-controller:v1.18.0@sha256:abc", "", "{}", "rsa-2048", false, false},
-		"a digest and a label":   {"mirror/cert-manager-controller@sha256:abc", "v1.12.3", "{algorithm: Ed25519}", "ed25519.publickey", true, false},
+		"a digest and a label":   {"mirror/cert-manager-controller@sha256:abc", "v1.12.3", "{algorithm: Ed25519}", "ed25519", true, false},
 		"a release nobody knows": {"mirror:443/cert-manager-controller:stable", "", "{}", "rsa-2048", false, true},
 		"no controller":          {"", "", "{}", "rsa-2048", false, true},
 	} {

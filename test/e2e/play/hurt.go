@@ -62,6 +62,11 @@ func (g *game) hurtAmid(hurts map[string]func(*process), order ...string) string
 	g.require(code == 0, "rotate: exit", codes+":", p.last().Message)
 	g.whole(s)
 	g.require(g.pods() == before, "workloads were restarted")
+	// An API server that was away for long calls nodes not ready a while after it is back, and what they run is not proven by then.
+	g.until("every node ready", time.Minute, func() bool {
+		o := g.run("", "kubectl", "get", "nodes", "-o", `jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
+		return o.code == 0 && strings.Trim(o.out, "True ") == "" && o.out != ""
+	})
 	g.holds(b, true)
 	return fmt.Sprintf("hurt in %s; exit %s; %s", strings.Join(order, ", "), codes, s)
 }
