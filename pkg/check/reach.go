@@ -30,7 +30,7 @@ func reachRules() []Rule {
 				case mesh.ReachElsewhere:
 					f.Severity, f.Hint = pki.SeverityWarning, "rotate where its certificate comes from"
 				default:
-					f.Severity, f.Hint = pki.SeverityError, "find out which control plane serves it"
+					f.Severity, f.Hint = pki.SeverityError, "find out which control plane serves it, and what its release and its settings are"
 				}
 				all = append(all, f)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,14 +18,13 @@ type givenMap struct {
 	err error
 }
 
-// fill puts the values of ConfigMaps where an istiod's container only names them, by
-// envVarFrom of the charts or by envFrom, in the order that counts for kubelet: env comes
+// fill puts the values of ConfigMaps where a container only names them, by envVarFrom of
+// the charts or by envFrom, in the order that counts for kubelet: env comes
 // after all of envFrom (kubernetes 1.37.1 pkg/kubelet/kubelet_pods.go,
 // makeEnvironmentVariables). What a Secret holds, or cannot be read, stays as it is, and
 // unknown. changed is when one of them was last written: what has run since before that has
 // the values of its start.
-func (g *gatherer) fill(ctx context.Context, namespace string, spec *corev1.PodSpec) (changed time.Time) {
-	container := istiodContainer(spec.Containers)
+func (g *gatherer) fill(ctx context.Context, namespace string, container *corev1.Container) (changed time.Time) {
 	if container == nil {
 		return changed
 	}
@@ -77,6 +77,23 @@ func (g *gatherer) fill(ctx context.Context, namespace string, spec *corev1.PodS
 	return changed
 }
 
+// proxyOf is ProxyOf with the settings that ConfigMaps hold, as envVarFrom of the gateway
+// chart has them (istio 1.30.3 manifests/charts/gateway/templates/deployment.yaml). Next to
+// no proxy has such, and only of these is anything asked.
+func (g *gatherer) proxyOf(ctx context.Context, pod *corev1.Pod) (Proxy, bool) {
+	p, ok := ProxyOf(pod)
+	if p.Unsaid == "" {
+		return p, ok
+	}
+	pod = pod.DeepCopy()
+	container := proxyContainer(pod)
+	changed := g.fill(ctx, pod.Namespace, container)
+	if p, ok = ProxyOf(pod); p.Created.Before(changed) && startOf(pod, container.Name).Before(changed) {
+		p.Unsaid = strings.TrimPrefix(p.Unsaid+"; a ConfigMap that its settings come from was written after it had started, which has the values of before: restart it", "; ")
+	}
+	return p, ok
+}
+
 // givenMap asks for each of them once.
 func (g *gatherer) givenMap(ctx context.Context, namespace, name string) givenMap {
 	key := namespace + "/" + name
@@ -123,4 +140,12 @@ func whence(v corev1.EnvVar) error {
 		return errors.New(v.Name + " comes from the ConfigMap " + from.ConfigMapKeyRef.Name + ", which could not be read, or has no such key: " + remedy)
 	}
 	return errors.New(v.Name + " comes from elsewhere: " + remedy)
+}
+
+// given says what all of a container's settings may come from besides its own env.
+func given(container *corev1.Container) []error {
+	if len(container.EnvFrom) == 0 {
+		return nil
+	}
+	return []error{errors.New("settings may come from a Secret, or from a ConfigMap that could not be read (envFrom): their values are not known: have the container's env say them")}
 }

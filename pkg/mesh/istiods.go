@@ -35,7 +35,7 @@ func (g *gatherer) controlPlanes(ctx context.Context, old bool) error {
 			g.s.LeftOut = append(g.s.LeftOut, d.Namespace+"/"+d.Name)
 			continue
 		}
-		changed := g.fill(ctx, d.Namespace, &d.Spec.Template.Spec)
+		changed := g.fill(ctx, d.Namespace, istiodContainer(d.Spec.Template.Spec.Containers))
 		plane, unknown := planeOf(d)
 		plane.changed = changed
 		g.unknownSettings(plane, unknown)
@@ -176,7 +176,7 @@ func (g *gatherer) orphans(ctx context.Context, pods []corev1.Pod) {
 		key := pod.Namespace + "/" + owner.Kind + "/" + owner.Name
 		at, ok := index[key]
 		if !ok {
-			changed := g.fill(ctx, pod.Namespace, &pod.Spec)
+			changed := g.fill(ctx, pod.Namespace, istiodContainer(pod.Spec.Containers))
 			plane, unknown := planeOfPod(pod, owner.Name, owner.Kind)
 			plane.changed = changed
 			g.unknownSettings(plane, unknown)

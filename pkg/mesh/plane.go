@@ -69,10 +69,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 	c.meshFile = meshFileOf(spec, container)
 	c.serves(spec)
 	c.caFrom = c.caFiles(spec)
-	if len(container.EnvFrom) > 0 {
-		env.unknown = append(env.unknown, errors.New("settings may come from a Secret, or from a ConfigMap that could not be read (envFrom): their values are not known: have the container's env say them"))
-	}
-	return c, env.unknown
+	return c, append(env.unknown, given(container)...)
 }
 
 // audience is whom a token must be for that an istiod takes: one of TOKEN_AUDIENCES, which

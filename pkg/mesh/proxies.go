@@ -261,14 +261,31 @@ func restarts(pod *corev1.Pod, container string, code int32) bool {
 // Idle reports whether nothing of it runs, so that it trusts and presents nothing.
 func (p Proxy) Idle() bool { return p.Starting || p.Quit }
 
-// ztunnelOf describes a node's ztunnel.
-func ztunnelOf(pod *corev1.Pod) Proxy {
+// proxyContainer is the one whose settings count, nil where a pod has no proxy.
+func proxyContainer(pod *corev1.Pod) *corev1.Container {
+	if isZtunnel(pod) {
+		return ztunnelContainer(pod)
+	}
+	container, _ := agentContainer(pod)
+	if container == nil {
+		container, _ = tokenHolder(pod)
+	}
+	return container
+}
+
+func ztunnelContainer(pod *corev1.Pod) *corev1.Container {
 	container := &corev1.Container{}
 	for i := range pod.Spec.Containers {
 		if c := &pod.Spec.Containers[i]; c.Name == "istio-proxy" || i == 0 {
 			container = c
 		}
 	}
+	return container
+}
+
+// ztunnelOf describes a node's ztunnel.
+func ztunnelOf(pod *corev1.Pod) Proxy {
+	container := ztunnelContainer(pod)
 	p := podOf(pod, container)
 	p.Kind = Ztunnel
 	settingsOf(pod, container).apply(&p)

@@ -24,6 +24,8 @@ func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	switch {
 	case p.Opaque:
 		return ReachRestart, "it is neither an Envoy nor a ztunnel: how it follows is not known"
+	case p.Unsaid != "":
+		return ReachUnknown, p.Unsaid
 	case p.Kind == Ztunnel:
 		return ReachRenewal, "ztunnels get roots with their next certificate, " + renewal(p)
 	case p.SPIRE:

@@ -3,10 +3,12 @@ package mesh_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/proxy"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestReachOf(t *testing.T) {
@@ -166,6 +168,58 @@ func TestSettings(t *testing.T) {
 				t.Errorf("%t %+v", ok, p)
 			}
 		})
+	}
+}
+
+// TestSettingsByReference: what a Secret holds, or a field, is not known, and with it not
+// how a new root gets there; of a ConfigMap the value is, unless it was written since.
+func TestSettingsByReference(t *testing.T) {
+	hot := env("ISTIO_MULTIROOT_MESH", "true")
+	local := corev1.LocalObjectReference{Name: "given"}
+	secret := func(name string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local, Key: "x"}}}
+	}
+	key := func(name, key string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: local, Key: key}}}
+	}
+	field := func(name string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}
+	}
+	for name, row := range map[string]struct {
+		env     []corev1.EnvVar
+		from    []corev1.EnvFromSource
+		written time.Duration // after the pod was made
+		want    mesh.Reach
+		why     string
+	}{
+		"a Secret's address":     {env: []corev1.EnvVar{secret("CA_ADDR")}, want: mesh.ReachUnknown, why: "CA_ADDR comes from the Secret given"},
+		"a Secret's provider":    {env: []corev1.EnvVar{secret("CA_PROVIDER")}, want: mesh.ReachUnknown, why: "CA_PROVIDER"},
+		"a Secret's output":      {env: []corev1.EnvVar{secret("OUTPUT_CERTS")}, want: mesh.ReachUnknown, why: "OUTPUT_CERTS"},
+		"a Secret's TTL":         {env: []corev1.EnvVar{secret("SECRET_TTL")}, want: mesh.ReachUnknown, why: "SECRET_TTL"},
+		"a Secret's file":        {env: []corev1.EnvVar{secret("ISTIO_META_TLS_CLIENT_KEY")}, want: mesh.ReachUnknown, why: "ISTIO_META_TLS_CLIENT_KEY"},
+		"a field":                {env: []corev1.EnvVar{field("FILE_MOUNTED_CERTS")}, want: mesh.ReachUnknown, why: "FILE_MOUNTED_CERTS comes from elsewhere"},
+		"made of others":         {env: env("PROV_CERT", "$(DIR)/certs"), want: mesh.ReachUnknown, why: "PROV_CERT is made of other settings"},
+		"overwritten":            {env: append([]corev1.EnvVar{secret("CA_ADDR")}, env("CA_ADDR", "")...), want: mesh.ReachPush},
+		"injection's own fields": {env: []corev1.EnvVar{field("POD_NAME"), field("INSTANCE_IP")}, want: mesh.ReachPush},
+		"all of a Secret":        {from: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: local}}}, want: mesh.ReachUnknown, why: "envFrom"},
+		"all of a ConfigMap":     {from: []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local}}}, want: mesh.ReachElsewhere, why: "csr.example"},
+		"a key":                  {env: []corev1.EnvVar{key("CA_ADDR", "CA_ADDR")}, want: mesh.ReachElsewhere, why: "csr.example"},
+		"a key of istiod's":      {env: []corev1.EnvVar{key("CA_ADDR", "istiod")}, want: mesh.ReachPush},
+		"a key that is not":      {env: []corev1.EnvVar{key("CA_ADDR", "none")}, want: mesh.ReachUnknown, why: "the ConfigMap given"},
+		"a key written since":    {env: []corev1.EnvVar{key("CA_ADDR", "istiod")}, written: time.Hour, want: mesh.ReachUnknown, why: "restart it"},
+		"another's, written so":  {env: []corev1.EnvVar{key("LOG_LEVEL", "none")}, written: time.Hour, want: mesh.ReachPush},
+	} {
+		pod := running("a", "p", nil, agent(append(env("PROXY_CONFIG_XDS_AGENT", "true"), row.env...)...))
+		pod.Spec.Containers[0].EnvFrom = row.from
+		pod.CreationTimestamp = *pod.Status.StartTime
+		written := metav1.NewTime(pod.Status.StartTime.Add(row.written - time.Second))
+		given := configMap("a", "given", map[string]string{"CA_ADDR": "csr.example:443", "istiod": "istiod.istio-system.svc:15012"})
+		given.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", Time: &written}}
+		c, _ := collector(nil, istiod("default", "hub/pilot:1.30.3", hot...), pod, given)
+		s := collect(t, c)
+		if len(s.Proxies) != 1 || s.Proxies[0].Reach != row.want || !strings.Contains(s.Proxies[0].ReachWhy, row.why) {
+			t.Errorf("%s: %+v", name, s.Proxies)
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 			if !ended(pod) {
 				mounts = append(mounts, g.trustMountsOf(pod, names)...)
 			}
-			if p, ok := ProxyOf(pod); ok {
+			if p, ok := g.proxyOf(ctx, pod); ok {
 				all = append(all, p)
 			} else if b, ok := bareOf(pod); ok {
 				g.bare = append(g.bare, b)

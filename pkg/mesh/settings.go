@@ -30,25 +30,23 @@ const istiodRoots = "/var/run/secrets/istio"
 // else. Injection writes proxyMetadata there (istio 1.30.3
 // manifests/charts/istio-control/istio-discovery/files/injection-template.yaml:357),
 // and the agent reads its options from there alone, so that an annotation added
-// later, or a mesh config changed later, has no effect on a running proxy.
+// later, or a mesh config changed later, has no effect on a running proxy. What stands
+// there by reference is not known.
 type settings struct {
-	values map[string]string
-	spire  bool
-	files  bool
-	grpc   bool
-	roots  string
+	env   environment
+	spire bool
+	files bool
+	grpc  bool
+	roots string
 }
 
 func settingsOf(pod *corev1.Pod, container *corev1.Container) settings {
-	s := settings{values: map[string]string{}, grpc: strings.Contains(pod.Annotations["inject.istio.io/templates"], "grpc-agent")}
+	s := settings{env: environment{container: container, unknown: given(container)}, grpc: strings.Contains(pod.Annotations["inject.istio.io/templates"], "grpc-agent")}
 	for _, env := range container.Env {
-		if delete(s.values, env.Name); env.ValueFrom == nil {
-			s.values[env.Name] = env.Value
-		}
 		// Files that listeners or clusters use instead of what the agent gets (istio 1.30.3
 		// pkg/model/proxy.go:260).
 		for _, side := range []string{"ISTIO_META_TLS_SERVER_", "ISTIO_META_TLS_CLIENT_"} {
-			s.files = s.files || strings.HasPrefix(env.Name, side) && (env.Value != "" || env.ValueFrom != nil)
+			s.files = s.files || strings.HasPrefix(env.Name, side) && s.env.text(env.Name, "") != ""
 		}
 	}
 	volumes := map[string]corev1.Volume{}
@@ -93,24 +91,30 @@ func rootsOf(volume corev1.Volume) string {
 }
 
 func (s settings) apply(p *Proxy) {
+	value := func(name string) string { return s.env.text(name, "") }
 	p.SecretTTL, p.GraceRatio, p.GraceJitter = Duration(defaultSecretTTL), defaultGraceRatio, graceJitter
-	if d, err := time.ParseDuration(s.values["SECRET_TTL"]); err == nil && d > 0 {
+	if d, err := time.ParseDuration(value("SECRET_TTL")); err == nil && d > 0 {
 		p.SecretTTL = Duration(d)
 	}
-	if r, err := strconv.ParseFloat(s.values["SECRET_GRACE_PERIOD_RATIO"], 64); err == nil && r >= 0 && r <= 1 {
+	if r, err := strconv.ParseFloat(value("SECRET_GRACE_PERIOD_RATIO"), 64); err == nil && r >= 0 && r <= 1 {
 		p.GraceRatio = r
 	}
-	if r, err := strconv.ParseFloat(s.values["SECRET_GRACE_PERIOD_RATIO_JITTER"], 64); err == nil && r >= 0 && r <= 1 {
+	if r, err := strconv.ParseFloat(value("SECRET_GRACE_PERIOD_RATIO_JITTER"), 64); err == nil && r >= 0 && r <= 1 {
 		p.GraceJitter = r
 	}
-	on := func(name string) bool { b, _ := strconv.ParseBool(s.values[name]); return b }
+	on := func(name string) bool { b, _ := strconv.ParseBool(value(name)); return b }
 	// CA_ADDRESS is a ztunnel's, and an agentgateway's.
-	p.CAProvider, p.CAAddr = s.values["CA_PROVIDER"], cmp.Or(s.values["CA_ADDR"], s.values["CA_ADDRESS"])
+	p.CAProvider, p.CAAddr = value("CA_PROVIDER"), cmp.Or(value("CA_ADDR"), value("CA_ADDRESS"))
 	p.XDSAgent = on("PROXY_CONFIG_XDS_AGENT")
 	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
-	p.ReadsCRL = s.values["CRL_PATH"] != ""
-	p.OutputCerts, p.ProvCert = s.values["OUTPUT_CERTS"], s.values["PROV_CERT"]
+	p.ReadsCRL = value("CRL_PATH") != ""
+	p.OutputCerts, p.ProvCert = value("OUTPUT_CERTS"), value("PROV_CERT")
 	p.SPIRE, p.GRPCAgent, p.RootsFrom = s.spire, s.grpc, s.roots
+	for _, err := range s.env.unknown {
+		if !strings.Contains(p.Unsaid, err.Error()) {
+			p.Unsaid = strings.TrimPrefix(p.Unsaid+"; "+err.Error(), "; ")
+		}
+	}
 	if p.GRPCAgent && p.OutputCerts == "" {
 		p.OutputCerts = "/var/lib/istio/data" // the template's own (istio 1.30.3 files/grpc-agent.yaml)
 	}

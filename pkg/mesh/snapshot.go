@@ -375,6 +375,9 @@ type Proxy struct {
 	FileMounted bool   `json:"fileMounted,omitempty"`
 	SPIRE       bool   `json:"spire,omitempty"`
 	GRPCAgent   bool   `json:"grpcAgent,omitempty"`
+	// Unsaid names those of its settings whose values are not known, as they come from a
+	// Secret, or were written since it started. Then how a new root gets there is not known.
+	Unsaid string `json:"unsaid,omitempty"`
 	// ReadsCRL: a ztunnel that is given a file of CRLs.
 	ReadsCRL bool `json:"readsCRL,omitempty"`
 	// RootsFrom is the ConfigMap, or the ClusterTrustBundle, by which its agent knows

@@ -67,6 +67,8 @@ func (p *Plan) asks(strategy Strategy) bool {
 // back is how a proxy gets onto istiod's path.
 func back(p mesh.Proxy) string {
 	switch {
+	case p.Unsaid != "":
+		return "have its settings stand in its container's env by value, and start it anew"
 	case p.Reach != mesh.ReachElsewhere:
 		return "find out which control plane and release it is of ('kubectl meshca check' says what is missing)"
 	case p.SPIRE:
