@@ -279,7 +279,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"serving chain for another name", func(w *world) { w.plane().Namespace = "elsewhere" }, "served-chains", "served-refused", isError, "elsewhere"},
 		{"webhook of another root", func(w *world) { w.s.Webhooks[0].CABundle = pki.NewBundle(w.other.Cert) }, "webhook-chains", "webhook-chain-refused", isError, "istiod-1"},
 		{"webhook of another root that no istiod writes", func(w *world) {
-			w.s.Webhooks[0].CABundle, w.s.Webhooks[0].ByHand = pki.NewBundle(w.other.Cert), "INJECTION_WEBHOOK_CONFIG_NAME"
+			w.s.Webhooks[0].CABundle, w.s.Webhooks[0].ByHand = pki.NewBundle(w.other.Cert), "INJECTION_WEBHOOK_CONFIG_NAME is empty"
 		}, "webhook-chains", "webhook-chain-refused", isError, "istiod-1"},
 		{"webhook that may fail", func(w *world) {
 			w.s.Webhooks[0].CABundle, w.s.Webhooks[0].Fatal = pki.NewBundle(w.other.Cert), false
@@ -351,7 +351,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"clock behind", func(w *world) { w.s.ClockSkew = mesh.Duration(-2 * time.Minute) }, "clock", "clock", isWarning, "2m0s behind"},
 
 		{"webhook of a revision that is gone", func(w *world) { w.s.Webhooks[0].Revision = "gone" }, "webhook-owners", "webhook-orphaned", isWarning, "of which there is no istiod"},
-		{"webhook that no istiod writes", func(w *world) { w.s.Webhooks[0].ByHand = "INJECTION_WEBHOOK_CONFIG_NAME" }, "webhook-owners", "webhook-by-hand", isWarning, "INJECTION_WEBHOOK_CONFIG_NAME is empty"},
+		{"webhook that no istiod writes", func(w *world) { w.s.Webhooks[0].ByHand = "INJECTION_WEBHOOK_CONFIG_NAME is empty" }, "webhook-owners", "webhook-by-hand", isWarning, "INJECTION_WEBHOOK_CONFIG_NAME is empty"},
 		{"webhook that nobody ever wrote into", func(w *world) {
 			w.s.Webhooks = append(w.s.Webhooks, mesh.Webhook{Config: "istiod-default-validator", Name: "v", Revision: "gone", Service: "istio-system/istiod", Blank: true, Error: "caBundle: no certificate in it"})
 		}, "webhook-owners", "webhook-unwritten", isWarning, "passes unchecked"},

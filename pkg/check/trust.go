@@ -235,8 +235,8 @@ func webhookOwners(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	}
 	for _, w := range s.Webhooks {
 		if w.ByHand != "" && !w.Blank {
-			all = append(all, Finding{ID: "webhook-by-hand", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("no istiod writes its caBundle (%s is empty): when the root changes somebody else has to, and a rotation waits for it at every step", w.ByHand),
-				Hint: "have whatever writes it follow the ConfigMap of the trusted roots, or let istiod write it: take the setting out of its env"})
+			all = append(all, Finding{ID: "webhook-by-hand", Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("no istiod writes its caBundle (%s): when the root changes somebody else has to, and a rotation waits for it at every step", w.ByHand),
+				Hint: "have whatever writes it follow the ConfigMap of the trusted roots, or let istiod write it: take the setting out of its env, or give the configuration the label istio.io/rev of its revision"})
 		}
 	}
 	for _, w := range rotation.Unwritten(s) {
@@ -273,7 +273,7 @@ func webhookChains(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 				}
 				f := Finding{ID: "webhook-chain-" + string(answer.Result), Severity: pki.SeverityWarning, Object: "webhook " + w.Config + "/" + w.Name, Message: fmt.Sprintf("the API server would refuse istiod %s/%s: %s", plane.Namespace, r.Pod, answer.Reason), Hint: "istiod patches the caBundle within a minute; if it does not, restart it"}
 				if w.ByHand != "" {
-					f.Hint = "no istiod patches it (" + w.ByHand + " is empty): write the roots of the trust ConfigMap into its caBundle"
+					f.Hint = "no istiod patches it (" + w.ByHand + "): write the roots of the trust ConfigMap into its caBundle"
 				}
 				if w.Fatal {
 					f.Severity, f.Hint = pki.SeverityError, "what it must let pass is rejected meanwhile (failurePolicy Fail): "+f.Hint

@@ -26,8 +26,8 @@ func TestWebhooksWrittenByHand(t *testing.T) {
 	}{
 		"unset":              {nil, false, "", ""},
 		"named":              {[]string{"INJECTION_WEBHOOK_CONFIG_NAME", "x", "VALIDATION_WEBHOOK_CONFIG_NAME", "y"}, false, "", ""},
-		"no injection":       {[]string{"INJECTION_WEBHOOK_CONFIG_NAME", ""}, false, "INJECTION_WEBHOOK_CONFIG_NAME", ""},
-		"no validation":      {[]string{"VALIDATION_WEBHOOK_CONFIG_NAME", ""}, false, "", "VALIDATION_WEBHOOK_CONFIG_NAME"},
+		"no injection":       {[]string{"INJECTION_WEBHOOK_CONFIG_NAME", ""}, false, "INJECTION_WEBHOOK_CONFIG_NAME is empty", ""},
+		"no validation":      {[]string{"VALIDATION_WEBHOOK_CONFIG_NAME", ""}, false, "", "VALIDATION_WEBHOOK_CONFIG_NAME is empty"},
 		"another istiod has": {[]string{"VALIDATION_WEBHOOK_CONFIG_NAME", ""}, true, "", ""},
 	} {
 		d := istiod("default", "hub/pilot:1.30.3", env(row.settings...)...)
@@ -44,6 +44,35 @@ func TestWebhooksWrittenByHand(t *testing.T) {
 		}
 		if len(found) != 2 || found["i"] != row.injection || found["v"] != row.validations {
 			t.Errorf("%s: %q", name, found)
+		}
+	}
+}
+
+// A webhook configuration without the label of a revision is patched by no istiod, of the
+// injecting ones from 1.10 on, and of the validating ones from 1.11 on. Of an istiod whose
+// release is not known it is not said.
+func TestWebhooksOfNoRevision(t *testing.T) {
+	const unlabelled = "it has no label istio.io/rev"
+	judging := &admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "v"}, Webhooks: []admissionv1.ValidatingWebhook{{
+		Name: "v", ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "istio-system", Name: "istiod"}},
+	}}}
+	for _, row := range []struct{ tag, second, injection, validation string }{
+		{"1.30.3", "", unlabelled, unlabelled}, {"1.11.0", "", unlabelled, unlabelled}, {"1.10.0", "", unlabelled, ""},
+		{"1.8.6", "", "", ""}, {"latest", "", "", ""}, {"1.30.3", "1.8.6", "", ""},
+	} {
+		objects := []runtime.Object{istiod("default", "hub/pilot:"+row.tag), injector("i", nil, "istiod", nil), judging}
+		if row.second != "" {
+			other := istiod("old", "hub/pilot:"+row.second)
+			other.Name = "istiod-old"
+			objects = append(objects, other)
+		}
+		c, _ := collector(nil, objects...)
+		found := map[string]string{}
+		for _, w := range collect(t, c).Webhooks {
+			found[w.Config] = w.ByHand
+		}
+		if len(found) != 2 || found["i"] != row.injection || found["v"] != row.validation {
+			t.Errorf("%s, %s: %q", row.tag, row.second, found)
 		}
 	}
 }

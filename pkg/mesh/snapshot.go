@@ -290,8 +290,8 @@ type Webhook struct {
 	Blank bool `json:"blank,omitempty"`
 	// Fatal is true for failurePolicy Fail.
 	Fatal bool `json:"fatal,omitempty"`
-	// ByHand is the setting by which no istiod of its revision writes its caBundle, so that
-	// somebody else has to; "" where one does.
+	// ByHand is why no istiod writes its caBundle, a setting or a label that is missing, so
+	// that somebody else has to; "" where one does.
 	ByHand string `json:"byHand,omitempty"`
 }
 

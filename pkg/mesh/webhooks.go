@@ -157,10 +157,14 @@ func (g *gatherer) callsIstiod(config admissionv1.WebhookClientConfig, meta meta
 }
 
 // byHand marks the webhooks that no istiod of their revision writes into, though there are
-// such istiods.
+// such istiods, and those that none does whatever its revision.
 func (g *gatherer) byHand() {
 	for i := range g.s.Webhooks {
 		w, setting := &g.s.Webhooks[i], ""
+		if w.Revision == "" && len(g.s.ControlPlanes) > 0 && !slices.ContainsFunc(g.s.ControlPlanes, func(plane ControlPlane) bool { return !plane.wantsLabel(w.Kind) }) {
+			w.ByHand = "it has no label istio.io/rev"
+			continue
+		}
 		writes := slices.ContainsFunc(g.s.ControlPlanes, func(plane ControlPlane) bool {
 			if plane.Revision != w.Revision {
 				return false
@@ -168,8 +172,21 @@ func (g *gatherer) byHand() {
 			setting = plane.byHand[w.Kind]
 			return setting == ""
 		})
-		if !writes {
-			w.ByHand = setting
+		if !writes && setting != "" {
+			w.ByHand = setting + " is empty"
 		}
 	}
+}
+
+// wantsLabel reports whether an istiod is known to write into no webhook of this kind that
+// lacks the label of its revision: into injecting ones by istio 1.10.0
+// pkg/webhooks/webhookpatch.go:154, and into validating ones by 1.11.0
+// pkg/webhooks/validation/controller/controller.go:226. Before, a name was enough.
+func (c ControlPlane) wantsLabel(kind string) bool {
+	since := "1.10.0"
+	if kind == validating {
+		since = "1.11.0"
+	}
+	_, known := ParseRelease(c.Version)
+	return known && !c.citadel && c.Elsewhere == "" && !Before(c.Version, since)
 }

@@ -18,7 +18,7 @@ func TestWebhookWrittenByHand(t *testing.T) {
 		expect, _ := rotation.Present(s)
 		_, other := ca(t, "other")
 		w := &s.Webhooks[0]
-		w.CABundle, w.ByHand = other.Roots, "INJECTION_WEBHOOK_CONFIG_NAME"
+		w.CABundle, w.ByHand = other.Roots, "INJECTION_WEBHOOK_CONFIG_NAME is empty"
 		if status := expect.Judge(s, nil); status.Open() || !strings.Contains(status.Blockers[0].Why, "no istiod writes it (INJECTION_WEBHOOK_CONFIG_NAME is empty)") {
 			t.Errorf("%v", status.Blockers)
 		}

@@ -435,7 +435,7 @@ func (j *judgement) published() {
 		case w.Error != "":
 			j.unknown("webhook", object, w.Error)
 		case !ok && w.ByHand != "":
-			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s), and no istiod writes it (%s is empty): whoever does has to write the roots of the trust ConfigMap there", j.off(w.CABundle.Certs), w.ByHand))
+			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s), and no istiod writes it (%s): whoever does has to write the roots of the trust ConfigMap there", j.off(w.CABundle.Certs), w.ByHand))
 		case !ok:
 			j.block("webhook", object, fmt.Sprintf("its caBundle holds other roots (%s)", j.off(w.CABundle.Certs)))
 		}
