@@ -260,25 +260,38 @@ func (g *gatherer) issuerRenewal(ctx context.Context, m *ManagedCA, secret *core
 	m.IssuerWriter, m.IssuerRenewal = secret.Namespace+"/"+name, writer.RenewsAt(m.IssuerChain[0])
 }
 
-// issuerChain is tls.crt and ca.crt of a Secret in the order in which each stands
-// above the one before; what stands nowhere in it is left out.
+// issuerChain is what cert-manager signs with and what stands above it, each above the one
+// before: all of tls.crt, and of ca.crt the first (cert-manager 1.21.1 pkg/util/kube/pki.go,
+// SecretTLSKeyPairAndCA). Where these are no single chain it issues nothing
+// (pkg/util/pki/parse_certificate_chain.go).
 func issuerChain(secret *corev1.Secret) ([]*pki.Certificate, error) {
 	bundle, err := pki.ParseBundle(secret.Data["tls.crt"])
 	if err != nil {
 		return nil, fmt.Errorf("tls.crt: %w", err)
 	}
-	left := bundle.Certs[1:]
-	if more, err := pki.ParseBundle(secret.Data["ca.crt"]); err == nil {
-		left = append(slices.Clone(left), more.Certs...)
+	all := bundle.Certs
+	if raw := secret.Data["ca.crt"]; len(raw) > 0 {
+		above, err := pki.ParseBundle(raw)
+		if err != nil {
+			return nil, fmt.Errorf("ca.crt: %w", err)
+		}
+		all = append(slices.Clone(all), above.Certs[0])
 	}
-	chain := bundle.Certs[:1:1]
+	chain := all[:1:1]
+	left := slices.Clone(all[1:])
 	for {
 		last := chain[len(chain)-1]
-		next := slices.IndexFunc(left, func(c *pki.Certificate) bool { return !c.Equal(last) && last.SignedBy(c) })
-		if next < 0 || len(chain) > len(left) {
+		// Twice the same counts once; what is used is gone, so that no circle has no end.
+		left = slices.DeleteFunc(left, last.Equal)
+		next := slices.IndexFunc(left, last.SignedBy)
+		switch {
+		case next >= 0:
+			chain = append(chain, left[next])
+		case len(left) > 0:
+			return nil, fmt.Errorf("tls.crt and the first certificate of ca.crt are no single chain, of which cert-manager issues nothing: %s stands nowhere above %s", left[0].Subject(), last.Subject())
+		default:
 			return chain, nil
 		}
-		chain = append(chain, left[next])
 	}
 }
 

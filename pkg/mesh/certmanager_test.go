@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,44 @@ func TestS13_ManagedCA(t *testing.T) {
 	forbid(&dynamic.Fake, "list", "certificates")
 	if s = collect(t, c); len(s.ManagedCAs) != 0 || len(s.Gaps) != 0 || len(s.Beside) != 1 || s.Beside[0].Resource != "certificates" {
 		t.Errorf("a refusal: %+v", s.Beside)
+	}
+}
+
+// TestS13_ChainOfAnIssuer: of an issuer's ca.crt cert-manager takes the first certificate,
+// and issues nothing where that and tls.crt are no single chain.
+func TestS13_ChainOfAnIssuer(t *testing.T) {
+	root, old := newAuthority(t, "root", nil), newAuthority(t, "old", nil)
+	middle := newAuthority(t, "middle", root)
+	issuing := newAuthority(t, "issuing", middle)
+	for name, row := range map[string]struct {
+		tls, ca []byte
+		want    *authority
+		fault   string
+	}{
+		"its root":                    {joined(issuing.pem, middle.pem), root.pem, root, ""},
+		"its root is the first":       {joined(issuing.pem, middle.pem), joined(root.pem, old.pem), root, ""},
+		"the first is none of its":    {joined(issuing.pem, middle.pem), joined(old.pem, root.pem), nil, "no single chain"},
+		"the first is half the way":   {issuing.pem, joined(middle.pem, root.pem), middle, ""},
+		"in any order, and twice":     {joined(issuing.pem, root.pem, middle.pem), root.pem, root, ""},
+		"no ca.crt":                   {joined(issuing.pem, middle.pem), nil, middle, ""},
+		"a root alone":                {root.pem, root.pem, root, ""},
+		"nothing that is one":         {issuing.pem, []byte("x"), nil, "ca.crt"},
+		"a stranger behind the key's": {joined(issuing.pem, old.pem), middle.pem, nil, "no single chain"},
+	} {
+		held := secret("issuing", map[string][]byte{"tls.crt": row.tls, "tls.key": issuing.key, "ca.crt": row.ca})
+		c, kube := collector(nil, istiod("default", "hub/pilot:1.30.3"), held, secret("cacerts", map[string][]byte{"tls.crt": issuing.pem}))
+		const group = "cert-manager.io/v1/"
+		serving(t, c, kube, []string{group + "certificates", group + "issuers"},
+			`{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: istio, namespace: istio-system}, spec: {secretName: cacerts, isCA: true, issuerRef: {name: ca}}}`,
+			`{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: ca, namespace: istio-system}, spec: {ca: {secretName: issuing}}}`)
+		s := collect(t, c)
+		if len(s.ManagedCAs) != 1 {
+			t.Fatalf("%s: %+v", name, s.ManagedCAs)
+		}
+		m := s.ManagedCAs[0]
+		if next := m.NextRoot(); !strings.Contains(m.Error, row.fault) || (row.fault == "") != (m.Error == "") || (next == nil) != (row.want == nil) || next != nil && !next.Equal(row.want.cert) {
+			t.Errorf("%s: %v, %s", name, next, m.Error)
+		}
 	}
 }
 
