@@ -7,6 +7,7 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	k8stesting "k8s.io/client-go/testing"
@@ -107,6 +108,20 @@ func TestAudienceOfAToken(t *testing.T) {
 		}
 		if left, err := kube.CoreV1().ServiceAccounts("istio-system").List(t.Context(), metav1.ListOptions{}); err != nil || len(left.Items) > 0 {
 			t.Errorf("left: %v, %v", left.Items, err)
+		}
+	}
+}
+
+// What mounts a token for any of those whom an istiod takes tokens for has a certificate of
+// the mesh, as agents' own has.
+func TestHolderOfAnotherAudience(t *testing.T) {
+	for audience, found := range map[string]bool{"istio-ca": true, "mesh.example": true, "vault": false, "": false} {
+		pod := running("a", "p", nil, corev1.Container{Name: "own-agent", VolumeMounts: []corev1.VolumeMount{{Name: "token", MountPath: "/t"}}})
+		pod.Spec.Volumes = []corev1.Volume{{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience}}}}}}}
+		c, _ := collector(nil, istiod("default", "hub/pilot:1.30.3", env("TOKEN_AUDIENCES", "mesh.example,istio-ca,")...), pod)
+		if got := collect(t, c).Proxies; (len(got) == 1) != found || found && !got[0].Opaque {
+			t.Errorf("%q: %+v", audience, got)
 		}
 	}
 }

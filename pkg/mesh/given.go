@@ -77,18 +77,18 @@ func (g *gatherer) fill(ctx context.Context, namespace string, container *corev1
 	return changed
 }
 
-// proxyOf is ProxyOf with the settings that ConfigMaps hold, as envVarFrom of the gateway
+// proxyOf is proxyIn with the settings that ConfigMaps hold, as envVarFrom of the gateway
 // chart has them (istio 1.30.3 manifests/charts/gateway/templates/deployment.yaml). Next to
 // no proxy has such, and only of these is anything asked.
-func (g *gatherer) proxyOf(ctx context.Context, pod *corev1.Pod) (Proxy, bool) {
-	p, ok := ProxyOf(pod)
+func (g *gatherer) proxyOf(ctx context.Context, pod *corev1.Pod, audiences []string) (Proxy, bool) {
+	p, ok := proxyIn(pod, audiences)
 	if p.Unsaid == "" {
 		return p, ok
 	}
 	pod = pod.DeepCopy()
-	container := proxyContainer(pod)
+	container := proxyContainer(pod, audiences)
 	changed := g.fill(ctx, pod.Namespace, container)
-	if p, ok = ProxyOf(pod); p.Created.Before(changed) && startOf(pod, container.Name).Before(changed) {
+	if p, ok = proxyIn(pod, audiences); p.Created.Before(changed) && startOf(pod, container.Name).Before(changed) {
 		p.Unsaid = strings.TrimPrefix(p.Unsaid+"; a ConfigMap that its settings come from was written after it had started, which has the values of before: restart it", "; ")
 	}
 	return p, ok

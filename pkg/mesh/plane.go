@@ -64,7 +64,7 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 		c.Revision = env.text("REVISION", "default")
 	}
 	c.shared = env.text("SHARED_MESH_CONFIG", "")
-	c.audience = audience(container, c.Version)
+	c.audiences = audiencesOf(container, c.Version)
 	c.byHand = byHand(container)
 	c.meshFile = meshFileOf(spec, container)
 	c.serves(spec)
@@ -72,17 +72,23 @@ func (c ControlPlane) read(spec corev1.PodSpec) (ControlPlane, []error) {
 	return c, append(env.unknown, given(container)...)
 }
 
-// audience is whom a token must be for that an istiod takes: one of TOKEN_AUDIENCES, which
-// came with 1.8.0 and is split at commas alone (istio 1.8.0 and 1.30.3
-// pkg/security/security.go); agents' own where that is among them. One that is not known is
-// taken for theirs: istiod's answer tells.
-func audience(container *corev1.Container, version string) string {
+// audiencesOf are whom a token may be for that an istiod takes: TOKEN_AUDIENCES, which came
+// with 1.8.0 and is split at commas alone (istio 1.8.0 and 1.30.3 pkg/security/security.go).
+func audiencesOf(container *corev1.Container, version string) []string {
 	env := environment{container: container}
-	all := strings.Split(env.text("TOKEN_AUDIENCES", tokenAudience), ",")
-	if Before(version, "1.8.0") || slices.Contains(all, tokenAudience) {
+	if Before(version, "1.8.0") {
+		return []string{tokenAudience}
+	}
+	return strings.Split(env.text("TOKEN_AUDIENCES", tokenAudience), ",")
+}
+
+// audience is whom a token is asked for: agents' own where that is among those taken. One
+// that is not known is taken for theirs: istiod's answer tells.
+func (c ControlPlane) audience() string {
+	if len(c.audiences) == 0 || slices.Contains(c.audiences, tokenAudience) {
 		return tokenAudience
 	}
-	return all[0]
+	return cmp.Or(c.audiences[0], tokenAudience)
 }
 
 // byHand are the kinds of webhooks that an istiod writes no caBundle into, with the setting

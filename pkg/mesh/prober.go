@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,7 +155,7 @@ func (c ControlPlane) ServerNames() []string {
 }
 
 func (c ControlPlane) tokenFor() tokenFor {
-	return tokenFor{c.Namespace, cmp.Or(c.audience, tokenAudience)}
+	return tokenFor{c.Namespace, c.audience()}
 }
 
 // token gets a bound token for an audience that the istiod takes, making the

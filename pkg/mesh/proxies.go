@@ -51,7 +51,10 @@ func ListProxies(ctx context.Context, kube kubernetes.Interface, namespace, sele
 
 // ProxyOf describes the proxy in a pod; false where it has none, or where the
 // pod has ended.
-func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
+func ProxyOf(pod *corev1.Pod) (Proxy, bool) { return proxyIn(pod, nil) }
+
+// proxyIn is ProxyOf where istiods take tokens for these audiences, beside agents' own.
+func proxyIn(pod *corev1.Pod, audiences []string) (Proxy, bool) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return Proxy{}, false
 	}
@@ -61,7 +64,7 @@ func ProxyOf(pod *corev1.Pod) (Proxy, bool) {
 	container, native := agentContainer(pod)
 	opaque := container == nil
 	if opaque {
-		container, native = tokenHolder(pod)
+		container, native = tokenHolder(pod, audiences)
 	}
 	if container == nil {
 		return Proxy{}, false
@@ -178,7 +181,7 @@ const (
 // tokenHolder finds the container of a pod without an istio-proxy that gets itself a
 // certificate of the mesh all the same: an agentgateway, or whatever mounts a token for
 // istiod's CA.
-func tokenHolder(pod *corev1.Pod) (container *corev1.Container, native bool) {
+func tokenHolder(pod *corev1.Pod, audiences []string) (container *corev1.Container, native bool) {
 	if istiodContainer(pod.Spec.Containers) != nil {
 		return nil, false // istiod has such a token for other clusters' istiods
 	}
@@ -188,7 +191,8 @@ func tokenHolder(pod *corev1.Pod) (container *corev1.Container, native bool) {
 			continue
 		}
 		for _, source := range v.Projected.Sources {
-			if source.ServiceAccountToken != nil && source.ServiceAccountToken.Audience == tokenAudience {
+			// Without an audience it is for the API server, as every pod's is.
+			if t := source.ServiceAccountToken; t != nil && t.Audience != "" && (t.Audience == tokenAudience || slices.Contains(audiences, t.Audience)) {
 				tokens[v.Name] = true
 			}
 		}
@@ -262,13 +266,13 @@ func restarts(pod *corev1.Pod, container string, code int32) bool {
 func (p Proxy) Idle() bool { return p.Starting || p.Quit }
 
 // proxyContainer is the one whose settings count, nil where a pod has no proxy.
-func proxyContainer(pod *corev1.Pod) *corev1.Container {
+func proxyContainer(pod *corev1.Pod, audiences []string) *corev1.Container {
 	if isZtunnel(pod) {
 		return ztunnelContainer(pod)
 	}
 	container, _ := agentContainer(pod)
 	if container == nil {
-		container, _ = tokenHolder(pod)
+		container, _ = tokenHolder(pod, audiences)
 	}
 	return container
 }

@@ -13,6 +13,10 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 	var all []Proxy
 	var mounts []TrustMount
 	names := g.trustNames()
+	var audiences []string
+	for _, plane := range g.s.ControlPlanes {
+		audiences = append(audiences, plane.audiences...)
+	}
 	err := pages(func(o metav1.ListOptions) (string, error) {
 		page, err := g.Kube.CoreV1().Pods("").List(ctx, o)
 		if err != nil {
@@ -23,7 +27,7 @@ func (g *gatherer) proxies(ctx context.Context, parts Parts) {
 			if !ended(pod) {
 				mounts = append(mounts, g.trustMountsOf(pod, names)...)
 			}
-			if p, ok := g.proxyOf(ctx, pod); ok {
+			if p, ok := g.proxyOf(ctx, pod, audiences); ok {
 				all = append(all, p)
 			} else if b, ok := bareOf(pod); ok {
 				g.bare = append(g.bare, b)

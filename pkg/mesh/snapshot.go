@@ -124,7 +124,7 @@ type ControlPlane struct {
 	container  *corev1.Container
 	shared     string // SHARED_MESH_CONFIG
 	meshFile   meshFile
-	audience   string            // whom a token must be for that it takes, "" for tokenAudience
+	audiences  []string          // whom a token may be for that it takes, nil for tokenAudience
 	byHand     map[string]string // by kind of webhook the setting that has it write into none
 	citadel    bool
 	selfSigned bool
