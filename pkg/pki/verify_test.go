@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/hex"
 	"fmt"
 	"math/big"
 	mathrand "math/rand/v2"
@@ -253,39 +252,6 @@ func BenchmarkVerify(b *testing.B) {
 			q.Judge = judge
 			for b.Loop() {
 				pki.Verify(q)
-			}
-		})
-	}
-}
-
-// Envoy 1.40 refuses a registered identifier of nothing, wherever it stands, and takes
-// the same names where they are whole. What is not whole in another way was not asked
-// of it: it is not judged.
-func TestNamesThatAreNone(t *testing.T) {
-	for name, test := range map[string]struct {
-		names string
-		want  pki.Result
-	}{
-		"registered id":              {"300588032a0304", pki.Accepted},
-		"registered id of nothing":   {"30028800", pki.Depends},
-		"registered id that is cut":  {"300488022a80", pki.Depends},
-		"other name":                 {"300fa00d06032a0304a0060c046f746872", pki.Accepted},
-		"other name of nothing":      {"3009a00706032a0304a000", pki.Depends},
-		"other name of two values":   {"300da00b06032a0304a00405000500", pki.Depends},
-		"address of any length":      {"300487026162", pki.Accepted},
-		"no names in the list":       {"3000", pki.Accepted},
-		"name of a kind that is new": {"30028900", pki.Depends},
-	} {
-		raw, err := hex.DecodeString(test.names)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Run(name, func(t *testing.T) {
-			root := &pairs.Cert{DN: "root"}
-			between := &pairs.Cert{DN: "between", By: root, Extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: raw}}}
-			got := pki.Verify(asEnvoy(maker(1).Pair("", []*pairs.Cert{root}, pairs.Leaf(between), between)))
-			if got.Result != test.want {
-				t.Errorf("%s (%s), want %s", got.Result, got.Reason, test.want)
 			}
 		})
 	}

@@ -365,7 +365,7 @@ func readGeneralName(in *cryptobyte.String) (generalName, bool) {
 		n.value = name
 		_, err := canonicalName(name)
 		return n, err == nil
-	case 0: // otherName
+	case 0: // otherName: without one value, and no more, it makes it invalid too
 		var id asn1.ObjectIdentifier
 		var any, one cryptobyte.String
 		var tag cbasn1.Tag

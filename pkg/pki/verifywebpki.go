@@ -150,7 +150,7 @@ func (w *webpki) usable(f *fields, leaf bool, below int) (Answer, bool) {
 	case at.After(f.notAfter):
 		return refused("%s expired at %s", f.Subject(), f.notAfter.UTC().Format(time.RFC3339)), false
 	case f.notBefore.Unix() < 0 || f.notAfter.Unix() < 0:
-		// It does not parse: times are counted from 1970 on (rustls-webpki src/der.rs, time_choice).
+		// It does not parse: times are counted from 1970 on (rustls-webpki src/time.rs). An anchor's are skipped.
 		return refused("%s has a date before 1970", f.Subject()), false
 	case f.version != 3:
 		return refused("%s is not of version 3", f.Subject()), false
@@ -183,7 +183,8 @@ func (w *webpki) usable(f *fields, leaf bool, below int) (Answer, bool) {
 func (w *webpki) signed(f, issuer *fields) (Answer, bool) {
 	if s, ok := schemeOf(f.algorithm, f.X509); ok {
 		// The algorithm is compared as bytes: of ECDSA with none, of RSA with a NULL for its
-		// parameters; that of RSA without not every provider has.
+		// parameters. That of RSA without rustls-webpki has for ring and aws-lc, and BoringSSL's
+		// provider does not (boring-rustls-provider src/verify/rsa.rs, signature_alg_id).
 		switch bare := !bytes.HasSuffix(f.algorithm, []byte{5, 0}); {
 		case s.family == "ecdsa" && !bare:
 			return refused("%s names an ECDSA signature with parameters", f.Subject()), false

@@ -30,31 +30,7 @@ func (m *Maker) oddities() []Pair {
 		return pkix.Extension{Id: id, Critical: critical, Value: value}
 	}
 
-	// One oddity in each place that a certificate can have.
-	everywhere := func(name string, change func(*Cert)) {
-		for _, place := range []string{"root", "intermediate", "trusted intermediate", "leaf", "bystander in the bundle"} {
-			r := root("root A")
-			i := inter("intermediate A", r)
-			l := Leaf(i)
-			bundle := of(r)
-			switch place {
-			case "root":
-				change(r)
-			case "intermediate":
-				change(i)
-			case "trusted intermediate":
-				change(i)
-				bundle = of(i)
-			case "leaf":
-				change(l)
-			default:
-				b := root("root B")
-				change(b)
-				bundle = of(r, b)
-			}
-			add(name+": "+place, bundle, l, i)
-		}
-	}
+	everywhere := func(name string, change func(*Cert)) { all = append(all, m.in(places(), name, change)...) }
 	everywhere("negative serial", func(c *Cert) { c.Serial = -77 })
 	everywhere("serial of 25 bytes", func(c *Cert) { c.LongSerial = new(big.Int).Lsh(big.NewInt(3), 190) })
 	everywhere("serial 0", func(c *Cert) { c.LongSerial = new(big.Int) })

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"slices"
 	"time"
 )
 
@@ -276,7 +277,7 @@ func (m *Maker) Table() []Pair {
 	m.Make(forged)
 	liar := &Cert{DN: "intermediate A", By: root("root X"), SKI: i.ski()}
 	add("leaf: issuer's name and key id, another key", of(r), forged, liar)
-	return append(append(all, m.oddities()...), m.lists()...)
+	return slices.Concat(all, m.oddities(), m.forms(), m.lists())
 }
 
 func (m *Maker) keyOf(c *Cert) (key crypto.Signer) {
