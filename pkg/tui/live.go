@@ -161,7 +161,7 @@ func (l *live) time() string {
 	if still := now.Sub(l.moved); !l.moved.IsZero() && still > stall && l.status != nil && !l.status.Open() {
 		return text + "; no proxy has followed for " + clock(still)
 	}
-	if eta, ok := l.eta(now); ok {
+	if eta, ok := l.eta(now); ok && eta >= time.Second { // the last one of many keeps no pace
 		return text + "; about " + clock(eta) + " to this gate"
 	}
 	if most := l.plan.Cost.LongestWait + l.plan.Cost.FileWaits; most > 0 {
@@ -317,8 +317,8 @@ func (l *live) blockers(width, most int) []string {
 			lines = append(lines, "    "+line)
 		}
 	}
-	if l.selected() != nil && l.selected().Unknown {
-		lines = append(lines, "    "+l.styles.faint.Render(cut("Unknown is never yes: mend it, or accept it by name with a.", width-5)))
+	if mayAccept(l.selected()) == "" {
+		lines = append(lines, "    "+l.styles.faint.Render(cut("Unknown is never yes: mend it, or press a to accept it with a reason.", width-5)))
 	}
 	return lines
 }

@@ -124,9 +124,12 @@ func (p *transition) runKeys() []key.Binding {
 	}
 	keys := []key.Binding{pause}
 	if l.selected() != nil {
-		keys = []key.Binding{k.Up, k.Enter, pause, k.Accept}
+		keys = []key.Binding{k.Up, k.Enter, pause}
 	}
-	if !l.back {
+	if mayAccept(l.selected()) == "" {
+		keys = append(keys, k.Accept)
+	}
+	if p.mayTurn() == "" { // elsewhere they say why not, and are not offered
 		keys = append(keys, k.RollBack)
 	}
 	return append(keys, k.NextStep)

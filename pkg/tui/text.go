@@ -51,15 +51,20 @@ func right(s string, width int) string {
 	return strings.Repeat(" ", max(0, width-ansi.StringWidth(s))) + s
 }
 
+// unbroken stands for a hyphen while lines are broken. No text that is drawn holds it:
+// plain.Line leaves no control character.
+const unbroken = "\x01"
+
 // wrap breaks text into lines no wider than width, at most most of them; the last
 // says where something is left out.
 func wrap(s string, width, most int) []string {
 	if width <= 0 || most <= 0 {
 		return nil
 	}
-	lines := strings.Split(ansi.Wrap(plain.Line(s), width, ""), "\n")
+	// The library breaks after hyphens too: a date, a phase or a flag is one word.
+	lines := strings.Split(ansi.Wrap(strings.ReplaceAll(plain.Line(s), "-", unbroken), width, ""), "\n")
 	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
+		lines[i] = strings.TrimSpace(strings.ReplaceAll(lines[i], unbroken, "-"))
 	}
 	if len(lines) > most {
 		lines = lines[:most]

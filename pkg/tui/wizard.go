@@ -377,7 +377,8 @@ func (w *Wizard) allKeys(width, height int) string {
 	k := w.bound
 	var lines []string
 	all := append(w.page().keys(), k.PageUp, k.PageDown, k.Home, k.End, k.NextStep, k.PrevStep, k.Jump, k.Again, k.Quit, k.Interrupt)
-	seen := map[string]bool{}
+	// What means nothing here is not listed: there is no step beyond the first and the last.
+	seen := map[string]bool{k.PrevStep.Help().Key: w.at == 0, k.NextStep.Help().Key: w.at == len(w.pages)-1}
 	for _, b := range all {
 		h := b.Help()
 		if !seen[h.Key] {
