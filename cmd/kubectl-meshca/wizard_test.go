@@ -124,14 +124,14 @@ func TestWizardOnATerminal(t *testing.T) {
 		o := sit(t, program, append(demo, "--plain")...)
 		o.sees("Enter goes on to Versions, q quits:", "\n")
 		o.sees("Enter goes on to Transition, q quits:", "\n")
-		o.sees("r rotates now", "r\n")
+		o.sees("r plans a rotation", "r\n")
 		for range 4 { // why, new CA, old root's key, seal to
 			o.sees("]:", "\n")
 		}
 		o.sees("(not shown):", word+"\n")
 		o.sees("(not shown):", word+"\n")
 		o.sees("]:", "\n")
-		o.sees("to begin:", "demo-straggler\n")
+		o.sees("to begin; Enter alone leaves it:", "demo-straggler\n")
 		o.sees("Phase 2 of 5, trust-new", "p\n")
 		o.sees("paused: nothing is written", "?\n")
 		o.sees("Now: Paused in phase 2", "b\n")

@@ -98,13 +98,15 @@ func TestPlain(t *testing.T) {
 			l.hears("Enter goes on to Transition", " ")
 		}
 		transition()
-		l.hears("r rotates now", "r")
+		l.hears("r plans a rotation", "r")
 		for _, answer := range []string{"", "", "", "2", identity.Recipient().String(), ending(identity), ""} {
 			l.hears("]:", "")
 			l.types(answer)
 		}
 		l.hears("Cost: ", "")
-		l.hears("Type the cluster's name, demo-small, to begin:", "demo-small")
+		l.hears("Type the cluster's name, demo-small, to begin", "demo-smal")
+		l.hears("That is not the cluster's name: nothing was changed.", "")
+		l.hears("Type the cluster's name, demo-small, to begin", "demo-small")
 		l.hears("Phase 2 of 5, trust-new", "")
 		l.hears("write: secret istio-system/cacerts", "p")
 		l.hears("paused: nothing is written until it is resumed", "?")

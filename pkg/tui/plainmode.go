@@ -157,7 +157,7 @@ func (t *talk) transition(l *Look) error {
 			return err
 		case plan == nil:
 		case answer != l.Cluster:
-			t.say("That is not the cluster's name: nothing was changed.")
+			t.say("Nothing was changed.")
 			return nil
 		default:
 			return t.run(p, plan)
@@ -185,11 +185,24 @@ func (t *talk) planned(p *transition) (*rotation.Plan, string, error) {
 		if len(others) > 0 {
 			t.say("\nAnother strategy is planned by its name: %s.", strings.Join(others, ", "))
 		}
-		answer, err := t.ask("\nType the cluster's name, " + plain.Line(p.seen.Cluster) + ", to begin:")
-		if err != nil || answer == p.seen.Cluster || !slices.Contains(others, answer) {
+		answer, err := t.begins(p.seen.Cluster, others)
+		if err != nil || !slices.Contains(others, answer) {
 			return plan, answer, err
 		}
 		p.choice.Strategy = rotation.Strategy(answer)
+	}
+}
+
+// begins asks for the cluster's name until it is that, another strategy's, or nothing at
+// all: all that was answered before does not go with a slip of the hand.
+func (t *talk) begins(cluster string, others []string) (string, error) {
+	question := "\nType the cluster's name, " + plain.Line(cluster) + ", to begin; Enter alone leaves it:"
+	for {
+		answer, err := t.ask(question)
+		if err != nil || answer == "" || answer == cluster || slices.Contains(others, answer) {
+			return answer, err
+		}
+		t.say("That is not the cluster's name: nothing was changed.")
 	}
 }
 
@@ -225,7 +238,7 @@ func (t *talk) plan(p *transition) (*rotation.Plan, error) {
 
 // fresh asks what a new rotation needs to know; false where none is wanted.
 func (t *talk) fresh(p *transition) (bool, error) {
-	answer, err := t.ask("\nr rotates now, Enter goes on to Verify:")
+	answer, err := t.ask("\nr plans a rotation, Enter goes on to Verify:")
 	if err != nil || answer != "r" {
 		return false, err
 	}
