@@ -145,6 +145,9 @@ func (p *Plan) possible(g ground, s *mesh.Snapshot, strategy Strategy) (bool, st
 		return p.renewalPossible(g, s)
 	}
 	n := len(lagging(s))
+	if n == 0 {
+		return true, "every proxy is reached by push: no workload has to be restarted"
+	}
 	return true, fmt.Sprintf("%d of %d proxies are not reached by push: the workloads of these are restarted in waves, no other", n, len(s.Proxies))
 }
 
@@ -243,7 +246,10 @@ func (p *Plan) renewalPossible(g ground, s *mesh.Snapshot) (bool, string) {
 	if !g.hotRoots {
 		istiod = "; istiod restarts twice"
 	}
-	return true, fmt.Sprintf("%d of %d proxies follow with their next certificates, no workload is restarted%s", len(lagging(s)), len(s.Proxies), istiod)
+	if n := len(lagging(s)); n > 0 {
+		return true, fmt.Sprintf("%d of %d proxies follow with their next certificates, no workload is restarted%s", n, len(s.Proxies), istiod)
+	}
+	return true, "every proxy is reached by push: none has to wait for its next certificate" + istiod
 }
 
 // underSameRoot says how certificates of another intermediate come about, and has

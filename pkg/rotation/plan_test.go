@@ -296,3 +296,32 @@ func TestNoRefusals(t *testing.T) {
 		}
 	})
 }
+
+// Where everybody is reached by push, a strategy that is for others says that it has
+// nobody to wait for; where nobody is, how many it has.
+func TestWhoLags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		for name, row := range map[string]struct {
+			spoil            func(*mesh.Snapshot)
+			renewal, restart string
+		}{
+			"hot":  {func(*mesh.Snapshot) {}, "every proxy is reached by push: none has to wait", "every proxy is reached by push: no workload"},
+			"cold": {cool, "proxies follow with their next certificates, no workload is restarted", "proxies are not reached by push: the workloads of these are restarted"},
+		} {
+			s, err := b.collector().Collect(b.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Gaps = nil
+			row.spoil(s)
+			said := map[rotation.Strategy]string{}
+			for _, o := range rotation.NewPlan(s, b.config).Options {
+				said[o.Strategy] = o.Why
+			}
+			if !strings.Contains(said[rotation.BundleByRenewal], row.renewal) || !strings.Contains(said[rotation.BundleByRestart], row.restart) {
+				t.Errorf("%s: %q and %q", name, said[rotation.BundleByRenewal], said[rotation.BundleByRestart])
+			}
+		}
+	})
+}
