@@ -86,7 +86,7 @@ func (g *gatherer) proxyOf(ctx context.Context, pod *corev1.Pod, audiences []str
 		return p, ok
 	}
 	pod = pod.DeepCopy()
-	container := proxyContainer(pod, audiences)
+	container, _, _ := proxyContainer(pod, audiences)
 	changed := g.fill(ctx, pod.Namespace, container)
 	if p, ok = proxyIn(pod, audiences); p.Created.Before(changed) && startOf(pod, container.Name).Before(changed) {
 		p.Unsaid = strings.TrimPrefix(p.Unsaid+"; a ConfigMap that its settings come from was written after it had started, which has the values of before: restart it", "; ")

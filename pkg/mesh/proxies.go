@@ -58,16 +58,12 @@ func proxyIn(pod *corev1.Pod, audiences []string) (Proxy, bool) {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return Proxy{}, false
 	}
-	if isZtunnel(pod) {
-		return ztunnelOf(pod), true
-	}
-	container, native := agentContainer(pod)
-	opaque := container == nil
-	if opaque {
-		container, native = tokenHolder(pod, audiences)
-	}
-	if container == nil {
+	container, native, opaque := proxyContainer(pod, audiences)
+	switch {
+	case container == nil:
 		return Proxy{}, false
+	case isZtunnel(pod):
+		return ztunnelOf(pod, container), true
 	}
 	p := podOf(pod, container)
 	p.Kind, p.Native, p.Opaque = kindOf(pod, container), native, opaque
@@ -265,16 +261,17 @@ func restarts(pod *corev1.Pod, container string, code int32) bool {
 // Idle reports whether nothing of it runs, so that it trusts and presents nothing.
 func (p Proxy) Idle() bool { return p.Starting || p.Quit }
 
-// proxyContainer is the one whose settings count, nil where a pod has no proxy.
-func proxyContainer(pod *corev1.Pod, audiences []string) *corev1.Container {
+// proxyContainer is the one whose settings count, nil where a pod has no proxy; opaque is
+// true where no agent of Istio's is known to be in it.
+func proxyContainer(pod *corev1.Pod, audiences []string) (container *corev1.Container, native, opaque bool) {
 	if isZtunnel(pod) {
-		return ztunnelContainer(pod)
+		return ztunnelContainer(pod), false, false
 	}
-	container, _ := agentContainer(pod)
-	if container == nil {
-		container, _ = tokenHolder(pod, audiences)
+	if container, native = agentContainer(pod); container != nil {
+		return container, native, false
 	}
-	return container
+	container, native = tokenHolder(pod, audiences)
+	return container, native, true
 }
 
 func ztunnelContainer(pod *corev1.Pod) *corev1.Container {
@@ -288,8 +285,7 @@ func ztunnelContainer(pod *corev1.Pod) *corev1.Container {
 }
 
 // ztunnelOf describes a node's ztunnel.
-func ztunnelOf(pod *corev1.Pod) Proxy {
-	container := ztunnelContainer(pod)
+func ztunnelOf(pod *corev1.Pod, container *corev1.Container) Proxy {
 	p := podOf(pod, container)
 	p.Kind = Ztunnel
 	settingsOf(pod, container).apply(&p)

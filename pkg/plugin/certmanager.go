@@ -255,6 +255,7 @@ func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
 		p.event(rotation.Event{Kind: rotation.EventPlan, Message: m.Summary(), Managed: m})
 		return nil
 	}
+	m = p.cluster.carryManaged(m)
 	var rows [][]string
 	row := func(name, value string) { rows = append(rows, []string{name, value}) }
 	row("secret", m.Namespace+"/"+m.Secret)
@@ -268,5 +269,5 @@ func (p *eventPrinter) managed(w io.Writer, m *rotation.Managed) error {
 	for i, step := range m.Steps {
 		row(fmt.Sprintf("%d.", i+1), step)
 	}
-	return printRows(w, append(rows, remarks(p.cluster.carryRefusals(m.Warnings), p.cluster.carryRefusals(m.Refusals))...))
+	return printRows(w, append(rows, remarks(m.Warnings, m.Refusals)...))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
@@ -102,18 +103,17 @@ func (o *certsOptions) everywhere(ctx context.Context, c *cluster, streams gener
 			_ = clusters[i].answers(ctx, o.patience) // a login program may ask, and two would ask at once
 		}
 	}
-	free := make(chan struct{}, clustersAtOnce)
-	var all sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(clustersAtOnce)
 	for i := range clusters {
-		all.Go(func() {
-			free <- struct{}{}
-			defer func() { <-free }()
+		group.Go(func() error {
 			if looks[i].err = clusters[i].answers(ctx, o.patience); looks[i].err == nil {
 				looks[i].snapshot, looks[i].err = o.snapshot(ctx, clusters[i], streams)
 			}
+			return nil
 		})
 	}
-	all.Wait()
+	_ = group.Wait() // no member fails
 	return looks
 }
 
@@ -132,7 +132,7 @@ func (c *cluster) answers(ctx context.Context, patience time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = kube.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+	err = greet(ctx, kube)
 	var status apierrors.APIStatus
 	switch {
 	case err == nil || errors.As(err, &status):

@@ -126,12 +126,15 @@ func (p *eventPrinter) outcome(e rotation.Event) {
 }
 
 // brief says on stderr what is about to be done.
-func (p *eventPrinter) brief(plan *rotation.Plan) error { return p.write(p.err, plan) }
+func (p *eventPrinter) brief(plan *rotation.Plan) error {
+	return p.write(p.err, p.cluster.carryPlan(plan))
+}
 
 // plan prints a plan as a result.
 func (p *eventPrinter) plan(plan *rotation.Plan) error {
+	plan = p.cluster.carryPlan(plan)
 	if p.json {
-		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: p.cluster.carryPlan(plan)}, "")
+		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan}, "")
 	}
 	return p.write(p.out, plan)
 }
@@ -214,7 +217,7 @@ func (p *eventPrinter) write(w io.Writer, plan *rotation.Plan) error {
 	for _, text := range plan.Outage {
 		row("outage", text)
 	}
-	rows = append(rows, remarks(p.cluster.carryRefusals(plan.Warnings), p.cluster.carryRefusals(plan.Refusals))...)
+	rows = append(rows, remarks(plan.Warnings, plan.Refusals)...)
 	return printRows(w, append(rows, closedNow(plan.Gate)...))
 }
 

@@ -43,9 +43,18 @@ func (c *cluster) logIn(ctx context.Context, out io.Writer, screen bool) (said <
 		defer l.hold(true)
 	}
 	if kube, err := kubernetes.NewForConfig(config); err == nil {
-		_ = kube.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+		_ = greet(ctx, kube)
 	}
-	return said, chained(release, noAnswers())
+	answers := noAnswers()
+	return said, func() {
+		release()
+		answers()
+	}
+}
+
+// greet makes one request that asks for no permission: who has to log in does so for it.
+func greet(ctx context.Context, kube kubernetes.Interface) error {
+	return kube.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
 }
 
 // listen stands in for standard error, until release gives back what has been kept.
@@ -79,8 +88,6 @@ func noAnswers() (release func()) {
 		_ = none.Close()
 	}
 }
-
-func chained(first, then func()) func() { return func() { first(); then() } }
 
 // read ends where the last program that writes has.
 func (l *logins) read(from io.ReadCloser) {

@@ -264,11 +264,9 @@ func (r *run) steps(ctx context.Context, staged *Staged) error {
 		}
 		return r.stopped(ctx)
 	}
-	if at.warmer { // once more in the layout that is written from here on, which istiods take at their start alone
-		steps = slices.Clone(steps)
-		steps[at.step].Restart, steps[at.step].always = true, true
-	}
-	if r.overlooked(steps, at) {
+	// Once more in the layout that is written from here on, which istiods take at their start
+	// alone; or for those whose certificates they judge by the roots of it.
+	if at.warmer || r.overlooked(steps, at) {
 		steps = slices.Clone(steps)
 		steps[at.step].Restart, steps[at.step].always = true, true
 	}
