@@ -128,6 +128,15 @@ func (c *cluster) carryRefusals(all []rotation.Refusal) []rotation.Refusal {
 	return all
 }
 
+// carryTexts does so for sentences.
+func (c *cluster) carryTexts(all []string) []string {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i] = c.carry(all[i])
+	}
+	return all
+}
+
 // carryPlan is a plan as it is shown.
 func (c *cluster) carryPlan(p *rotation.Plan) *rotation.Plan {
 	if p == nil {
@@ -135,6 +144,7 @@ func (c *cluster) carryPlan(p *rotation.Plan) *rotation.Plan {
 	}
 	shown := *p
 	shown.Warnings, shown.Refusals = c.carryRefusals(p.Warnings), c.carryRefusals(p.Refusals)
+	shown.Exposed, shown.Afterwards, shown.Outage = c.carryTexts(p.Exposed), c.carryTexts(p.Afterwards), c.carryTexts(p.Outage)
 	return &shown
 }
 
@@ -144,6 +154,6 @@ func (c *cluster) carryManaged(m *rotation.Managed) *rotation.Managed {
 		return nil
 	}
 	shown := *m
-	shown.Warnings, shown.Refusals = c.carryRefusals(m.Warnings), c.carryRefusals(m.Refusals)
+	shown.Warnings, shown.Refusals, shown.Steps = c.carryRefusals(m.Warnings), c.carryRefusals(m.Refusals), c.carryTexts(m.Steps)
 	return &shown
 }

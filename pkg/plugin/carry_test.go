@@ -63,7 +63,8 @@ func TestCommandsStayWithTheirCluster(t *testing.T) {
 func TestEveryHintStaysWithItsCluster(t *testing.T) {
 	c := ran(t, "rotate", "--context", "prod")
 	const hint, want = "'kubectl meshca verify' tells", "'kubectl meshca verify --context=prod' tells"
-	plan := &rotation.Plan{Refusals: []rotation.Refusal{{Object: "o", Why: "w", Hint: hint}}, Warnings: []rotation.Refusal{{Object: "o", Why: hint}}}
+	plan := &rotation.Plan{Refusals: []rotation.Refusal{{Object: "o", Why: "w", Hint: hint}}, Warnings: []rotation.Refusal{{Object: "o", Why: hint}},
+		Exposed: []string{hint}, Afterwards: []string{hint}, Outage: []string{hint}}
 	for _, format := range []string{"table", "json"} {
 		var out, progress bytes.Buffer
 		p := c.printer(genericiooptions.IOStreams{Out: &out, ErrOut: &progress}, format)
@@ -75,12 +76,15 @@ func TestEveryHintStaysWithItsCluster(t *testing.T) {
 		if format == "json" {
 			text = unescaped(t, text)
 		}
-		if n := strings.Count(text, want); n != 3 {
-			t.Errorf("-o %s carries it %d times, not 3:\n%s", format, n, text)
+		if n := strings.Count(text, want); n != 6 {
+			t.Errorf("-o %s carries it %d times, not 6:\n%s", format, n, text)
 		}
 	}
-	if plan.Refusals[0].Hint != hint {
+	if plan.Refusals[0].Hint != hint || plan.Afterwards[0] != hint {
 		t.Error("the plan itself was changed, which goes into the audit trail")
+	}
+	if m := c.carryManaged(&rotation.Managed{Steps: []string{hint}}); m.Steps[0] != want {
+		t.Errorf("a step of cert-manager's says %q", m.Steps[0])
 	}
 	findings := []check.Finding{{Hint: hint}}
 	c.carryFindings(findings)
