@@ -45,10 +45,10 @@ func (c *cluster) logIn(ctx context.Context, out io.Writer, screen bool) (said <
 	if kube, err := kubernetes.NewForConfig(config); err == nil {
 		_ = greet(ctx, kube)
 	}
-	answers := noAnswers()
+	shown, answered := release, noAnswers() // release is what is returned
 	return said, func() {
-		release()
-		answers()
+		shown()
+		answered()
 	}
 }
 
