@@ -104,6 +104,9 @@ func TestRunOutlivesItsTerminal(t *testing.T) {
 			if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 				t.Fatal(err)
 			}
+			if text := strings.Join(all, "\n"); strings.Contains(text, "hint: ") {
+				t.Errorf("a mesh in memory is gone, and it says how to go on:\n%s", text)
+			}
 			if code := cmd.ProcessState.ExitCode(); code != test.code {
 				t.Errorf("exit code %d (%s), not %d:\n%s", code, cmd.ProcessState, test.code, strings.Join(all, "\n"))
 			}

@@ -234,7 +234,10 @@ func (o *managedOptions) sealed(ctx context.Context, m *rotation.Managed, stream
 // managedOutcome gives the end its exit code and hint.
 func managedOutcome(err error) error {
 	var gate *rotation.GateError
+	var stop signalled
 	switch {
+	case errors.As(err, &stop):
+		return &Failure{Err: err, Code: stop.code(), Hint: "the mesh is safe as it stands; run the same command again: it goes on from there"}
 	case errors.Is(err, rotation.ErrOtherRoot):
 		return found(err, "no istiod may restart until it is mended: put the issuer's old root back and renew, or 'kubectl meshca cert-manager release' and 'kubectl meshca restore'")
 	case errors.Is(err, rotation.ErrNotIssued):

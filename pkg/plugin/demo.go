@@ -187,6 +187,9 @@ func (d *demonstration) rotate(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	d.line(func() { d.traffic() })
+	if errors.As(err, new(signalled)) {
+		return err // there is nothing that one could go on from
+	}
 	if pairs, _ := d.Mesh.Failures(); err == nil && len(pairs) > 0 {
 		return failed(fmt.Errorf("%s could not reach %s: %s", pairs[0].Client, pairs[0].Server, pairs[0].Reason), "this is a fault of the program: please report it")
 	}

@@ -17,6 +17,16 @@ type signalled struct{ os.Signal }
 
 func (s signalled) Error() string { return "stopped by " + s.String() }
 
+func (s signalled) code() int {
+	switch s.Signal {
+	case syscall.SIGTERM:
+		return ExitTerminated
+	case syscall.SIGHUP:
+		return ExitHungUp
+	}
+	return ExitInterrupted
+}
+
 // Main runs one command line and returns its exit code. The first interrupt ends
 // the work in order; the second ends the process by the signal's default.
 func Main(args []string, streams genericiooptions.IOStreams) int {
@@ -47,15 +57,10 @@ func Main(args []string, streams genericiooptions.IOStreams) int {
 	}
 	code, hint := codeOf(err)
 	if s, ok := errors.AsType[signalled](context.Cause(ctx)); ok && err != nil {
-		switch s.Signal {
-		case syscall.SIGTERM:
-			code = ExitTerminated
-		case syscall.SIGHUP:
-			code = ExitHungUp
-		default:
-			code = ExitInterrupted
+		if _, told := errors.AsType[signalled](err); !told {
+			hint = "" // it is about what the signal broke off
 		}
-		err, hint = s, ""
+		code, err = s.code(), s
 	}
 	if err != nil {
 		tell(streams, cluster.carry(err.Error()), cluster.carry(hint))

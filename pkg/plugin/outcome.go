@@ -46,9 +46,12 @@ func ended(err error, back bool) error {
 	}
 	var gate *rotation.GateError
 	var held *rotation.HeldError
+	var stop signalled
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &stop):
+		return &Failure{Err: err, Code: stop.code(), Hint: "the mesh is safe as it stands; 'kubectl meshca status' says where that is, and " + again + " with the same flags goes on from there"}
 	case errors.As(err, &gate) && gate.TimedOut:
 		return &Failure{Err: err, Code: ExitTimeout, Hint: "the mesh is safe as it stands; mend what is named and run " + again + " again: it goes on from here"}
 	case errors.As(err, &gate):
