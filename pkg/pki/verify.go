@@ -138,6 +138,10 @@ func (q Question) names() (Answer, bool) {
 		if !slices.Contains(leaf.uris(), q.SPIFFE) {
 			return refused("the leaf is not %s (it is %s)", q.SPIFFE, strings.Join(leaf.uris(), ", ")), false
 		}
+	} else if q.Judge == Webpki && q.Usage != AnyUsage && !slices.ContainsFunc(leaf.uris(), func(uri string) bool { return strings.HasPrefix(uri, "spiffe://") }) {
+		// ztunnel 1.29 src/tls/workload.rs, verify_trust_domain and verify_full_san: the one
+		// asks a client for an ID of its trust domain, the other a server for the expected one.
+		return depends("ztunnel takes no peer without a SPIFFE ID, and the leaf has none"), false
 	}
 	if q.DNS == "" {
 		return Answer{}, true
@@ -196,9 +200,9 @@ func goVerify(q Question) Answer {
 	}
 	if q.Usage == ClientAuth {
 		// istiod judges a client twice: as TLS does, and with no usage named, which to Go is a
-		// server's, and for one URI (istio 1.30.3 pkg/spiffe/spiffe.go, VerifyPeerCert). Other
-		// programs judge once. Who has no URI at all has no identity to be asked for.
-		if n := len(leaf.X509.URIs); n > 1 {
+		// server's, and for exactly one URI (istio 1.30.3 pkg/spiffe/spiffe.go, VerifyPeerCert).
+		// Other programs judge once.
+		if n := len(leaf.X509.URIs); n != 1 {
 			return depends("istiod takes no client of %d URIs, other programs do", n)
 		}
 		options.KeyUsages = nil
