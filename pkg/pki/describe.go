@@ -39,6 +39,8 @@ type Description struct {
 	ExtKeyUsage     []string `json:"extKeyUsage,omitempty"`
 	URIs            []string `json:"uris,omitempty"`
 	DNSNames        []string `json:"dnsNames,omitempty"`
+	IPs             []string `json:"ips,omitempty"`
+	Emails          []string `json:"emails,omitempty"`
 	NameConstraints string   `json:"nameConstraints,omitempty"`
 	// Error says why nothing but fingerprint and size is known.
 	Error string `json:"error,omitempty"`
@@ -69,9 +71,15 @@ func Describe(c *Certificate, at time.Time) Description {
 	for _, u := range x.URIs {
 		d.URIs = append(d.URIs, u.String())
 	}
-	d.DNSNames, d.NameConstraints = slices.Clone(x.DNSNames), constraints(x)
+	for _, ip := range x.IPAddresses {
+		d.IPs = append(d.IPs, ip.String())
+	}
+	d.DNSNames, d.Emails, d.NameConstraints = slices.Clone(x.DNSNames), slices.Clone(x.EmailAddresses), constraints(x)
 	return d
 }
+
+// Names are the subject's alternative names, of whatever kind.
+func (d Description) Names() []string { return slices.Concat(d.URIs, d.DNSNames, d.IPs, d.Emails) }
 
 // DaysLeft counts whole days from at to an end; below 0 it is past. In seconds, for a
 // time.Duration ends after 292 years, and certificates that never shall end do so in 9999.

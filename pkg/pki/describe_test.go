@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,15 +32,22 @@ func TestDescribe(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
+	address, err := asn1.Marshal([]asn1.RawValue{{Class: 2, Tag: 7, Bytes: []byte{10, 0, 0, 1}}, {Class: 2, Tag: 1, Bytes: []byte("a@b.c")}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		cert *pki.Certificate
 		ok   func(pki.Description) bool
 	}{
-		"root":                 {m.Make(root), func(d pki.Description) bool { return d.SelfSigned && d.CA && d.PathLen == nil && d.Serial == "ff" }},
-		"of one name only":     {m.Make(&pairs.Cert{DN: "r", By: &pairs.Cert{DN: "r"}, NoSKI: true, NoAKI: true}), func(d pki.Description) bool { return !d.SelfSigned && d.CA }},
-		"leaf":                 {m.Make(pairs.Leaf(root)), func(d pki.Description) bool { return !d.CA && !d.SelfSigned && d.DaysLeft == 0 }},
-		"expired for an hour":  {m.Make(&pairs.Cert{DN: "r", From: -2 * time.Hour, To: -time.Hour}), func(d pki.Description) bool { return d.DaysLeft == -1 }},
-		"unparsable":           {pki.NewCertificate([]byte("x")), func(d pki.Description) bool { return d.Error != "" && d.Subject != "" && !d.CA }},
+		"root":                {m.Make(root), func(d pki.Description) bool { return d.SelfSigned && d.CA && d.PathLen == nil && d.Serial == "ff" }},
+		"of one name only":    {m.Make(&pairs.Cert{DN: "r", By: &pairs.Cert{DN: "r"}, NoSKI: true, NoAKI: true}), func(d pki.Description) bool { return !d.SelfSigned && d.CA }},
+		"leaf":                {m.Make(pairs.Leaf(root)), func(d pki.Description) bool { return !d.CA && !d.SelfSigned && d.DaysLeft == 0 }},
+		"expired for an hour": {m.Make(&pairs.Cert{DN: "r", From: -2 * time.Hour, To: -time.Hour}), func(d pki.Description) bool { return d.DaysLeft == -1 }},
+		"unparsable":          {pki.NewCertificate([]byte("x")), func(d pki.Description) bool { return d.Error != "" && d.Subject != "" && !d.CA }},
+		"named by no URI": {m.Make(&pairs.Cert{DN: "r", Extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: address}}}), func(d pki.Description) bool {
+			return slices.Equal(d.Names(), []string{"10.0.0.1", "a@b.c"}) && len(d.IPs) == 1 && len(d.Emails) == 1
+		}},
 		"negative serial":      {m.Make(&pairs.Cert{DN: "r", Serial: -1}), func(d pki.Description) bool { return d.Error != "" }},
 		"referred to, unknown": {&pki.Certificate{}, func(d pki.Description) bool { return d.Error != "" }},
 	} {

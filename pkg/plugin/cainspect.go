@@ -233,7 +233,7 @@ func (r *caInspectReport) rows(wide bool) [][]string {
 				}
 				copy(row[9:], []string{
 					d.Issuer, d.Serial, stamp(d.NotBefore), d.SubjectKeyID, aki, path, d.Signature,
-					strings.Join(append(append([]string{}, d.KeyUsage...), d.ExtKeyUsage...), ","), strings.Join(append(append([]string{}, d.URIs...), d.DNSNames...), ","),
+					strings.Join(append(append([]string{}, d.KeyUsage...), d.ExtKeyUsage...), ","), strings.Join(d.Names(), ","),
 				})
 			}
 		case item.Error == "" && item.public != nil && len(item.owners) == 0:
