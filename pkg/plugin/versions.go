@@ -33,7 +33,9 @@ type versionItem struct {
 	Name      string        `json:"name"`
 	Subject   check.Subject `json:"subject"`
 	ProxyKind string        `json:"proxyKind,omitempty"`
-	Version   string        `json:"version,omitempty"`
+	// Citadel is true of one, whose release is judged as an istiod's.
+	Citadel bool   `json:"citadel,omitempty"`
+	Version string `json:"version,omitempty"`
 	// AtLeast is true where only the proxy's Envoy says how old it can be.
 	AtLeast bool   `json:"atLeast,omitempty"`
 	From    string `json:"from,omitempty"`
@@ -106,15 +108,16 @@ func newVersionsCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.C
 func newVersionReport(s *mesh.Snapshot) *versionReport {
 	r := &versionReport{APIVersion: mesh.APIVersion, Kind: "VersionList", Items: []versionItem{}}
 	for _, plane := range s.ControlPlanes {
+		citadel := plane.CA.Kind == mesh.CACitadel
 		if len(plane.Replicas) == 0 {
-			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: plane.Name, Subject: check.Istiod, Version: plane.Version, From: "the Deployment's image tag", Image: plane.Image}))
+			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: plane.Name, Subject: check.Istiod, Citadel: citadel, Version: plane.Version, From: "the Deployment's image tag", Image: plane.Image}))
 		}
 		for _, replica := range plane.Replicas {
 			from := "image tag"
 			if replica.Version == "" {
 				from = "the Deployment's image tag"
 			}
-			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: replica.Pod, Subject: check.Istiod, Version: check.ReleaseOf(plane, replica), From: from, Image: plane.Image}))
+			r.Items = append(r.Items, judgeVersion(versionItem{Namespace: plane.Namespace, Name: replica.Pod, Subject: check.Istiod, Citadel: citadel, Version: check.ReleaseOf(plane, replica), From: from, Image: plane.Image}))
 		}
 	}
 	for _, p := range s.Proxies {
@@ -207,7 +210,11 @@ func (r *versionReport) rows(wide bool) [][]string {
 		if i.AtLeast {
 			version = ">= " + version
 		}
-		row := []string{i.Namespace, i.Name, cmp.Or(i.ProxyKind, string(i.Subject)), version, i.Verdict, strings.Join(ids, ","), i.From}
+		kind := cmp.Or(i.ProxyKind, string(i.Subject))
+		if i.Citadel {
+			kind = "citadel"
+		}
+		row := []string{i.Namespace, i.Name, kind, version, i.Verdict, strings.Join(ids, ","), i.From}
 		if wide {
 			row = append(row, i.Image, strings.Join(why, "; "))
 		}

@@ -67,6 +67,12 @@ func TestVersionsOfIstiods(t *testing.T) {
 	if items := newVersionReport(&mesh.Snapshot{ControlPlanes: []mesh.ControlPlane{plane}}).Items; items[0].Verdict != "unknown" {
 		t.Errorf("%+v", items[0])
 	}
+	plane.CA.Kind = mesh.CACitadel
+	for _, row := range newVersionReport(&mesh.Snapshot{ControlPlanes: []mesh.ControlPlane{plane}}).rows(false)[1:3] {
+		if row[2] != "citadel" {
+			t.Errorf("a Citadel is called %s", row[2])
+		}
+	}
 }
 
 // TestReportsEscape: nothing that the cluster says reaches a terminal as it is.
