@@ -273,6 +273,7 @@ func TestClientsOfIstiod(t *testing.T) {
 		"two URIs": {func(_, leaf *pairs.Cert) {
 			leaf.SPIFFE, leaf.Extra = "", []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: uris}}
 		}, pki.Depends, pki.Accepted},
+		"no URI":                         {func(_, leaf *pairs.Cert) { leaf.SPIFFE, leaf.DNS = "", "a.b" }, pki.Depends, pki.Accepted},
 		"client alone":                   {func(_, leaf *pairs.Cert) { leaf.EKU = []asn1.ObjectIdentifier{usage(2)} }, pki.Depends, pki.Refused},
 		"intermediate for clients alone": {func(between, _ *pairs.Cert) { between.EKU = []asn1.ObjectIdentifier{usage(2)} }, pki.Depends, pki.Refused},
 		"intermediate for servers alone": {func(between, _ *pairs.Cert) { between.EKU = []asn1.ObjectIdentifier{usage(1)} }, pki.Refused, pki.Accepted},
@@ -290,6 +291,29 @@ func TestClientsOfIstiod(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// ztunnel asks a peer of either side for an ID of a workload, whatever its chain.
+func TestPeersOfZtunnelHaveAnID(t *testing.T) {
+	for name, test := range map[string]struct {
+		leaf func(*pairs.Cert)
+		want pki.Result
+	}{
+		"as istiod issues it": {func(*pairs.Cert) {}, pki.Accepted},
+		"no name":             {func(leaf *pairs.Cert) { leaf.SPIFFE = "" }, pki.Depends},
+		"a host's name":       {func(leaf *pairs.Cert) { leaf.SPIFFE, leaf.DNS = "", "a.b" }, pki.Depends},
+		"another URI":         {func(leaf *pairs.Cert) { leaf.SPIFFE = "https://a.b" }, pki.Depends},
+	} {
+		root := &pairs.Cert{DN: "root"}
+		leaf := pairs.Leaf(root)
+		test.leaf(leaf)
+		p := maker(1).Pair("", []*pairs.Cert{root}, leaf)
+		for asked, want := range map[pki.Usage]pki.Result{pki.ClientAuth: test.want, pki.ServerAuth: test.want, pki.AnyUsage: pki.Accepted} {
+			if got := pki.Verify(p.Question(pki.Webpki, asked, clock)); got.Result != want {
+				t.Errorf("%s, %s: %s (%s), want %s", name, asked, got.Result, got.Reason, want)
+			}
+		}
 	}
 }
 
