@@ -710,10 +710,18 @@ func TestRemotes(t *testing.T) {
 }
 
 func TestVirtualMachines(t *testing.T) {
-	entry := func(version, name string, annotations map[string]any) *unstructured.Unstructured {
+	entry := func(version, name string, annotations map[string]any, spec ...string) *unstructured.Unstructured {
+		about := map[string]any{"address": "10.0.0.1"}
+		for i := 0; i+1 < len(spec); i += 2 {
+			if spec[i] == "serviceAccount" {
+				about[spec[i]] = spec[i+1]
+			} else {
+				about["labels"] = map[string]any{spec[i]: spec[i+1]}
+			}
+		}
 		return &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "networking.istio.io/" + version, "kind": "WorkloadEntry",
-			"metadata": map[string]any{"namespace": "vms", "name": name, "annotations": annotations}, "spec": map[string]any{"address": "10.0.0.1"},
+			"metadata": map[string]any{"namespace": "vms", "name": name, "annotations": annotations}, "spec": about,
 		}}
 	}
 	for _, version := range []string{"v1", "v1beta1", "v1alpha3"} {
@@ -727,9 +735,23 @@ func TestVirtualMachines(t *testing.T) {
 		})
 		c.Dynamic = dynamic
 		s := collect(t, c)
-		if fmt.Sprint(s.VMs) != "[{vms off 10.0.0.1 false} {vms on 10.0.0.1 true}]" || len(s.Gaps) > 0 {
+		if want := []mesh.VM{{Namespace: "vms", Name: "off", Address: "10.0.0.1"}, {Namespace: "vms", Name: "on", Address: "10.0.0.1", Connected: true}}; !slices.Equal(s.VMs, want) || len(s.Gaps) > 0 {
 			t.Errorf("%s: %v, %v", version, s.VMs, s.Gaps)
 		}
+	}
+	// To whom nobody speaks mutual TLS, and who has not registered itself.
+	const tlsMode = "security.istio.io/tlsMode"
+	plainOnes, _ := collector(nil)
+	plainOnes.Dynamic = entries(entry("v1", "account", nil, "serviceAccount", "db"), entry("v1", "database", nil), entry("v1", "labelled", nil, tlsMode, "istio"),
+		entry("v1", "off", nil, "serviceAccount", "db", tlsMode, "disabled"), entry("v1", "registered", map[string]any{"istio.io/autoRegistrationGroup": "g"}))
+	var plain []string
+	for _, vm := range collect(t, plainOnes).VMs {
+		if vm.Plain {
+			plain = append(plain, vm.Name)
+		}
+	}
+	if !slices.Equal(plain, []string{"database", "off"}) {
+		t.Errorf("without a proxy are %v", plain)
 	}
 	c, _ := collector(nil)
 	dynamic := entries()

@@ -52,11 +52,21 @@ func (g *gatherer) virtualMachines(ctx context.Context) {
 func absent(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
 
 // vmOf: istiod notes on the entries that it registers by itself whether their
-// proxy is connected (istio 1.30.3 pilot/pkg/autoregistration/controller.go).
+// proxy is connected (istio 1.30.3 pilot/pkg/autoregistration/controller.go). Peers speak
+// mutual TLS to whose label asks for it, and without one to who has a service account
+// (pilot/pkg/serviceregistry/serviceentry/conversion.go, getTLSModeFromWorkloadEntry).
 func vmOf(entry *unstructured.Unstructured) VM {
 	address, _, _ := unstructured.NestedString(entry.Object, "spec", "address")
+	account, _, _ := unstructured.NestedString(entry.Object, "spec", "serviceAccount")
+	mode, labelled, _ := unstructured.NestedString(entry.Object, "spec", "labels", "security.istio.io/tlsMode")
 	notes := entry.GetAnnotations()
+	spoken := account != ""
+	if labelled {
+		spoken = mode != "disabled"
+	}
+	itself := notes["istio.io/autoRegistrationGroup"] != "" || notes["istio.io/connectedAt"] != ""
 	return VM{
+		Plain:     !spoken && !itself,
 		Namespace: entry.GetNamespace(), Name: entry.GetName(), Address: address,
 		Connected: notes["istio.io/connectedAt"] != "" && notes["istio.io/disconnectedAt"] == "",
 	}

@@ -49,6 +49,8 @@ type observer struct {
 	process string
 	// meshRoots are those that --mesh-root names.
 	meshRoots []*pki.Certificate
+	// connected is who was connected besides pods at the first look.
+	connected mesh.Connected
 }
 
 // named are the roots of --mesh-root.
@@ -78,7 +80,7 @@ func (f *meshFlags) observer(c *cluster, csr bool) (*observer, error) {
 			Kube: kube, Dynamic: dynamic, Dialer: dialer, Now: time.Now, IstioNamespace: f.istioNamespace, Revision: f.revision,
 			Concurrency: f.concurrency, Timeout: f.proxyTimeout, Where: c.where(), Skew: c.clock.ahead,
 		},
-		prober:    &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr},
+		prober:    &mesh.Prober{Kube: kube, Dialer: dialer, Now: time.Now, Timeout: f.proxyTimeout, CSR: csr, Clients: true},
 		process:   c.process,
 		meshRoots: roots,
 	}, nil
@@ -100,9 +102,18 @@ func (o *observer) whole(ctx context.Context) (*mesh.Snapshot, error) {
 	s.NameMeshRoots(o.meshRoots)
 	o.first = s
 	o.prober.Probe(ctx, s, trusted(s))
+	if o.prober.Clients {
+		if o.connected, err = o.prober.Connected(ctx, s); err != nil {
+			err = fmt.Errorf("listing the pods of istiods' clients: %w", err)
+		}
+	}
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
 	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	o.connected.Settle(s)
 	return s, nil
 }
 
@@ -134,14 +145,17 @@ func (o *observer) Observe(ctx context.Context, look rotation.Observation) (*mes
 		s.Cluster, s.TrustDomain, s.MeshCACertificates = o.first.Cluster, o.first.TrustDomain, o.first.MeshCACertificates
 		s.MeshCAURLs = o.first.MeshCAURLs
 		if gap != nil {
-			s.VMs = o.first.VMs
+			s.VMs = slices.Clone(o.first.VMs)
 		}
+	}
+	if look.Proxies { // who is connected unregistered has nothing by which it could be looked for again
+		o.connected.Settle(s)
 	}
 	vouching := append(trusted(s), look.Vouching...)
 	if o.first != nil {
 		vouching = append(vouching, trusted(o.first)...)
 	}
-	o.prober.Strongest = true
+	o.prober.Strongest, o.prober.Clients = true, false
 	o.prober.Probe(ctx, s, vouching)
 	return s, nil
 }

@@ -94,12 +94,12 @@ func TestRehearsedScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind, "another": another,
+			"rehearse": rehearse, "meshca": play, "lease": putLease, "label": label, "forget": forget, "freeze": freeze, "forbid": forbid, "behind": behind, "another": another, "stray": stray,
 		},
 	})
 }
 
-// rehearse [cold|managed|self-signed|ended|workloads|citadel|vm] starts a mesh, whose CA
+// rehearse [cold|managed|self-signed|ended|workloads|citadel|vm|stranger] starts a mesh, whose CA
 // cert-manager may write, and makes a CA to rotate to. One whose CA has ended, and one of
 // workloads that no push reaches, have such as can be restarted.
 func rehearse(ts *testscript.TestScript, _ bool, args []string) {
@@ -123,6 +123,8 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		spec.CA, spec.Source, spec.TTL = root, mesh.CASelfSigned, 10*time.Second
 	case "vm":
 		spec.VMs = []string{"vm"}
+	case "stranger":
+		spec.Unregistered = []string{"legacy"}
 	case "ended":
 		spec.Proxies, spec.Workloads = 0, []rehearsal.Workload{{Namespace: "a", Name: "app", Proxies: 2}}
 	case "workloads":
@@ -156,7 +158,7 @@ func rehearse(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		th.newRoot = newRoot
 	}
-	if th.dyn = th.mesh.Dynamic; kind != "managed" && kind != "vm" {
+	if th.dyn = th.mesh.Dynamic; kind != "managed" && kind != "vm" && kind != "stranger" {
 		th.dyn = noOthers()
 	}
 	for name, ca := range map[string]*pki.Authority{"ca-key.pem": signer, "old-root-key.pem": root, "old": old, "new root": newRoot} {
@@ -370,6 +372,21 @@ func forbid(ts *testscript.TestScript, _ bool, args []string) {
 	th.mesh.Kube.PrependReactor(args[0], args[1], func(k8stesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: args[1]}, "", nil)
 	})
+}
+
+// stray NAMESPACE/POD makes a proxy one of a revision that nobody has seen.
+func stray(ts *testscript.TestScript, _ bool, args []string) {
+	th := ts.Value("theater").(*theater)
+	namespace, name, _ := strings.Cut(args[0], "/")
+	pods := th.mesh.Kube.CoreV1().Pods(namespace)
+	pod, err := pods.Get(th.ctx, name, metav1.GetOptions{})
+	ts.Check(err)
+	if pod.Labels == nil {
+		pod.Labels = map[string]string{}
+	}
+	pod.Labels["istio.io/rev"] = "gone"
+	_, err = pods.Update(th.ctx, pod, metav1.UpdateOptions{})
+	ts.Check(err)
 }
 
 // another NAMESPACE puts an istiod into a namespace of its own: another mesh.

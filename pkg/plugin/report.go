@@ -41,7 +41,7 @@ type reportOptions struct {
 }
 
 func newReportCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
-	var o reportOptions
+	o := reportOptions{sourceFlags: sourceFlags{clients: true}}
 	cmd := &cobra.Command{
 		Use:   "report",
 		Short: "Write down the evidence of a rotation: who, when, which gates, what each proxy proves, what is not proven",

@@ -27,16 +27,21 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	what := "proxy"
-	if port == proxy.SecurePort {
+	switch port {
+	case proxy.SecurePort:
 		what = "istiod"
+	case proxy.MonitoringPort:
+		what = "monitoring"
 	}
 	if fault := m.faults.meets("dial", what); fault != nil {
 		return nil, fmt.Errorf("port-forward to %s: %w", pod, fault.Err)
 	}
-	if port == proxy.SecurePort {
+	if what != "proxy" {
 		for _, i := range m.istiods {
-			if i.name == pod.Name {
+			if i.name == pod.Name && what == "istiod" {
 				return m.serveIstiod(i), nil
+			} else if i.name == pod.Name {
+				return m.answers(m.monitoring()), nil
 			}
 		}
 		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
@@ -48,10 +53,30 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 	if m.frozen[p.ref()] {
 		return nil, fmt.Errorf("port-forward to %s: connection refused", pod)
 	}
+	return m.answers(p.admin()), nil
+}
+
+// answers are those to one connection, by HTTP.
+func (m *Mesh) answers(handler http.Handler) net.Conn {
 	here, there := m.pipe()
-	server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(once(there)) }()
-	return here, nil
+	return here
+}
+
+// monitoring is what an istiod tells of its clients: here everybody is everybody's.
+func (m *Mesh) monitoring() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/syncz", func(w http.ResponseWriter, _ *http.Request) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		clients := []map[string]string{}
+		for _, p := range m.proxies {
+			clients = append(clients, map[string]string{"proxy": p.name + "." + p.namespace})
+		}
+		_ = json.NewEncoder(w).Encode(clients)
+	})
+	return mux
 }
 
 // pipe is a connection to a pod. Whoever holds its near end is at work.
@@ -127,7 +152,7 @@ func (p *sidecar) admin() http.Handler {
 	return mux
 }
 
-// first is all that /certs shows of a bundle (istio-facts E1).
+// first is all that /certs shows of a bundle.
 func first(roots []*pki.Certificate) []map[string]any {
 	if len(roots) == 0 {
 		return nil

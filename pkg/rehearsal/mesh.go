@@ -188,9 +188,12 @@ func (m *Mesh) populate() error {
 		}
 	}
 	for _, name := range m.spec.VMs {
-		if err := m.startVM(name); err != nil {
+		if err := m.register(name); err != nil {
 			return err
 		}
+	}
+	for _, name := range slices.Concat(m.spec.VMs, m.spec.Unregistered) {
+		m.startVM(name)
 	}
 	return nil
 }

@@ -46,6 +46,8 @@ type Spec struct {
 	MeshCA []*pki.Certificate
 	// VMs are names of virtual machines in the first namespace.
 	VMs []string
+	// Unregistered are more of them, that no WorkloadEntry names.
+	Unregistered []string
 	// TTL of leaves.
 	TTL time.Duration
 	// Lag is how long a kubelet takes to bring a changed Secret to istiod's files.

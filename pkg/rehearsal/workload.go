@@ -130,19 +130,24 @@ func uid(kind, namespace, name string) types.UID {
 	return types.UID(kind + "/" + namespace + "/" + name)
 }
 
-// startVM adds a virtual machine: a WorkloadEntry, and a proxy that no pod shows.
-func (m *Mesh) startVM(name string) error {
+// register makes the WorkloadEntry of a virtual machine.
+func (m *Mesh) register(name string) error {
 	namespace := m.meshed()[0]
 	entry := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
-		"metadata": map[string]any{"namespace": namespace, "name": name}, "spec": map[string]any{"address": "192.0.2.1"},
+		"metadata": map[string]any{"namespace": namespace, "name": name}, "spec": map[string]any{"address": "192.0.2.1", "serviceAccount": "default"},
 	}}
 	gvr := schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}
 	if err := m.Dynamic.Tracker().Create(gvr, entry, namespace); err != nil {
 		return fmt.Errorf("rehearsal: %w", err)
 	}
-	m.join(&sidecar{mesh: m, namespace: namespace, name: name, vm: true, workload: Workload{Namespace: namespace, Name: name, Cold: true}, number: m.number()})
 	return nil
+}
+
+// startVM adds a virtual machine: a proxy that no pod shows.
+func (m *Mesh) startVM(name string) {
+	namespace := m.meshed()[0]
+	m.join(&sidecar{mesh: m, namespace: namespace, name: name, vm: true, workload: Workload{Namespace: namespace, Name: name, Cold: true}, number: m.number()})
 }
 
 // freezeTrust makes a namespace's trust ConfigMap immutable, with this bundle in it.
