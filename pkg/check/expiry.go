@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -108,7 +107,7 @@ func caExpiry(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 		}
 	}
 	for _, n := range s.Namespaces {
-		if n.Trust != nil {
+		if n.Trust != nil && !s.Unkept(n) {
 			look("root in configmap "+n.Name+"/"+n.Trust.Name, n.Trust.Bundle.Certs)
 		}
 	}
@@ -133,7 +132,7 @@ func caExpiry(s *mesh.Snapshot, p Policy) (all []Finding, looked int) {
 	return all, looked
 }
 
-// ends judges one CA certificate by S1's thresholds.
+// ends judges one CA certificate by the policy's thresholds.
 func ends(where string, c *pki.Certificate, at time.Time, p Policy) []Finding {
 	if c.X509 == nil {
 		return []Finding{{ID: "ca-unparsable", Severity: pki.SeverityError, Object: where, Message: c.Subject() + ": " + unparsable(c), Hint: "its end is not known: have it issued anew"}}
@@ -286,8 +285,9 @@ func ttlLimit(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	return all, looked
 }
 
-// serves reports whether a proxy belongs to a control plane: by its revision, or
-// because there is only one.
+// serves reports whether a proxy belongs to a control plane: as that which signs for it,
+// or because there is only one.
 func serves(s *mesh.Snapshot, plane mesh.ControlPlane, p mesh.Proxy) bool {
-	return len(s.ControlPlanes) == 1 || cmp.Or(p.Revision, "default") == cmp.Or(plane.Revision, "default")
+	of, ok := mesh.PlaneOf(p, s.ControlPlanes)
+	return len(s.ControlPlanes) == 1 || ok && of.Namespace == plane.Namespace && of.Name == plane.Name
 }

@@ -108,7 +108,7 @@ func trustRules() []Rule {
 		}},
 		{ID: "trust-writable", Category: Trust, About: "no trust ConfigMap is immutable", Needs: "no trust ConfigMap was seen", Reads: []string{"configmaps", "namespaces", "clustertrustbundles"}, Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, n := range s.Namespaces {
-				if n.Trust == nil {
+				if n.Trust == nil || s.Unkept(n) {
 					continue
 				}
 				looked++
@@ -381,7 +381,7 @@ func setKey(certs []*pki.Certificate) digest {
 }
 
 // rootsApart holds every CA certificate of the mesh against every other: of two
-// of one name some peers pick the wrong one (istio-facts H0, M).
+// of one name some peers pick the wrong one.
 func rootsApart(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	const most = 100
 	seen := pki.Set{}

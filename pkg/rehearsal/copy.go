@@ -71,7 +71,7 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 	spec := Spec{CA: signer, Ahead: extra[:ahead], Extra: extra[ahead:], Source: first.CA.Kind, MultiRoot: first.Flags.MultiRoot, XDSAgent: true, Release: first.Version,
 		Replicas: len(first.Replicas), TTL: 24 * time.Hour, Lag: copyLag, FileLag: copyFileLag, DefaultName: first.Revision, Deployment: first.Name}
 	for _, n := range s.Namespaces {
-		if n.Trust == nil {
+		if n.Trust == nil || s.Unkept(n) {
 			continue // istiod publishes nothing there (kube-public, kube-node-lease)
 		}
 		spec.SystemTrust = spec.SystemTrust || n.Name == "kube-system"
@@ -102,7 +102,7 @@ func CopyOf(ctx context.Context, clock Clock, s *mesh.Snapshot) (*Copy, error) {
 		}
 	}
 	for _, n := range s.Namespaces {
-		if n.Trust == nil || !n.Trust.Immutable {
+		if n.Trust == nil || !n.Trust.Immutable || s.Unkept(n) {
 			continue // istiod writes what differs
 		}
 		bundle, err := bundleLike(n.Trust.Bundle, c.like)

@@ -26,6 +26,9 @@ func (s SecretCopy) Source() (source mesh.CASource, ok bool) {
 	return mesh.SourceOf(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}, Type: s.Type, Data: s.Data}, kind), true
 }
 
+// Rotation is the ID of the rotation whose CAs a copy keeps, "" where it is none's.
+func (s SecretCopy) Rotation() string { return s.Labels[rotationLabel] }
+
 // authority is the CA of a copy, with its key.
 func (s SecretCopy) authority(kind mesh.CAKind) (*pki.Authority, error) {
 	layout, ok := mesh.LayoutOf(kind)
@@ -80,7 +83,7 @@ func SwapRisks(s *mesh.Snapshot, c SecretCopy) []Blocker {
 	}
 	for _, n := range s.Namespaces {
 		switch {
-		case n.Trust == nil:
+		case n.Trust == nil || s.Unkept(n):
 		case n.Trust.Error != "":
 			risks = append(risks, Blocker{Kind: "configmap", Object: n.Name + "/" + n.Trust.Name, Why: n.Trust.Error, Unknown: true})
 		default: // agents judge istiod by it
