@@ -210,6 +210,7 @@ func TestEveryRuleIsSeenFailing(t *testing.T) {
 		{"S14 no reload", func(w *world) { w.managed(); w.plane().Flags.AutoReload, w.plane().Version = false, "1.17.0" }, "cert-manager-reload", "cert-manager-not-loaded", isError, "1.17.0"},
 		{"G16 files", func(w *world) { first(w).FileMounted = true }, "stragglers", "straggler-file-mounted", isWarning, "a/p1"},
 		{"G16 OUTPUT_CERTS", func(w *world) { first(w).OutputCerts = "/etc/out" }, "stragglers", "straggler-output-certs", isWarning, "Prometheus"},
+		{"G16 roots of its own", func(w *world) { first(w).OwnRoots = "/etc/ssl/corp.pem" }, "stragglers", "straggler-own-roots", isWarning, "a/p1"},
 		{"G16 paused node", func(w *world) { first(w).Node, w.s.Nodes[0].Ready = "n1", false }, "stragglers", "straggler-paused-node", isWarning, "delete the pod"},
 		{"G16 subPath", func(w *world) {
 			w.s.TrustMounts = []mesh.TrustMount{{Namespace: "a", Pod: "p", Container: "app", Path: "/ca", Fixed: true, Workload: mesh.Workload{Kind: "Deployment", Name: "d"}}}

@@ -9,7 +9,7 @@ import (
 )
 
 // stragglers names what a new root does not reach by istiod's own means, with what
-// each needs (istio-facts D1, D3, H1). Virtual machines, pods without a proxy and
+// each needs. Virtual machines, pods without a proxy and
 // nodes have rules of their own.
 func stragglers(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	var kinds crowds[string]
@@ -25,7 +25,7 @@ func stragglers(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	for _, kind := range kinds.order {
 		f := Finding{ID: "straggler-" + kind, Severity: pki.SeverityInfo, Object: crowd(kinds.refs[kind]), proxies: kinds.refs[kind]}
 		f.Message, f.Hint = needs(kind)
-		if kind == "paused-node" || kind == "output-certs" || kind == "file-mounted" {
+		if kind == "paused-node" || kind == "output-certs" || kind == "file-mounted" || kind == "own-roots" {
 			f.Severity = pki.SeverityWarning
 		}
 		all = append(all, f)
@@ -61,6 +61,7 @@ func straggling(p mesh.Proxy, paused map[string]bool) (kinds []string) {
 	add("grpc", p.GRPCAgent)
 	add("output-certs", p.OutputCerts != "" && !p.GRPCAgent)
 	add("prov-cert", p.ProvCert != "")
+	add("own-roots", p.OwnRoots != "")
 	add("job", p.Workload.Kind == "Job")
 	add("bare-pod", cmp.Or(p.Workload.Kind, p.Workload.Name) == "")
 	add("paused-node", p.Node != "" && paused[p.Node])
@@ -79,6 +80,8 @@ func needs(kind string) (message, hint string) {
 		return "writes its certificates to files for others to read (OUTPUT_CERTS)", "see that these readers, such as a Prometheus, read them again; restart those that do not"
 	case "prov-cert":
 		return "authenticates to istiod with a certificate (PROV_CERT)", "restart istiod between trusting the new root and signing with it: it judges by the roots of its own start"
+	case "own-roots":
+		return "knows istiod by roots of a file of its own (CA_ROOT_CA, XDS_ROOT_CA), which no istiod writes", "put the new root into that file before it signs, or take the setting away; what it has loaded tells nothing of it"
 	case "job":
 		return "is of a Job: it is never restarted", "let it end, or start it after the rotation; one that lives through it renews as others do"
 	case "bare-pod":

@@ -15,6 +15,7 @@ func TestG16_Stragglers(t *testing.T) {
 		"straggler-spire":        func(p *mesh.Proxy) { p.SPIRE, p.FileMounted = true, true },
 		"straggler-file-mounted": func(p *mesh.Proxy) { p.FileMounted = true },
 		"straggler-grpc":         func(p *mesh.Proxy) { p.GRPCAgent, p.OutputCerts = true, "/var/lib/istio/data" },
+		"straggler-own-roots":    func(p *mesh.Proxy) { p.OwnRoots = "/etc/ssl/corp.pem" },
 		"straggler-output-certs": func(p *mesh.Proxy) { p.OutputCerts = "/out" },
 		"straggler-prov-cert":    func(p *mesh.Proxy) { p.ProvCert = "/prov" },
 		"straggler-job":          func(p *mesh.Proxy) { p.Workload.Kind = "Job" },

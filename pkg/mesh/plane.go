@@ -148,7 +148,7 @@ func (e *environment) duration(name string, fallback time.Duration) Duration {
 }
 
 // flags are istiod's settings with the defaults of its release; one that the
-// release does not know has no effect (istio-facts A1, A2, B1, B4, B5). An unknown
+// release does not know has no effect. An unknown
 // release is taken for a recent one, and its own answers prove it.
 func (e *environment) flags(version string) Flags {
 	since := func(release string) bool { return !Before(version, release) }
@@ -167,6 +167,9 @@ func (e *environment) flags(version string) Flags {
 		CRLConfigMap:       DefaultCRLConfigMap,
 		MaxWorkloadTTL:     e.duration("MAX_WORKLOAD_CERT_TTL", 90*24*time.Hour),
 		DefaultWorkloadTTL: e.duration("DEFAULT_WORKLOAD_CERT_TTL", 24*time.Hour),
+		// istio 1.30.3 pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go,
+		// NewNamespaceController; maistra/istio's fork of it takes the member roll's.
+		SomeNamespaces: e.text("ISTIO_WATCH_NAMESPACE", "") != "" || slices.ContainsFunc(e.container.Args, func(arg string) bool { return strings.HasPrefix(arg, "--memberRollName") }),
 	}
 	if name := e.text("PILOT_CA_CERT_CONFIGMAP", ""); name != "" && since("1.27.0") {
 		f.TrustConfigMap = name

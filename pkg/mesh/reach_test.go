@@ -113,12 +113,15 @@ func TestSettings(t *testing.T) {
 		"CA": {env("CA_PROVIDER", "x", "CA_ADDR", "y:1", "PROV_CERT", "z", "OUTPUT_CERTS", "o"), nil, func(p mesh.Proxy) bool {
 			return p.CAProvider == "x" && p.CAAddr == "y:1" && p.ProvCert == "z" && p.OutputCerts == "o"
 		}},
-		"file-mounted":             {env("FILE_MOUNTED_CERTS", "true"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
-		"a file for the listeners": {env("ISTIO_META_TLS_SERVER_ROOT_CERT", "/r.pem"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
-		"a file for the clusters":  {env("ISTIO_META_TLS_CLIENT_CERT_CHAIN", "/c.pem"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
-		"no file for anything":     {env("ISTIO_META_TLS_SERVER_ROOT_CERT", ""), nil, func(p mesh.Proxy) bool { return !p.FileMounted }},
-		"a volume of certificates": {nil, files(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}), func(p mesh.Proxy) bool { return p.FileMounted && !p.SPIRE }},
-		"injection's own volume":   {nil, files(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), func(p mesh.Proxy) bool { return !p.FileMounted }},
+		"roots of its own for the CA":    {env("CA_ROOT_CA", "/etc/ssl/corp.pem"), nil, func(p mesh.Proxy) bool { return p.OwnRoots == "/etc/ssl/corp.pem" }},
+		"roots of its own for istiod":    {env("XDS_ROOT_CA", "SYSTEM"), nil, func(p mesh.Proxy) bool { return p.OwnRoots == "SYSTEM" }},
+		"roots where istiod writes them": {env("CA_ROOT_CA", "./var/run/secrets/istio/root-cert.pem", "XDS_ROOT_CA", "/var/run/secrets/istio/root-cert.pem"), nil, func(p mesh.Proxy) bool { return p.OwnRoots == "" }},
+		"file-mounted":                   {env("FILE_MOUNTED_CERTS", "true"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
+		"a file for the listeners":       {env("ISTIO_META_TLS_SERVER_ROOT_CERT", "/r.pem"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
+		"a file for the clusters":        {env("ISTIO_META_TLS_CLIENT_CERT_CHAIN", "/c.pem"), nil, func(p mesh.Proxy) bool { return p.FileMounted }},
+		"no file for anything":           {env("ISTIO_META_TLS_SERVER_ROOT_CERT", ""), nil, func(p mesh.Proxy) bool { return !p.FileMounted }},
+		"a volume of certificates":       {nil, files(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}), func(p mesh.Proxy) bool { return p.FileMounted && !p.SPIRE }},
+		"injection's own volume":         {nil, files(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), func(p mesh.Proxy) bool { return !p.FileMounted }},
 		"gRPC": {nil, func(p *corev1.Pod) { p.Annotations = map[string]string{"inject.istio.io/templates": "grpc-agent"} }, func(p mesh.Proxy) bool {
 			return p.GRPCAgent && p.OutputCerts != ""
 		}},

@@ -2,10 +2,12 @@ package mesh
 
 import (
 	"cmp"
+	"path"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/meshca/kubectl-meshca/pkg/pki"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -109,6 +111,13 @@ func (s settings) apply(p *Proxy) {
 	p.FileMounted = on("FILE_MOUNTED_CERTS") || s.files || p.CAProvider == "GkeWorkloadCertificate"
 	p.ReadsCRL = value("CRL_PATH") != ""
 	p.OutputCerts, p.ProvCert = value("OUTPUT_CERTS"), value("PROV_CERT")
+	// They come before what is mounted (istio 1.30.3 pkg/istio-agent/agent.go,
+	// FindRootCAForCA and FindRootCAForXDS; ztunnel 1.30.3 src/config.rs has both too).
+	for _, name := range []string{"CA_ROOT_CA", "XDS_ROOT_CA"} {
+		if file := value(name); file != "" && path.Join("/", file) != istiodRoots+"/"+pki.RootFile {
+			p.OwnRoots = cmp.Or(p.OwnRoots, file)
+		}
+	}
 	p.SPIRE, p.GRPCAgent, p.RootsFrom = s.spire, s.grpc, s.roots
 	for _, err := range s.env.unknown {
 		if !strings.Contains(p.Unsaid, err.Error()) {

@@ -98,8 +98,8 @@ type ControlPlane struct {
 	// RootRenewal is its own of its root, where it signs itself; nil where its release has
 	// none, or its CA is another.
 	RootRenewal *RootRenewal `json:"rootRenewal,omitempty"`
-	// Desired and Updated are the Deployment's replicas; Generation is settled
-	// when the controller has observed the last one.
+	// Desired and Updated are the Deployment's replicas. It is Settled once the controller
+	// has observed its last generation and all replicas are of that.
 	Desired int32 `json:"desired"`
 	Updated int32 `json:"updated"`
 	Settled bool  `json:"settled"`
@@ -155,6 +155,9 @@ type Flags struct {
 	ClusterTrustBundle bool `json:"clusterTrustBundle,omitempty"`
 	// SelfSignedInCACerts is USE_CACERTS_FOR_SELF_SIGNED_CA.
 	SelfSignedInCACerts bool `json:"selfSignedInCACerts,omitempty"`
+	// SomeNamespaces: it publishes in some alone that are not told by its mesh config:
+	// ISTIO_WATCH_NAMESPACE, or the member roll of OpenShift Service Mesh 2.
+	SomeNamespaces bool `json:"someNamespaces,omitempty"`
 	// MaxWorkloadTTL and DefaultWorkloadTTL are istiod's own limits.
 	MaxWorkloadTTL     Duration `json:"maxWorkloadTTL,omitempty"`
 	DefaultWorkloadTTL Duration `json:"defaultWorkloadTTL,omitempty"`
@@ -206,8 +209,8 @@ const (
 	CAUnknown     CAKind = "unknown"
 )
 
-// CASource is what the CA of a control plane is made from, by istio-facts A2's
-// precedence, without its key.
+// CASource is what the CA of a control plane is made from, by istiod's own
+// precedence (istio 1.30.3 pilot/pkg/bootstrap/istio_ca.go, createIstioCA), without its key.
 type CASource struct {
 	Kind CAKind `json:"kind"`
 	// Why says in one sentence how Kind was decided.
@@ -383,6 +386,9 @@ type Proxy struct {
 	// RootsFrom is the ConfigMap, or the ClusterTrustBundle, by which its agent knows
 	// istiod; "" where it has another volume there, or none.
 	RootsFrom string `json:"rootsFrom,omitempty"`
+	// OwnRoots is a file by which its agent knows istiod instead, and that no istiod writes
+	// (CA_ROOT_CA, XDS_ROOT_CA).
+	OwnRoots string `json:"ownRoots,omitempty"`
 	// Reach and ReachWhy: see ReachOf.
 	Reach    Reach  `json:"reach"`
 	ReachWhy string `json:"reachWhy,omitempty"`
@@ -412,6 +418,11 @@ type VM struct {
 	Name      string `json:"name"`
 	Address   string `json:"address,omitempty"`
 	Connected bool   `json:"connected,omitempty"`
+	// Unregistered is one that no entry names: istiod says that it is connected.
+	Unregistered bool `json:"unregistered,omitempty"`
+	// Plain is an entry to whose machine nobody speaks mutual TLS, and that has not
+	// registered itself: as a rule one without a proxy.
+	Plain bool `json:"plain,omitempty"`
 }
 
 // Remote is a sign of another cluster in the same mesh.

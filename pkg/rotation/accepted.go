@@ -39,7 +39,7 @@ func (r *run) takes(status Status) {
 // known takes out of what was accepted what a gate before has not opened over: who took
 // it upon himself that a proxy cannot be read has said nothing of one that is read, and
 // whose answer depends. It is accepted by a word more, or by the next run.
-func (r *run) known(step Step, s *mesh.Snapshot, status Status) Status {
+func (r *run) known(s *mesh.Snapshot, status Status) Status {
 	var accepted []Blocker
 	for _, b := range status.Accepted {
 		if b.Kind == "vm" && r.plan.leafLife > 0 && r.plan.vmLife == nil {
@@ -57,5 +57,5 @@ func (r *run) known(step Step, s *mesh.Snapshot, status Status) Status {
 		status.Blockers = append(status.Blockers, b)
 	}
 	status.Accepted = accepted
-	return r.named(step, s, status)
+	return r.withRemedies(s, status)
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
 )
 
-// named adds what helps to those who keep a gate closed and whom this plan knows no way
+// withRemedies adds what helps to those who keep a gate closed and whom this plan knows no way
 // to reach: a revision or a workload that has come since, and is colder than all that it
 // was made for. A restart of either is safe behind any write: whatever starts loads what
 // the Secret, or its istiod, holds by then, and every proxy was proven to accept that.
-func (r *run) named(step Step, s *mesh.Snapshot, status Status) Status {
+func (r *run) withRemedies(s *mesh.Snapshot, status Status) Status {
 	colder := map[string]string{}
 	for _, plane := range s.ControlPlanes {
 		roots, signer := inPlace(plane)

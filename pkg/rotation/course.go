@@ -33,6 +33,8 @@ type ground struct {
 	static bool
 	// stale: some agent reads its roots at its start alone.
 	stale bool
+	// files: some agent writes its certificate for others to read.
+	files bool
 }
 
 func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
@@ -61,6 +63,7 @@ func (p *Plan) ground(s *mesh.Snapshot, ca mesh.CASource) ground {
 	for _, proxy := range s.Proxies {
 		g.static = g.static || proxy.ProvCert != ""
 		g.stale = g.stale || stale(proxy)
+		g.files = g.files || proxy.OutputCerts != ""
 	}
 	return g
 }
@@ -206,6 +209,7 @@ func (g ground) bundle(strategy Strategy) course {
 			leaving = wavesLagging
 		}
 	}
+	files := g.files && strategy == BundleByRestart
 	both := join(g.start, g.target)
 	pushed := g.nudged(both, g.target)
 	leaves := both
@@ -213,14 +217,14 @@ func (g ground) bundle(strategy Strategy) course {
 		leaves = pushed
 	}
 	steps := []Step{{Phase: TrustNew, Name: "both roots", About: "every proxy trusts the old and the new root; the old CA signs", Signs: oldSide, Roots: both,
-		Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, nudge: pushed,
+		Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, files: files, nudge: pushed,
 		expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted, e.Signer = g.all, g.all, g.all, oldSigner })}}
 	if g.hotRoots {
 		steps = append(steps, Step{Phase: SignNew, Name: "signer", About: "every istiod signs with the new CA", Signs: newSide, Roots: both, Chain: g.plain.Raw, Restart: !g.hotSigner,
 			expect: g.expect(func(e *Expectation) { e.Roots, e.Signer, e.Behind = g.all, p.config.New.Cert, g.plain.Certs })})
 	}
 	steps = append(steps,
-		Step{Phase: SignNew, Name: "leaves", About: "every proxy has a certificate of the new CA", Signs: newSide, Roots: leaves, Chain: g.plain.Raw, Restart: !g.hotSigner, Waves: lagging,
+		Step{Phase: SignNew, Name: "leaves", About: "every proxy has a certificate of the new CA", Signs: newSide, Roots: leaves, Chain: g.plain.Raw, Restart: !g.hotSigner, Waves: lagging, files: files,
 			nudge: g.nudged(leaves, g.target), expect: g.expect(func(e *Expectation) {
 				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.all, g.all, g.new, p.config.New.Cert, true, g.plain.Certs
 			})},
@@ -233,9 +237,9 @@ func (g ground) bundle(strategy Strategy) course {
 	}
 	back := []Step{
 		{Phase: SignNew, Name: "both roots again", About: "every proxy trusts the old root too; the new CA still signs", Signs: newSide, Roots: leaves, Chain: g.plain.Raw,
-			Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, nudge: g.nudged(leaves, g.target),
+			Restart: !g.hotRoots || g.static, always: g.static, FileWait: true, Waves: lagging, fresh: g.stale, files: files, nudge: g.nudged(leaves, g.target),
 			expect: g.expect(func(e *Expectation) { e.Roots, e.Trusted, e.Accepted = g.all, g.all, g.all })},
-		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging, nudge: oldLeaves,
+		{Phase: TrustNew, Name: "old signer", About: "every istiod signs with the old CA", Signs: oldSide, Roots: leaves, Restart: !g.hotSigner, Waves: lagging, files: files && !g.hotRoots, nudge: oldLeaves,
 			expect: g.expect(func(e *Expectation) {
 				e.Signer = oldSigner
 				if !g.hotRoots {
@@ -245,7 +249,7 @@ func (g ground) bundle(strategy Strategy) course {
 	}
 	if g.hotRoots {
 		again := join(leaves, g.start)
-		back = append(back, Step{Phase: TrustNew, Name: "old leaves", About: "every proxy has a certificate of the old CA", Signs: oldSide, Roots: again, Waves: lagging, nudge: join(again, g.start),
+		back = append(back, Step{Phase: TrustNew, Name: "old leaves", About: "every proxy has a certificate of the old CA", Signs: oldSide, Roots: again, Waves: lagging, files: files, nudge: join(again, g.start),
 			expect: g.expect(func(e *Expectation) { e.Signer, e.Leaves, e.Accepted = oldSigner, true, g.old })})
 		steps[0].back = len(back) - 1
 	}
@@ -264,7 +268,7 @@ func (g ground) crossSign() course {
 	steps := []Step{
 		{Phase: SignNew, Name: "cross-signed chain", About: "every proxy has a certificate of the new CA, for which the old root vouches", Signs: newSide, Roots: g.start, Chain: g.crossed.Raw,
 			Restart: !g.hotSigner, expect: g.expect(func(e *Expectation) {
-				e.Roots, e.Trusted, e.Accepted, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.new, newCert, true, g.crossed.Certs
+				e.Roots, e.Trusted, e.Accepted, e.InForce, e.Signer, e.Leaves, e.Behind = g.old, g.old, g.new, g.old, newCert, true, g.crossed.Certs
 			})},
 		{Phase: SwapTrust, Name: "new root", About: "every proxy trusts the new root instead of the old", Signs: newSide, Roots: g.target, Chain: g.crossed.Raw,
 			Restart: true, always: g.p.Reason == Compromised, FileWait: true, fresh: g.stale, Waves: restarts, expect: g.ended(g.crossed)},
@@ -309,8 +313,8 @@ func (g ground) adopt() Step {
 }
 
 // stale reports whether a proxy reads the roots for its requests to istiod at its
-// start alone: agents before 1.20.1, ztunnels before 1.28.6 and 1.29.2 (istio-facts
-// D1, D5). What is not known is not stale: its gate proves it.
+// start alone: agents before 1.20.1, ztunnels before 1.28.6 and 1.29.2. What is not known
+// is not stale: its gate proves it.
 func stale(p mesh.Proxy) bool {
 	release, atLeast := p.ReleaseOf()
 	if release == "" || atLeast {

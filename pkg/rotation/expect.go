@@ -36,8 +36,10 @@ type Expectation struct {
 	Gone []*pki.Certificate
 	// Leaves asks that every proxy's certificate be signed by Signer.
 	Leaves bool
-	// Accepted asks that every live leaf be accepted by a peer that trusts this.
-	Accepted []*pki.Certificate
+	// Accepted asks that every live leaf be accepted by a peer that trusts this, and InForce
+	// the same of one that trusts what is trusted now, where that is something else: a leaf
+	// may have come without the certificate that vouches for it there.
+	Accepted, InForce []*pki.Certificate
 	// CSRProof asks for each replica's own answer; without it the chain it serves
 	// is the next best evidence.
 	CSRProof bool
@@ -49,10 +51,11 @@ type Expectation struct {
 	// former are the UIDs of istiods that may run no more: those of before a restart. No
 	// time tells them, for a container's start is stamped by the clock of its node.
 	former []string
-	// fresh asks that the pod of every stale agent was made after freshSince; both are of
+	// fresh asks that the pod of every stale agent was made after freshSince, and files the
+	// same of every agent that writes its certificate for others to read; both are of
 	// the API server's clock.
-	fresh      bool
-	freshSince time.Time
+	fresh, files bool
+	freshSince   time.Time
 	// nodes asks that nodes can be listed, for they could be when it was planned.
 	nodes bool
 	// unserved: some istiod has a serving certificate that its CA has not made, so that what
@@ -408,13 +411,13 @@ func (j *judgement) published() {
 	if bundle := j.s.ClusterTrustBundle; bundle != nil {
 		j.anchor("", bundle)
 	} else {
-		byOthers := j.publishedByOthers()
+		some := j.publishedInSome()
 		for _, n := range j.s.Namespaces {
 			switch {
-			case n.Terminating: // nobody writes there any more (istio 1.30.3 namespacecontroller.go, namespaceChange)
+			case j.s.Unkept(n):
 			case n.Trust != nil:
 				j.anchor(n.Name+"/", n.Trust)
-			case ignored(n.Name) || byOthers && !j.takesPart(n):
+			case mesh.Ignored(n.Name) || some && !j.s.TakesPart(n):
 			default:
 				j.status.ConfigMaps.add(false)
 				j.unknown("configmap", n.Name+"/"+j.configMap(), "there is none in this namespace")
@@ -462,17 +465,14 @@ func (j *judgement) anchor(prefix string, anchor *mesh.TrustAnchor) {
 	}
 }
 
-// publishedByOthers reports whether no istiod writes trust ConfigMaps here, but an istio-csr,
-// which may be told which namespaces to serve (configmapNamespaceSelector of its chart). An
-// istiod with a CA writes into all of them.
-func (j *judgement) publishedByOthers() bool {
-	writes := func(plane mesh.ControlPlane) bool { return plane.CA.Kind != mesh.CAIstioCSR }
+// publishedInSome reports whether nobody writes trust ConfigMaps into all namespaces here:
+// istiods that serve some alone, and an istio-csr, which may be told which to serve
+// (configmapNamespaceSelector of its chart). Any other istiod with a CA writes into all.
+func (j *judgement) publishedInSome() bool {
+	writes := func(plane mesh.ControlPlane) bool {
+		return plane.CA.Kind != mesh.CAIstioCSR && !plane.Flags.SomeNamespaces
+	}
 	return len(j.s.ControlPlanes) > 0 && !slices.ContainsFunc(j.s.ControlPlanes, writes)
-}
-
-// takesPart reports whether a namespace has proxies, or any pod of it may get one.
-func (j *judgement) takesPart(n mesh.Namespace) bool {
-	return n.Revision != "" || n.Ambient || slices.ContainsFunc(j.s.Proxies, func(p mesh.Proxy) bool { return p.Namespace == n.Name })
 }
 
 // configMap is the name of the trust ConfigMap, by the flag of the first istiod.
@@ -483,16 +483,6 @@ func (j *judgement) configMap() string {
 		}
 	}
 	return mesh.DefaultTrustConfigMap
-}
-
-// ignored are the namespaces that istiod writes no ConfigMap into (istio 1.30.3
-// pkg/config/analysis/analyzers/util, IgnoredNamespaces; kube-system since 1.21).
-func ignored(namespace string) bool {
-	switch namespace {
-	case "kube-system", "kube-public", "kube-node-lease", "local-path-storage":
-		return true
-	}
-	return false
 }
 
 func (j *judgement) proxies() {
@@ -532,7 +522,11 @@ func (j *judgement) proxies() {
 	}
 	for _, vm := range j.s.VMs {
 		if j.e.asksProxies() {
-			j.unknown("vm", vm.Namespace+"/"+vm.Name, "what a virtual machine has loaded cannot be read from here")
+			why := "what a virtual machine has loaded cannot be read from here"
+			if vm.Unregistered {
+				why = "it is connected to istiod, and neither a pod nor a WorkloadEntry has its name: " + why + "; look again, if it was a pod that has just gone"
+			}
+			j.unknown("vm", vm.Namespace+"/"+vm.Name, why)
 		}
 	}
 	slices.SortFunc(j.status.Namespaces, func(a, b Progress) int { return strings.Compare(a.Namespace, b.Namespace) })
@@ -564,6 +558,9 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 		release, _ := p.ReleaseOf()
 		return "its agent (" + release + ") reads the roots for its requests to istiod at its start alone: it must be restarted", false
 	}
+	if j.e.files && p.OutputCerts != "" && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
+		return "whoever reads what it writes to " + p.OutputCerts + " may have what was there before: it must be restarted", false
+	}
 	for _, identity := range p.Loaded.Identities {
 		if why, unknown := j.identity(identity, p); why != "" {
 			return why, unknown
@@ -571,6 +568,9 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 	}
 	if from := j.s.Forsaken(p); from != "" && j.e.Roots != nil && !j.e.Citadel {
 		return "its agent knows istiod by the roots of " + from + ", which no istiod writes any more: restart it, or it gets no certificate once the old root is gone", false
+	}
+	if p.OwnRoots != "" && j.e.Roots != nil && !j.e.Citadel && p.Reach != mesh.ReachElsewhere {
+		return "its agent knows istiod by the roots in " + p.OwnRoots + ", which no istiod writes: where the new root is not there too, it gets no certificate any more once the old one is gone", true
 	}
 	return "", false
 }
@@ -620,11 +620,14 @@ func (j *judgement) identity(i proxy.Identity, p mesh.Proxy) (why string, unknow
 			return "its certificate comes with " + former(before, j.e.Signer), false
 		}
 	}
-	if j.e.Accepted != nil {
+	for _, trusted := range [][]*pki.Certificate{j.e.Accepted, j.e.InForce} {
+		if trusted == nil {
+			continue
+		}
 		// By its own kind: both kinds are asked in the trust matrix.
-		question := pki.Question{Judge: p.Judge(), Roots: j.e.Accepted, Chain: i.Chain, At: j.s.ClusterTime(), Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()}
+		question := pki.Question{Judge: p.Judge(), Roots: trusted, Chain: i.Chain, At: j.s.ClusterTime(), Usage: pki.ClientAuth, EnvoyMinor: p.EnvoyMinor()}
 		if j.domains != nil { // who judges by them is the stricter one
-			question.Domains = []pki.Domain{{Name: pki.DomainOf(i.SPIFFE), Roots: j.e.Accepted}}
+			question.Domains = []pki.Domain{{Name: pki.DomainOf(i.SPIFFE), Roots: trusted}}
 		}
 		answer := j.memo.Verify(question)
 		if answer.Result == pki.Accepted {

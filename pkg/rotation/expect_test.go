@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -182,6 +183,89 @@ func TestAgentThatReadsRootsOfNobody(t *testing.T) {
 			if status.Open() == row.closed || row.closed && (status.Blockers[0].Object != s.Proxies[0].Ref() || status.Blockers[0].Unknown) {
 				t.Errorf("%s: %v", name, status.Blockers)
 			}
+		}
+	})
+}
+
+// Istiods before 1.11 have left trust ConfigMaps in namespaces that none writes into since.
+func TestConfigMapsThatWereLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		left := &mesh.TrustAnchor{Name: mesh.DefaultTrustConfigMap, Bundle: b.new.Roots}
+		for _, test := range []struct {
+			namespace mesh.Namespace
+			istiod    string
+			open      bool
+		}{
+			{mesh.Namespace{Name: "kube-public"}, "1.30.3", true},
+			{mesh.Namespace{Name: "kube-node-lease"}, "1.30.3", true},
+			{mesh.Namespace{Name: "kube-public", Revision: "default"}, "1.30.3", false},
+			{mesh.Namespace{Name: "kube-system"}, "1.20.8", true},
+			{mesh.Namespace{Name: "kube-system"}, "1.30.3", false}, // it writes there again
+			{mesh.Namespace{Name: "shop"}, "1.30.3", false},
+		} {
+			mixed := *s
+			test.namespace.Trust = left
+			mixed.Namespaces = append(slices.Clone(s.Namespaces), test.namespace)
+			mixed.ControlPlanes = slices.Clone(s.ControlPlanes)
+			mixed.ControlPlanes[0].Version = test.istiod
+			if status := expect.Judge(&mixed, nil); status.Open() != test.open {
+				t.Errorf("%s under istiod %s: open %t: %v", test.namespace.Name, test.istiod, status.Open(), status.Blockers)
+			}
+		}
+	})
+}
+
+// An istiod that serves some namespaces alone publishes nothing in the others.
+func TestNamespacesThatIstiodDoesNotServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		s.Namespaces = append(s.Namespaces, mesh.Namespace{Name: "elsewhere"})
+		if expect.Judge(s, nil).Open() {
+			t.Error("an istiod of all namespaces has left one out, and it passes")
+		}
+		s.ControlPlanes[0].Flags.SomeNamespaces = true
+		if status := expect.Judge(s, nil); !status.Open() {
+			t.Errorf("it is in the way: %v", status.Blockers)
+		}
+		s.Namespaces[len(s.Namespaces)-1].Revision = "default"
+		if expect.Judge(s, nil).Open() {
+			t.Error("a namespace of the mesh has no trust ConfigMap, and it passes")
+		}
+	})
+}
+
+// What its agent knows istiod by is nothing that a proxy has loaded.
+func TestRootsOfAnAgentsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		p := &s.Proxies[0]
+		p.OwnRoots = "/etc/ssl/corp.pem"
+		if status := expect.Judge(s, nil); len(status.Blockers) != 1 || !status.Blockers[0].Acceptable() || !strings.Contains(status.Blockers[0].String(), p.Ref()+": its agent knows istiod by the roots in /etc/ssl/corp.pem") {
+			t.Errorf("%v", status.Blockers)
+		}
+		p.Reach = mesh.ReachElsewhere // no istiod's certificate is asked for
+		if status := expect.Judge(s, nil); !status.Open() {
+			t.Errorf("%v", status.Blockers)
+		}
+	})
+}
+
+// A machine that no entry names is none that could be passed over.
+func TestStrangerIsInTheWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		s := wholeMesh(t, b)
+		expect, _ := rotation.Present(s)
+		s.VMs = []mesh.VM{{Namespace: "vms", Name: "legacy", Connected: true, Unregistered: true}}
+		if status := expect.Judge(s, nil); len(status.Blockers) != 1 || !status.Blockers[0].Acceptable() || !strings.Contains(status.Blockers[0].String(), "neither a pod nor a WorkloadEntry has its name") {
+			t.Errorf("%v", status.Blockers)
 		}
 	})
 }

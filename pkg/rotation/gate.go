@@ -188,18 +188,18 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if step.always {
 		expect.former = r.journal.state.Replaced[step.key()]
 	}
-	if step.fresh {
-		expect.fresh, expect.freshSince = true, r.journal.state.Published[step.key()]
+	if step.fresh || step.files {
+		expect.fresh, expect.files, expect.freshSince = step.fresh, step.files, r.journal.state.Published[step.key()]
 	}
 	if !o.Proxies {
 		expect = expect.replicasOnly()
 	}
-	status := r.known(step, s, expect.judge(s, r.accept, r.memo))
+	status := r.known(s, expect.judge(s, r.accept, r.memo))
 	if !o.Proxies {
 		return status, nil
 	}
 	r.figures.Proxies = len(s.Proxies)
-	if !step.fresh && step.Waves == "" || !out(status, expect) {
+	if !step.fresh && !step.files && step.Waves == "" || !out(status, expect) {
 		return status, nil
 	}
 	if _, known := r.journal.state.Published[step.key()]; known {
@@ -211,9 +211,9 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if err := r.save(ctx); err != nil {
 		return status, err
 	}
-	if step.fresh {
+	if step.fresh || step.files {
 		expect.freshSince = r.journal.state.Published[step.key()]
-		status = r.known(step, s, expect.judge(s, r.accept, r.memo))
+		status = r.known(s, expect.judge(s, r.accept, r.memo))
 	}
 	return status, nil
 }
@@ -235,19 +235,21 @@ func out(status Status, expect Expectation) bool {
 // A push is for the waits whom it reaches, and only while nobody follows without it: it
 // has the whole mesh ask for certificates.
 func (r *run) hurry(ctx context.Context, step Step, s *mesh.Snapshot, status Status, waits int, replicasSince time.Time) (bool, error) {
-	if r.held || !onlyProxies(status) {
+	if r.held || !proxiesAlone(status) {
 		return false, nil
 	}
-	if step.Waves != "" {
-		// Marks of a restart are in whole seconds: one of the second in which the step was
-		// published could not be told from one of before, and would be made twice.
+	known := !slices.ContainsFunc(status.Blockers, func(b Blocker) bool { return b.Unknown })
+	// Where a CA has ended, whoever cannot be read holds up nobody else.
+	if step.Waves != "" && (known || r.plan.Strategy == Recover) {
+		// That a step was published, and when a pod was made, is known in whole seconds: a restart
+		// in the same one could not be told from one of before, and would be made twice.
 		same := r.cluster().Now().Truncate(time.Second).Equal(r.journal.state.Published[step.key()])
 		settled := !step.Restart || r.plan.Strategy == Recover || r.Clock.Now().Sub(r.loadedAt) >= reconnect
 		if behind := step.behind(s, status); len(behind) > 0 && !same && settled && r.round(step).due(r.Clock.Now()) {
 			return r.waves(ctx, step, behind)
 		}
 	}
-	if step.nudge != nil && waits > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
+	if known && step.nudge != nil && waits > 0 && r.Clock.Now().Sub(replicasSince) > nudgeAfter<<min(r.nudges, nudgeDoubles) {
 		r.nudges++
 		return true, r.push(ctx, step)
 	}
@@ -284,10 +286,17 @@ func (s Status) blocked() map[string]bool {
 }
 
 // behind are the proxies that a step restarts: those that its gate waits for and
-// that no push reaches.
+// that no push reaches. Of those of whom nothing is known it is who has no certificate and
+// cannot get one, for his agent reads its roots at its start alone.
 func (s Step) behind(m *mesh.Snapshot, status Status) []mesh.Proxy {
-	blocked := status.blocked()
-	return slices.DeleteFunc(s.restarted(m.Proxies), func(p mesh.Proxy) bool { return !blocked[p.Ref()] })
+	blocked, unknown := status.blocked(), map[string]bool{}
+	for _, b := range status.Blockers {
+		unknown[b.Object] = unknown[b.Object] || b.Unknown
+	}
+	return slices.DeleteFunc(s.restarted(m.Proxies), func(p mesh.Proxy) bool {
+		bare := p.Loaded != nil && len(p.Loaded.Identities) == 0 && stale(p)
+		return !blocked[p.Ref()] || unknown[p.Ref()] && !bare
+	})
 }
 
 // restarted are those of the proxies that the step's waves restart where its gate waits
@@ -320,16 +329,18 @@ func (r *run) slowest(waited time.Duration) time.Duration {
 
 // replicasOnly is the part of an expectation that istiods alone can fulfil.
 func (e Expectation) replicasOnly() Expectation {
-	e.Trusted, e.Only, e.Leaves, e.Accepted = nil, false, false, nil
+	e.Trusted, e.Only, e.Leaves, e.Accepted, e.InForce = nil, false, false, nil, nil
 	e.unpublished = true
 	return e
 }
 
 func (e Expectation) asksMore() bool { return e.asksProxies() || e.Roots != nil }
 
-func onlyProxies(s Status) bool {
+// proxiesAlone reports whether nothing but proxies is in the way, and whatever keeps them can
+// be helped from here.
+func proxiesAlone(s Status) bool {
 	for _, b := range s.Blockers {
-		if b.Kind != "proxy" || b.Unknown || b.ByCRL { // no push and no restart takes a CRL away
+		if b.Kind != "proxy" || b.ByCRL { // no push and no restart takes a CRL away
 			return false
 		}
 	}

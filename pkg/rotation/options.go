@@ -190,7 +190,7 @@ func (p *Plan) hotPossible(s *mesh.Snapshot) (bool, string) {
 }
 
 // notHot says what keeps a bundle change from reaching every proxy by push, which re-issues
-// its leaf (istio-facts D2: both flags, istiod and agent from 1.20.0; 1.20.1 so that agents
+// its leaf (both flags, istiod and agent from 1.20.0; 1.20.1 so that agents
 // re-read their trust file); "" where nothing does.
 func notHot(s *mesh.Snapshot) string {
 	for _, plane := range s.ControlPlanes {
@@ -222,11 +222,30 @@ func (p *Plan) crossPossible(g ground, s *mesh.Snapshot) (bool, string) {
 			return false, fmt.Sprintf("%s is only known to follow when it is restarted (%s)", proxy.Ref(), proxy.ReachWhy)
 		}
 	}
+	if istiod, ztunnel := inOnePiece(s); istiod != "" {
+		return false, fmt.Sprintf("istiod %s puts all that stands above a certificate into one piece, of which ztunnel %s reads the first: it would not send the cross certificate", istiod, ztunnel)
+	}
 	restarts := "no restart of workloads"
 	if g.stale {
 		restarts = "only workloads with agents before 1.20.1 are restarted"
 	}
 	return true, "the old root vouches for the new one: no flags, " + restarts + "; leaves renew on their own and istiod restarts once"
+}
+
+// inOnePiece is the release of an istiod whose answers have the whole chain in one element, of
+// which a ztunnel reads the first certificate alone (istio 1.24.3 security/pkg/server/ca/
+// server.go; an element for each since 1.24.4 and 1.25.1), and the ztunnel.
+func inOnePiece(s *mesh.Snapshot) (istiod, ztunnel string) {
+	i := slices.IndexFunc(s.Proxies, func(p mesh.Proxy) bool { return p.Kind == mesh.Ztunnel })
+	if i < 0 {
+		return "", ""
+	}
+	for _, plane := range s.ControlPlanes {
+		if v := plane.Version; mesh.Before(v, "1.24.4") || !mesh.Before(v, "1.25.0") && mesh.Before(v, "1.25.1") {
+			return v, s.Proxies[i].Ref()
+		}
+	}
+	return "", ""
 }
 
 func (p *Plan) renewalPossible(g ground, s *mesh.Snapshot) (bool, string) {

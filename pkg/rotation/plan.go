@@ -65,7 +65,7 @@ type Plan struct {
 	Adopts bool `json:"adopts,omitempty"`
 	// Options are all strategies, and why each is possible or not.
 	Options []Option `json:"options"`
-	// Control is the Secret that is changed.
+	// Namespace, Secret and Layout are of the Secret that is changed.
 	Namespace string      `json:"namespace"`
 	Secret    string      `json:"secret"`
 	Layout    mesh.CAKind `json:"layout"`
@@ -191,7 +191,7 @@ type Cost struct {
 	// often that happens.
 	CSRs   int `json:"csrs"`
 	Bursts int `json:"bursts"`
-	// IstiodRestarts is how many pods of istiod are replaced; workloads are not.
+	// IstiodRestarts and WorkloadRestarts are how many pods are replaced.
 	IstiodRestarts   int `json:"istiodRestarts"`
 	WorkloadRestarts int `json:"workloadRestarts"`
 	// LongestWait bounds the waits for renewals, all phases together.
@@ -265,6 +265,9 @@ type Step struct {
 	// fresh asks that agents which read their roots at their start alone have been
 	// started since these roots were published.
 	fresh bool
+	// files asks the same, with what this step gives them, of agents that write their
+	// certificates for others: nothing tells when those read them.
+	files bool
 	// unpushed is true where new certificates are asked for and nothing is written that
 	// istiods push: those whom a push reaches wait for their renewal like the others.
 	unpushed bool

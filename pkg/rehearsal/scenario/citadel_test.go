@@ -51,7 +51,7 @@ func citadelBench(t *testing.T, release string, workloads ...rehearsal.Workload)
 	return b
 }
 
-// TestS6_Citadel: the seeds' transition without their faults: in place, the same
+// TestS6_Citadel: Istio 1.4's root transition without its script's faults: in place, the same
 // key and identifier, every Secret by DER, every Envoy by /certs; and nothing is
 // refused on the way, or when the old certificate ends.
 func TestS6_Citadel(t *testing.T) {

@@ -164,3 +164,19 @@ func underTheRoot(b *bench) {
 func unrenewed(_ *bench, s *rehearsal.Spec) {
 	s.Env = map[string]string{"CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL": "0"}
 }
+
+// TestS2_RecoverBesideOneUnread: where nothing can be lost any more, whoever cannot be read
+// holds up nobody else. Here it is made anew with the others of its workload.
+func TestS2_RecoverBesideOneUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, twinSpec(2*time.Hour, cold, inWaves, release("1.19.3")))
+		time.Sleep(2*time.Hour + time.Minute)
+		s, err := b.trial.Look(b.ctx)
+		b.must(err)
+		b.mesh.Freeze(s.Proxies[0].Ref())
+		b.trial.Config.Strategy = rotation.Recover
+		if out := b.trial.Run(b.ctx); out.Err != nil || !out.Proof.Open() {
+			t.Errorf("it ends with %v, %v; %v", out.Err, out.Plan.Refusals, out.Proof.Blockers)
+		}
+	})
+}

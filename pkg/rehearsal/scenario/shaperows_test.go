@@ -27,6 +27,7 @@ func shapeRows() []row {
 		{name: "intermediate-hot", facts: []string{"B2", "D2"}, newCA: sameRoot, strategy: rotation.Intermediate},
 		{name: "adopt-cross", facts: []string{"A5", "B6", "S3"}, spec: selfSigned, cross: true, strategy: rotation.CrossSign},
 		{name: "restart-in-waves", facts: []string{"D2"}, spec: alone(rehearsal.Workload{Cold: true}), newCA: func(b *bench) { b.trial.Config.Strategy = rotation.BundleByRestart }, strategy: rotation.BundleByRestart},
+		{name: "ztunnel-of-chains-in-one-piece", facts: []string{"D4", "G-flattens"}, spec: both(coldRelease("1.24.3"), beside(rehearsal.Workload{Kind: mesh.Ztunnel, Release: "1.30.3"})), cross: true, override: []string{rotation.Ambient}, strategy: rotation.BundleByRenewal},
 		{name: "ztunnel-untested", facts: []string{"D5", "E5"}, spec: beside(rehearsal.Workload{Kind: mesh.Ztunnel}), override: []string{rotation.Ambient}, strategy: rotation.BundleByRenewal},
 
 		// CAs that are not taken.
