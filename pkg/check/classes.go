@@ -50,7 +50,7 @@ func Classes(s *mesh.Snapshot) []Class {
 	best := map[digest][]*pki.Certificate{}
 	minors := map[[3]string]int{} // by what they say of their release: few, and slow to parse
 	var scratch []byte
-	byDomain := mesh.Domains(s.Proxies) != nil
+	byDomain, now := mesh.Domains(s.Proxies) != nil, s.ClusterTime()
 	for _, p := range s.Proxies {
 		if p.Loaded == nil {
 			continue
@@ -77,7 +77,7 @@ func Classes(s *mesh.Snapshot) []Class {
 				all[i].CRLs = crls
 			}
 			all[i].add(p)
-			if chain := best[key[0]]; chain == nil || !current(chain[0], s.TakenAt) && current(identity.Chain[0], s.TakenAt) {
+			if chain := best[key[0]]; chain == nil || !current(chain[0], now) && current(identity.Chain[0], now) {
 				best[key[0]] = identity.Chain
 			}
 		}

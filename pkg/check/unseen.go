@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/meshca/kubectl-meshca/pkg/mesh"
-	"github.com/meshca/kubectl-meshca/pkg/rotation"
 )
 
 // Unseen is a part that could not be read and that a verdict on trust does not
@@ -35,6 +34,11 @@ func NotSeen(s *mesh.Snapshot) []Unseen {
 		all = append(all, Unseen{Part: r.Kind + " " + strings.TrimPrefix(r.Namespace+"/"+r.Name, "/"), Error: "it says that the mesh may have another cluster, and this is of one alone", Adds: "what proxies there have loaded, if you ask in its own context"})
 	}
 	for _, plane := range s.ControlPlanes {
+		for _, r := range plane.Replicas {
+			if r.ClientsError != "" {
+				all = append(all, Unseen{Part: "clients of istiod " + plane.Namespace + "/" + r.Pod, Error: r.ClientsError, Adds: "whether a virtual machine is connected that no WorkloadEntry names"})
+			}
+		}
 		if plane.Elsewhere != "" {
 			all = append(all, Unseen{Part: "istiod of this mesh", Error: plane.Elsewhere, Adds: "what it signs with, and which roots it hands out, if you ask in its own context"})
 		}
@@ -59,22 +63,4 @@ func adds(resource string) string {
 		return "which workloads the pods belong to"
 	}
 	return "more about the mesh"
-}
-
-// Unusable are the proxies that say themselves that an identity of theirs is not
-// usable, as ztunnels do: whatever else was read of it, it is not proven.
-func Unusable(s *mesh.Snapshot) []rotation.Blocker {
-	var all []rotation.Blocker
-	for _, p := range s.Proxies {
-		if p.Loaded == nil {
-			continue
-		}
-		for _, i := range p.Loaded.Identities {
-			if i.State != "" {
-				all = append(all, rotation.Blocker{Kind: "proxy", Object: p.Ref(), Why: "it says of its identity " + cmp.Or(i.SPIFFE, i.Secret) + ": " + i.State})
-				break
-			}
-		}
-	}
-	return all
 }

@@ -33,22 +33,6 @@ func TestEveryGapIsSaid(t *testing.T) {
 	}
 }
 
-func TestUnusableIdentities(t *testing.T) {
-	w := newWorld(t)
-	if got := check.Unusable(w.s); got != nil {
-		t.Errorf("%v", got)
-	}
-	w.s.Proxies[1].Loaded.Identities[0].State = "Unavailable"
-	got := check.Unusable(w.s)
-	if len(got) != 1 || got[0].Object != w.s.Proxies[1].Ref() || got[0].Kind != "proxy" || got[0].Unknown {
-		t.Errorf("%v", got)
-	}
-	w.s.Proxies[1].Loaded = nil // the gate names it
-	if got := check.Unusable(w.s); got != nil {
-		t.Errorf("%v", got)
-	}
-}
-
 // Another cluster of the mesh, and an istiod that was left out, are no part of what was
 // looked at: a verdict without them says so.
 func TestWhatIsElsewhereIsSaid(t *testing.T) {

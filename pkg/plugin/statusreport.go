@@ -36,6 +36,9 @@ type standing struct {
 	journals  []rotation.Journal
 	now       time.Time
 
+	// refusal is why it does not go on as the mesh is, where no way on could be laid out.
+	refusal *rotation.Refusal
+
 	stagedError, leaseError, journalError, placeError string
 	// refused are the verbs and resources that the API server did not allow.
 	refused []string
@@ -66,6 +69,8 @@ type statusReport struct {
 	ETAWhy string    `json:"etaWhy,omitempty"`
 	Back   wayBack   `json:"back"`
 	Next   string    `json:"next,omitempty"`
+	// Refused is why it does not go on as the mesh is.
+	Refused string `json:"refused,omitempty"`
 	// Errors are the parts that could not be read.
 	Errors []string `json:"errors,omitempty"`
 }
@@ -93,6 +98,9 @@ func newStatusReport(s standing) *statusReport {
 		}
 	}
 	r.State = s.state(r.Rotation)
+	if s.refusal != nil && r.State == stateUnfinished {
+		r.Refused = fmt.Sprintf("it does not go on as the mesh is: %s: %s", s.refusal.Object, s.refusal.Why)
+	}
 	if j := r.Rotation; j != nil {
 		r.Phase, r.Step = j.Phase, j.Step
 	}
@@ -256,6 +264,8 @@ func (s standing) next(r *statusReport) string {
 		return "kubectl meshca verify"
 	case r.State == stateUnfinished && r.Rotation != nil && r.Rotation.Back:
 		return "kubectl meshca rollback"
+	case r.State == stateUnfinished && s.refusal != nil:
+		return s.refusal.Hint
 	case r.State == stateUnfinished:
 		return "kubectl meshca rotate"
 	case r.State == stateDone, r.State == stateBack && s.staged != nil:
@@ -376,6 +386,9 @@ func (r *statusReport) rows(wide bool) [][]string {
 		back = "yes, by way of " + strings.Join(names(r.Back.Phases), ", ") + ": "
 	}
 	rows = append(rows, []string{"way back", back + r.Back.Why})
+	if r.Refused != "" {
+		rows = append(rows, []string{"refused", r.Refused})
+	}
 	for _, e := range r.Errors {
 		rows = append(rows, []string{"not read", e})
 	}

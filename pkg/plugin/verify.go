@@ -40,8 +40,11 @@ type verifyReport struct {
 	Secrets rotation.Count `json:"secrets,omitzero"`
 	Classes []check.Class  `json:"classes"`
 	// Refused are the pairs of classes of which one would refuse the other.
-	Refused []check.Pair       `json:"refused,omitempty"`
-	Items   []rotation.Blocker `json:"items"`
+	Refused []check.Pair `json:"refused,omitempty"`
+	// IfNow is what would break if the next step came now: if everybody trusted the roots
+	// that were asked for, and no others. It is left out where everybody does.
+	IfNow *ifNow             `json:"ifNow,omitempty"`
+	Items []rotation.Blocker `json:"items"`
 	// NotSeen could not be read, and the verdict does not rest on it.
 	NotSeen []check.Unseen `json:"notSeen,omitempty"`
 
@@ -49,6 +52,21 @@ type verifyReport struct {
 	// apart is true where proxies trust others than istiods publish, and one list was held
 	// against both.
 	apart bool
+}
+
+// ifNow is what a step would do that is not made yet.
+type ifNow struct {
+	Pairs   int          `json:"pairs"`
+	Refused []check.Pair `json:"refused,omitempty"`
+}
+
+func (i ifNow) String() string {
+	text := fmt.Sprintf("if everybody trusted these roots alone now: of %s %d would fail", counted(i.Pairs, "pair"), len(i.Refused))
+	if len(i.Refused) > 0 {
+		first := i.Refused[0]
+		text += fmt.Sprintf(", the first: %s calls %s: the %s says: %s", first.Client, first.Server, first.By, first.Answer.Reason)
+	}
+	return text
 }
 
 // wantedRoots are what an operator wants a mesh to be held against, nil for what it says
@@ -66,7 +84,7 @@ type verifyOptions struct {
 }
 
 func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Command {
-	var o verifyOptions
+	o := verifyOptions{sourceFlags: sourceFlags{clients: true}}
 	cmd := &cobra.Command{
 		Use:     "verify",
 		Aliases: []string{"verify-certs"},
@@ -74,7 +92,8 @@ func newVerifyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Com
 		Long: "Holds every istiod, trust ConfigMap, webhook and live proxy against the expected roots\n" +
 			"(those of the mesh's own CA, or --root), and asks of every pair of proxies whether the\n" +
 			"one would accept the other. What cannot be read is named, and is never yes; what the\n" +
-			"verdict does not rest on is named as not seen.\n\n" +
+			"verdict does not rest on is named as not seen. With --root it says too, while that is\n" +
+			"not so yet, what would break if everybody trusted these roots alone now.\n\n" +
 			"Where a Kubernetes signer or SPIRE signs for workloads, istiod may be under another root:\n" +
 			"--istiod-root then names what it serves and publishes, and --root what proxies trust.\n\n" +
 			"Exit codes: 0 proven, 2 not proven, 124 not proven within --timeout, 1 it could not be\n" +
@@ -267,34 +286,27 @@ func newVerifyReport(s *mesh.Snapshot, want wantedRoots, csrProof bool) (*verify
 	}
 	r.Items = append([]rotation.Blocker{}, r.Status.Blockers...)
 	r.Status.Blockers = nil
-	for _, b := range check.Unusable(s) {
-		if !slices.ContainsFunc(r.Items, func(other rotation.Blocker) bool { return other.Kind == b.Kind && other.Object == b.Object }) {
-			r.Items = append(r.Items, b)
-			r.uncount(b.Object)
-		}
-	}
 	r.NotSeen = check.NotSeen(s)
 	r.secrets(s, want.roots)
 	r.Classes = check.Classes(s)
-	r.pairs = check.Matrix(r.Classes, s.TakenAt)
-	for _, pair := range r.pairs {
-		if pair.Answer.Result != pki.Accepted {
-			r.Refused = append(r.Refused, pair)
-		}
-	}
+	r.pairs = check.Matrix(r.Classes, s.ClusterTime())
+	r.Refused = failing(r.pairs)
 	r.Verified = len(r.Items) == 0 && len(r.Refused) == 0
+	if want.roots != nil && !r.Verified && len(r.Classes) > 0 {
+		pairs := check.MatrixAfter(r.Classes, want.roots.Certs, nil, s.ClusterTime())
+		r.IfNow = &ifNow{Pairs: len(pairs), Refused: failing(pairs)}
+	}
 	return r, nil
 }
 
-// uncount takes back what the gate has counted as proven.
-func (r *verifyReport) uncount(ref string) {
-	r.Status.Proxies.Ready--
-	namespace, _, _ := strings.Cut(ref, "/")
-	for i := range r.Status.Namespaces {
-		if r.Status.Namespaces[i].Namespace == namespace {
-			r.Status.Namespaces[i].Ready--
+// failing are the pairs that would not, or might not, meet.
+func failing(pairs []check.Pair) (failing []check.Pair) {
+	for _, pair := range pairs {
+		if pair.Answer.Result != pki.Accepted {
+			failing = append(failing, pair)
 		}
 	}
+	return failing
 }
 
 // secrets judges every workload Secret of a Citadel mesh.
@@ -399,6 +411,9 @@ func (r *verifyReport) rows(wide bool) [][]string {
 	}
 	for _, pair := range r.Refused {
 		rows = append(rows, []string{fmt.Sprintf("refused: %s calls %s: the %s says: %s", pair.Client, pair.Server, pair.By, pair.Answer.Reason)})
+	}
+	if r.IfNow != nil {
+		rows = append(rows, []string{r.IfNow.String()})
 	}
 	for _, b := range r.Items {
 		rows = append(rows, []string{"not proven: " + b.String()})
