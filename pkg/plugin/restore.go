@@ -199,9 +199,14 @@ func (o *restoreOptions) write(ctx context.Context, observer *observer, streams 
 	case held != nil && held.Alive:
 		return found(&rotation.HeldError{Lease: item.Namespace + "/meshca-rotation", State: *held}, "wait until it ends, or stop it: 'kubectl meshca status' shows it")
 	}
-	if journal, err := rotation.ReadStaged(ctx, kube, item.Namespace); err != nil {
+	switch journal, err := rotation.ReadStaged(ctx, kube, item.Namespace); {
+	case err != nil:
 		return explain(err)
-	} else if journal != nil && journal.Phase != rotation.Done {
+	case journal == nil:
+	case item.staged() && journal.ID != item.copy.Rotation():
+		return found(fmt.Errorf("refused: secret %s keeps both CAs of rotation %s, and the copy is another rotation's", ref, journal.ID),
+			"end that one first ('kubectl meshca status' says how), then 'kubectl meshca retire': it is its way back")
+	case !journal.Over():
 		fmt.Fprintf(streams.ErrOut, "warning: rotation %s is unfinished (phase %s): it goes on only from what it has written\n", plain(journal.ID), plain(string(journal.Phase)))
 	}
 	accept, err := acceptances(o.accept)
