@@ -178,12 +178,21 @@ func TestOldEnvoysDepend(t *testing.T) {
 		got := pki.Verify(q)
 		switch p.Name {
 		case "intermediate trusted, not its root":
-			if got.Result != pki.Depends {
-				t.Errorf("%s: %s for Envoy 1.28", p.Name, got.Result)
+			if got.Result != pki.Accepted {
+				t.Errorf("%s: %s for Envoy 1.28: %s", p.Name, got.Result, got.Reason)
+			}
+			if q.EnvoyMinor = 24; pki.Verify(q).Result != pki.Depends {
+				t.Errorf("%s is no question for Envoy 1.24", p.Name)
 			}
 		case "usual", "cross: old trusted", "valid twin of the root": // whichever is picked, the same key signs
 			if got.Result != pki.Accepted {
 				t.Errorf("%s: %s for Envoy 1.28: %s", p.Name, got.Result, got.Reason)
+			}
+		case "intermediate and root trusted": // a whole chain, with or without partial ones
+			for _, minor := range []int{22, 24, 35} {
+				if q.EnvoyMinor = minor; pki.Verify(q).Result != pki.Accepted {
+					t.Errorf("%s: %+v for Envoy 1.%d", p.Name, pki.Verify(q), minor)
+				}
 			}
 		case "cross: new trusted": // presented before trusted, long ago
 			if got.Result != pki.Accepted {

@@ -20,6 +20,9 @@ const (
 	// firstTrustedFirst is an Envoy that has BoringSSL's 8f5eb80b8 of October 2021
 	// for certain: before it, presented certificates came before trusted ones.
 	firstTrustedFirst = 22
+	// firstPartialChain takes an intermediate for an anchor (envoy changelogs/1.25.0.yaml,
+	// enable_intermediate_ca, which is on by default).
+	firstPartialChain = 25
 	// maxPicks bounds how many ways through a bundle are tried.
 	maxPicks = 256
 	// maxDepth is Envoy's default max_verify_depth, less than BoringSSL counts.
@@ -130,8 +133,8 @@ func (q Question) weigh(paths []envoyPath, both bool) Answer {
 		if len(paths) > 1 && !twinned(paths) {
 			return depends("several trusted issuers fit, and which one Envoy 1.%d picks is not known", q.EnvoyMinor)
 		}
-		p := paths[0]
-		if anchor := p.certs[len(p.certs)-1]; !anchor.selfSigned() || len(p.certs)-p.untrusted > 1 {
+		certs := paths[0].certs
+		if anchor := certs[len(certs)-1]; !anchor.selfSigned() && q.EnvoyMinor < firstPartialChain {
 			return depends("an intermediate is trusted, and what Envoy 1.%d makes of that is not known", q.EnvoyMinor)
 		}
 		if both && q.EnvoyMinor < firstTrustedFirst {
