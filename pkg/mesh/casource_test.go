@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// TestCASource goes through istio-facts A2's precedence.
+// TestCASource goes through istiod's precedence.
 func TestCASource(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	ca := newAuthority(t, "ca", root)
@@ -148,7 +148,7 @@ func TestKeyFacts(t *testing.T) {
 	}
 }
 
-// TestStillSelfSigned is istio-facts A5.
+// TestStillSelfSigned is an istiod that is older than cacerts.
 func TestStillSelfSigned(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	for name, test := range map[string]struct {
@@ -198,6 +198,7 @@ func TestOwners(t *testing.T) {
 		"Config Sync":       {metav1.ObjectMeta{Annotations: map[string]string{"configmanagement.gke.io/managed": "enabled", "configsync.gke.io/resource-id": "_secret_istio-system_cacerts"}}, "Config Sync"},
 		"Kyverno":           {metav1.ObjectMeta{Labels: map[string]string{"generate.kyverno.io/policy-name": "mesh-ca"}}, "Kyverno"},
 		"Rancher":           {metav1.ObjectMeta{Labels: map[string]string{"objectset.rio.cattle.io/hash": "x"}}, "Rancher"},
+		"kapp":              {metav1.ObjectMeta{Labels: map[string]string{"kapp.k14s.io/association": "v1.x"}}, "kapp"},
 		"1Password":         {metav1.ObjectMeta{Annotations: map[string]string{"operator.1password.io/item-path": "vaults/a/items/b"}}, "1Password"},
 		"Vault":             {metav1.ObjectMeta{Labels: map[string]string{"secrets.hashicorp.com/vso-ownerRefUID": "x"}}, "Vault"},
 	} {

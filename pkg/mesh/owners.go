@@ -61,6 +61,8 @@ func ownerByMark(key string) string {
 		return "Rancher"
 	case "operator.1password.io":
 		return "1Password"
+	case "kapp.k14s.io":
+		return "kapp"
 	}
 	switch key { // what is copied from has marks of the same domains
 	case "reflector.v1.k8s.emberstack.com/reflects":

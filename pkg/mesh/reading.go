@@ -67,7 +67,7 @@ func (g *gatherer) read(ctx context.Context, proxies []Proxy, parts Parts) {
 	reader := &proxy.Reader{Dialer: g.Dialer, Now: g.Now, Concurrency: g.Concurrency, Timeout: g.Timeout}
 	done := 0
 	Load(ctx, reader, asked, func(p *Proxy, t *proxy.Target) {
-		t.Counters, t.Info, t.Bootstrap = parts.Counters, p.Version == "", g.Bootstraps
+		t.Counters, t.Info, t.Bootstrap = parts.Counters, !exact(p.Version), g.Bootstraps
 	}, func() {
 		if done++; g.Progress != nil {
 			g.Progress(done, len(asked))

@@ -122,7 +122,7 @@ func newVersionReport(s *mesh.Snapshot) *versionReport {
 	}
 	for _, p := range s.Proxies {
 		item := versionItem{Namespace: p.Namespace, Name: p.Name, Subject: check.SubjectOf(p), ProxyKind: string(p.Kind), Image: p.Image, From: p.VersionFrom, labels: p.Labels}
-		if item.Version, item.AtLeast = p.ReleaseOf(); item.From == "" && item.Version != "" {
+		if item.Version, item.AtLeast = p.ReleaseOf(); item.Version != p.Version {
 			item.From = "its own word"
 			if item.AtLeast {
 				item.From = "its Envoy, " + p.Loaded.Info.Envoy
