@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -45,7 +46,7 @@ type eventLine struct {
 func (p *eventPrinter) event(e rotation.Event) {
 	e.Message, e.Plan, e.Managed = p.cluster.carry(e.Message), p.cluster.carryPlan(e.Plan), p.cluster.carryManaged(e.Managed)
 	if p.json {
-		line := eventLine{APIVersion: "meshca.io/v1alpha1", Kind: "Event", Event: e, EventKind: e.Kind}
+		line := eventLine{APIVersion: mesh.APIVersion, Kind: "Event", Event: e, EventKind: e.Kind}
 		_ = writeJSON(p.out, line, "") // the rotation goes on whoever reads
 	}
 	if e.Kind == rotation.EventPlan {
@@ -116,7 +117,7 @@ func (p *eventPrinter) end() {
 
 // outcome is what a run has come to, on stdout.
 func (p *eventPrinter) outcome(e rotation.Event) {
-	if p.json || e.Kind != rotation.EventDone && e.Kind != rotation.EventStopped {
+	if ended := e.Kind == rotation.EventDone || e.Kind == rotation.EventStopped || e.Kind == rotation.EventRolledBack; p.json || !ended {
 		return
 	}
 	fmt.Fprintf(p.out, "%s: %s\n", e.Kind, plain(e.Message))
@@ -134,7 +135,7 @@ func (p *eventPrinter) brief(plan *rotation.Plan) error {
 func (p *eventPrinter) plan(plan *rotation.Plan) error {
 	plan = p.cluster.carryPlan(plan)
 	if p.json {
-		return writeJSON(p.out, planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: plan}, "")
+		return writeJSON(p.out, planReport{APIVersion: mesh.APIVersion, Kind: "Plan", Plan: plan}, "")
 	}
 	return p.write(p.out, plan)
 }

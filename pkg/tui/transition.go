@@ -562,6 +562,9 @@ func (p *transition) firstEnd() string {
 		return "When the mesh's root ends is not known."
 	}
 	e := p.seen.Check.Ends[0]
+	if e.Days < 0 {
+		return fmt.Sprintf("The %s %s ended %s ago, on %s.", e.Role, e.Subject, plural(-e.Days, "day"), day(e.NotAfter))
+	}
 	return fmt.Sprintf("The %s %s ends in %s, on %s.", e.Role, e.Subject, plural(e.Days, "day"), day(e.NotAfter))
 }
 
