@@ -22,8 +22,8 @@ var backRows = []row{
 		g.offPush("c")
 		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new", ""}, "--strategy", "bundle-by-restart", "--reason", "compromised", "--allow-restart", "c/server", "--allow-restart", "c/client")
 	}},
-	{name: "back-renewal", about: "by renewal: back from trust-new and from sign-new", mesh: brief, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
-		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new"}, "--strategy", "bundle-by-renewal")
+	{name: "back-renewal", about: "by renewal: back from trust-new, from sign-new and from the end", mesh: brief, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
+		return g.thereAndBack(g.ca("B"), []string{"trust-new", "sign-new", ""}, "--strategy", "bundle-by-renewal")
 	}},
 	{name: "back-cross", about: "cross-signed: back from sign-new and from swap-trust", mesh: brief, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.thereAndBack(g.ca("B"), []string{"sign-new", "swap-trust"}, "--old-root-key", started()+"/root-key.pem")
@@ -31,8 +31,8 @@ var backRows = []row{
 	{name: "back-cross-end", about: "cross-signed: back from the end", mesh: brief, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.thereAndBack(g.ca("B"), []string{""}, "--old-root-key", started()+"/root-key.pem")
 	}},
-	{name: "back-adopt", about: "from Istio's own root: back from adopt, from sign-new and from swap-trust, to the self-signed pair in cacerts", mesh: selfSigned, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 12 * time.Minute, play: func(g *game) string {
-		return g.thereAndBack(g.ca("B"), []string{"adopt", "sign-new", "swap-trust"})
+	{name: "back-adopt", about: "from Istio's own root: back from adopt, from sign-new, from swap-trust and from the end, to the self-signed pair in cacerts", mesh: selfSigned, long: true, changes: true, needs: []string{"rotate", "rollback"}, limit: 16 * time.Minute, play: func(g *game) string {
+		return g.thereAndBack(g.ca("B"), []string{"adopt", "sign-new", "swap-trust", ""})
 	}},
 }
 

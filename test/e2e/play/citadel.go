@@ -63,7 +63,7 @@ var citadelRows = []row{
 		g.require(g.pods() == before, "workloads were restarted")
 		return fmt.Sprintf("%s, there %s s by the engine, and back; no pod of a workload restarted", s, figure(o, "engineSeconds"))
 	}},
-	{name: "control-citadel", about: "the seeds' way with another key: istio-ca-secret deleted, Citadel restarted, which makes a root of its own", mesh: citadel, unrehearsed: "a mesh of a Citadel is not copied", changes: true, limit: 6 * time.Minute, play: func(g *game) string {
+	{name: "control-citadel", about: "Istio 1.4's root-transition.sh with another key: istio-ca-secret deleted, Citadel restarted, which makes a root of its own", mesh: citadel, unrehearsed: "a mesh of a Citadel is not copied", changes: true, limit: 6 * time.Minute, play: func(g *game) string {
 		t := startTally()
 		g.kubectl("-n", "istio-system", "delete", "secret", "istio-ca-secret")
 		g.kubectl("-n", "istio-system", "rollout", "restart", "deploy/istio-citadel")

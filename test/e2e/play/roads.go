@@ -34,9 +34,11 @@ var roadRows = []row{
 		g.require(podsIn(g, "a")+podsIn(g, "b") == before, "workloads were restarted that get pushes")
 		g.require(podsIn(g, "c") != other, "the workloads off the push were not restarted")
 		g.require(g.settledOn(read(b, "root-cert.pem")), "the ConfigMaps do not hold the new root alone")
-		return fmt.Sprintf("%s, engine %s s, %s pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), figure(o, "workloadRestarts"))
+		n := 3 * 2 // trust-new, sign-new and distrust-old, of two workloads
+		g.require(figure(o, "workloadRestarts") == itoa(n), figure(o, "workloadRestarts"), "pods replaced, not", itoa(n))
+		return fmt.Sprintf("%s, engine %s s, %d pods replaced, all of the two workloads off the push", s, figure(o, "engineSeconds"), n)
 	}},
-	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, long: true, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
+	{name: "waves-cold", about: "no proxy gets pushes and leaves live for a day: every workload is restarted, in waves, once for each phase that needs it", mesh: cold, changes: true, needs: []string{"rotate"}, limit: 15 * time.Minute, play: func(g *game) string {
 		var allow []string
 		for _, ns := range namespaces {
 			g.offPush(ns)

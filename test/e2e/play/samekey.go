@@ -11,8 +11,15 @@ var sameKeyRows = []row{
 	{name: "same-key", about: "Istio's own root on default flags, certified anew in place: same key, same key identifier", mesh: selfSigned, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
 		return g.sameKey("istio-ca-secret", "ca-cert.pem")
 	}},
-	{name: "same-key-plugged", about: "the root above a plugged intermediate, its key given from a file", mesh: renewing, changes: true, needs: []string{"rotate"}, limit: 10 * time.Minute, play: func(g *game) string {
-		return g.sameKey("cacerts", "root-cert.pem", "--old-root-key", started()+"/root-key.pem")
+	{name: "same-key-plugged", about: "the root above a plugged intermediate, its key given from a file; and back from the end", mesh: renewing, changes: true, needs: []string{"rotate", "rollback"}, limit: 10 * time.Minute, play: func(g *game) string {
+		there := g.sameKey("cacerts", "root-cert.pem", "--old-root-key", started()+"/root-key.pem")
+		before, t := g.pods(), startTally()
+		o := g.meshca("rollback", "--yes", "--trust-file-wait", "0", "--traffic-baseline", "2s", "--timeout", "8m")
+		g.require(o.code == 0, "rollback: exit", itoa(o.code)+":", o.brief())
+		g.whole(t.end())
+		g.require(g.pods() == before, "workloads were restarted on the way back")
+		g.require(g.settledOn(read(started(), "root-cert.pem")), "the ConfigMaps do not hold the old certificate alone")
+		return fmt.Sprintf("%s; back in %.0f s", there, o.took.Seconds())
 	}},
 }
 
