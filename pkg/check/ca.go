@@ -134,7 +134,7 @@ func caComplete(plane mesh.ControlPlane) (all []Finding) {
 }
 
 // caLoaded holds every replica against the Secret it is to have loaded: what
-// waits on disk cuts over at the next restart (istio-facts A5, B2).
+// waits on disk cuts over at the next restart.
 func caLoaded(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	for _, plane := range s.ControlPlanes {
 		if !plugged(plane.CA.Kind) || len(plane.CA.Cert.Certs) == 0 {

@@ -82,7 +82,7 @@ func managedUnused(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 func managedObject(m mesh.ManagedCA) string { return "certificate " + m.Namespace + "/" + m.Name }
 
 // managedRoot sees a change of the root before it happens: istiod takes no root
-// that does not contain the one before (istio-facts B2, H5.6), logs a warning, and
+// that does not contain the one before, logs a warning, and
 // cuts over at its next restart.
 func managedRoot(s *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
 	object := managedObject(m)
@@ -205,7 +205,7 @@ func managedExpiry(s *mesh.Snapshot, plane mesh.ControlPlane) (all []Finding, re
 }
 
 // managedReload: a renewal that istiod does not load waits on disk until a restart,
-// while the old intermediate runs out (istio-facts B1).
+// while the old intermediate runs out.
 func managedReload(_ *mesh.Snapshot, m mesh.ManagedCA, plane mesh.ControlPlane) (all []Finding) {
 	if plane.Flags.AutoReload {
 		return nil

@@ -51,7 +51,7 @@ func citadels(s *mesh.Snapshot) int {
 }
 
 // citadelSecrets holds every Secret against the root by DER, and its leaf too: what
-// the seeds' verify-certs did by the text's MD5.
+// Istio 1.4's root-transition.sh did by the text's MD5.
 func citadelSecrets(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	if citadels(s) == 0 {
 		return nil, len(s.ControlPlanes)
@@ -136,7 +136,7 @@ func citadelComponents(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 	return all, looked
 }
 
-// newestSecret is when the root changed, as far as can be told: the seeds' transition
+// newestSecret is when the root changed, as far as can be told: Istio 1.4's root-transition.sh
 // deletes the CA's Secret and creates it. One that is changed in place, as by a
 // renewal here, tells by what Citadel issued then: the first certificate that is
 // younger than the root, or the root itself, which is dated back by an hour at most.

@@ -29,7 +29,7 @@ func MTLSUse(s *mesh.Snapshot) (Use, []string) {
 	citadel := false
 	for _, plane := range s.ControlPlanes {
 		if plane.CA.Kind != mesh.CACitadel {
-			// Istio 1.5 and later: there is no mode without (istio-facts 0, B4, D1).
+			// Istio 1.5 and later: there is no mode without.
 			return Used, append([]string{"the agents' own connections to istiod and the webhooks rest on the root, whatever the policies say"}, asked(s)...)
 		}
 		citadel = true

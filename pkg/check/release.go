@@ -102,7 +102,7 @@ func Exact(version string) bool {
 	return ok && exact
 }
 
-// VersionRules are the rules of istio-facts G by exact range, each found in the
+// VersionRules are rules by exact range, each found in the
 // tags of istio/istio and istio/ztunnel; back-ports count.
 func VersionRules() []VersionRule {
 	const info, warning, fault = pki.SeverityInfo, pki.SeverityWarning, pki.SeverityError

@@ -44,7 +44,7 @@ func (g *gatherer) secretOf(ctx context.Context, namespace, name string) secretR
 }
 
 // caSources decides for each control plane what its CA is made from, by
-// istio-facts A2's precedence.
+// istiod's own precedence.
 func (g *gatherer) caSources(ctx context.Context) {
 	read := map[string]secretPair{}
 	for i := range g.s.ControlPlanes {
@@ -268,7 +268,7 @@ func hasTLSLayout(secret *corev1.Secret) bool {
 }
 
 // startedBefore: an istiod that is older than cacerts may still run on its
-// self-signed root, and cut over at its next restart (istio-facts A5).
+// self-signed root, and cut over at its next restart.
 func startedBefore(plane *ControlPlane, source CASource) string {
 	for _, r := range plane.Replicas {
 		if !r.Started.IsZero() && r.Started.Before(source.Created) {

@@ -18,7 +18,7 @@ func TakesRoots(istiod string) bool { return !Before(istiod, "1.20.0") }
 func RereadsRoots(agent string) bool { return !Before(agent, "1.20.1") }
 
 // ReachOf says how a new root gets to a proxy, by value and not by the name of a
-// flag (istio-facts C, D1, D2, G). What is not known is ReachUnknown, save for an
+// flag. What is not known is ReachUnknown, save for an
 // istiod's release: a push that does not come keeps its gate closed.
 func ReachOf(p Proxy, planes []ControlPlane) (Reach, string) {
 	switch {

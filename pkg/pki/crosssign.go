@@ -42,7 +42,7 @@ func (a *Authority) CrossSign(root *Certificate, now time.Time) (*Certificate, e
 		}
 	}
 	// Not as a CA by Go's fields: then it would write a key identifier of its own,
-	// and one that differs from the root's breaks the path (istio-facts M). Every
+	// and one that differs from the root's breaks the path. Every
 	// extension but the authority key identifier is copied instead.
 	template.ExtraExtensions = ownExtensions(x)
 	cross, err := sign(template, by, x.PublicKey, a.Key)

@@ -13,7 +13,7 @@ import (
 // offer says, after the root of a Citadel mesh has changed, which parts of its control
 // plane still stand on the old one, and how to restart these: what shows no symptom
 // is left alone.
-func (o *rotateOptions) offer(ctx context.Context, observer *observer, before *mesh.Snapshot, carry func(string) string, streams genericiooptions.IOStreams) {
+func offer(ctx context.Context, observer *observer, before *mesh.Snapshot, carry func(string) string, streams genericiooptions.IOStreams) {
 	if !slices.ContainsFunc(before.ControlPlanes, func(p mesh.ControlPlane) bool { return p.CA.Kind == mesh.CACitadel }) {
 		return
 	}

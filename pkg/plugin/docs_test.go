@@ -171,7 +171,7 @@ func eventsPage(t *testing.T) []byte {
 	for _, c := range constants(t, "../rotation/event.go", "Event") {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", c.value, cell(c.about))
 	}
-	b.WriteString("\n| strategy or phase | is |\n|---|---|\n")
+	b.WriteString("\n| strategy, reason or phase | is |\n|---|---|\n")
 	for _, c := range constants(t, "../rotation/phase.go", "") {
 		if c.about != "" {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", c.value, cell(c.about))

@@ -51,7 +51,9 @@ func newEnvoyCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comm
 			"has several, the first that is not as it should be. With --root it says of\n" +
 			"each whether it has loaded these roots; one that cannot be read counts as one that\n" +
 			"has not. All namespaces are read unless -n names one; of several control planes -i and\n" +
-			"--revision keep the proxies that ask them, and those of which that cannot be told.\n\n" +
+			"--revision keep the proxies that ask them, and those of which that cannot be told.\n" +
+			"Where one cannot be read, and whoever asks may get pods/proxy (no role of 'rbac' may),\n" +
+			"it is told when its certificate ends by its metrics.\n\n" +
 			"Exit codes: 0 all read (and all have the roots), 2 some have not or cannot be read,\n" +
 			"1 it could not be done, 64 bad usage.",
 		Example: envoyExample,

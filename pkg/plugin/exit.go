@@ -13,10 +13,10 @@ const (
 	ExitUsage = 64
 	// ExitTimeout: a gate did not open in time; the mesh is safe (as timeout(1)).
 	ExitTimeout = 124
-	// ExitHungUp, ExitInterrupted and ExitTerminated: 128 and the signal's number.
-	ExitHungUp      = 129
-	ExitInterrupted = 130
-	ExitTerminated  = 143
+
+	ExitHungUp      = 129 // the terminal was lost (128 and the number of SIGHUP)
+	ExitInterrupted = 130 // interrupted (128 and the number of SIGINT)
+	ExitTerminated  = 143 // terminated (128 and the number of SIGTERM)
 )
 
 // Failure is an error with the exit code it ends in and what the user can do.

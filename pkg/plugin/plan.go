@@ -3,6 +3,7 @@ package plugin
 import (
 	"fmt"
 
+	"github.com/meshca/kubectl-meshca/pkg/mesh"
 	"github.com/meshca/kubectl-meshca/pkg/rotation"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -59,7 +60,7 @@ func newPlanCommand(c *cluster, streams genericiooptions.IOStreams) *cobra.Comma
 			}
 			printer := c.printer(streams, format)
 			if format == "yaml" {
-				raw, err := yamlOf(planReport{APIVersion: "meshca.io/v1alpha1", Kind: "Plan", Plan: c.carryPlan(plan)})
+				raw, err := yamlOf(planReport{APIVersion: mesh.APIVersion, Kind: "Plan", Plan: c.carryPlan(plan)})
 				if err != nil {
 					return failed(fmt.Errorf("writing the plan: %w", err), "")
 				}

@@ -147,7 +147,7 @@ func (o *rotateOptions) rehearse(ctx context.Context, c *cluster, streams generi
 	starting := clock.Worker(1)
 	go clock.Run(ctx, wallClock{})
 	copied.Mesh.Signed() // the copy's start is nobody's cost
-	r := &rehearsed{APIVersion: "meshca.io/v1alpha1", Kind: "Rehearsal", Strategy: config.Strategy}
+	r := &rehearsed{APIVersion: mesh.APIVersion, Kind: "Rehearsal", Strategy: config.Strategy}
 	trial := &scenario.Trial{Mesh: copied.Mesh, Clock: clock, Config: config, Accept: accept, Until: rotation.Phase(o.until),
 		Soak: o.soak, AtOnce: o.atOnce, AllowRestart: o.allowRestart,
 		Emit: func(e rotation.Event) {

@@ -170,7 +170,7 @@ func (o *rotateOptions) run(cmd *cobra.Command, c *cluster, streams genericioopt
 	err = engine.Run(ctx, plan, prepared.staged)
 	printer.end()
 	if err == nil {
-		o.offer(ctx, observer, prepared.snapshot, c.carry, streams)
+		offer(ctx, observer, prepared.snapshot, c.carry, streams)
 	}
 	return ended(err, o.back)
 }

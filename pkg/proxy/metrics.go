@@ -31,8 +31,7 @@ func ReadLeafEnd(ctx context.Context, kube kubernetes.Interface, pod Pod, status
 }
 
 // parseLeafSeconds finds istio_agent_cert_expiry_seconds. Agents before 1.21.6 and
-// 1.22.4 may leave a stale series beside the right one, which is the longest
-// (istio-facts E4).
+// 1.22.4 may leave a stale series beside the right one, which is the longest.
 func parseLeafSeconds(raw []byte) (float64, error) {
 	longest, found := 0.0, false
 	lines := bufio.NewScanner(bytes.NewReader(raw))

@@ -39,7 +39,7 @@ type istiod struct {
 	serves  tls.Certificate
 	serving []*pki.Certificate // the same, as peers see it
 	// verifier are the roots of its start, by which clients with certificates are
-	// judged until it ends (istio-facts B6).
+	// judged until it ends.
 	verifier []*pki.Certificate
 }
 
@@ -53,7 +53,7 @@ const (
 )
 
 // startIstiod starts a replica, which loads what the Secrets hold now: a complete
-// cacerts, else its own (istio-facts A2).
+// cacerts, else its own.
 func (m *Mesh) startIstiod(p *plane) error {
 	m.started++
 	i := &istiod{mesh: m, plane: p, name: fmt.Sprintf("%s-1-%d", p.deployment, m.started)}
@@ -84,7 +84,7 @@ func (m *Mesh) startIstiod(p *plane) error {
 	return nil
 }
 
-// start loads the CA that the release takes from what is mounted (istio-facts A2).
+// start loads the CA that the release takes from what is mounted.
 func (i *istiod) start() error {
 	plugged, err := i.mesh.secret(pluggedSecret)
 	if err == nil {
@@ -260,7 +260,7 @@ func newer(a, b *corev1.Secret) bool {
 	return of > than
 }
 
-// changed is istiod's handleEvent (istio-facts B1, B2).
+// changed is istiod's handleEvent.
 func (i *istiod) changed(secret *corev1.Secret) {
 	if i.mesh.held[i.name] || !i.plugged || !i.lives() || !i.plane.reloads() {
 		return
@@ -291,7 +291,7 @@ func (i *istiod) tick() {
 	i.mesh.after(time.Hour, i.tick)
 }
 
-// tell is what follows a reload (istio-facts B3, B4): ConfigMaps by the leader,
+// tell is what follows a reload: ConfigMaps by the leader,
 // webhooks by everybody, and the bundle to the agents connected to this replica,
 // who ask for a new certificate, wherever that request lands.
 func (i *istiod) tell(roots bool) {
@@ -320,7 +320,7 @@ func (i *istiod) subset(roots []byte) bool {
 }
 
 // answer is what follows the leaf in an answer to a request, element by element:
-// the chain, and the roots as the last (istio-facts D4).
+// the chain, and the roots as the last.
 func (i *istiod) answer() []string {
 	var all []string
 	split := func(raw []byte) {

@@ -31,7 +31,7 @@ func planesOf(spec Spec) []*plane {
 	return all
 }
 
-// reloads: the files of a plugged CA are watched (istio-facts B1).
+// reloads: the files of a plugged CA are watched.
 func (p *plane) reloads() bool {
 	flag := p.Env["AUTO_RELOAD_PLUGIN_CERTS"]
 	switch {

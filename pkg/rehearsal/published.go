@@ -61,7 +61,7 @@ func (m *Mesh) bundleFile() []*pki.Certificate {
 }
 
 // pushes is the bundle that subscribers get: the CA's roots, and those of the mesh
-// config, which go nowhere else (istio-facts B5).
+// config, which go nowhere else.
 func (i *istiod) pushes() string {
 	var all strings.Builder
 	all.Write(i.roots)

@@ -26,7 +26,7 @@ func is(release, other string) bool {
 	return okA && okB && a == b
 }
 
-// What releases do (istio-facts B1, B2, D1, D2, D4, D5, G).
+// What releases do.
 
 // readsRootsAgain: an agent's client for certificates, after a failure.
 func readsRootsAgain(agent string) bool { return fixed(agent, "1.20.1") }

@@ -168,7 +168,7 @@ func olderThanDocumented(release string) bool {
 
 // citadelSameKey is sameKey by a Citadel, which reads its Secret at its start alone.
 // Envoys follow their files; those that are not restarted on new ones (sidecars 1.1.3
-// to 1.1.7, istio-facts G) lose their pods, in waves.
+// to 1.1.7) lose their pods, in waves.
 func (g ground) citadelSameKey() course {
 	roots := func(certs []*pki.Certificate) Expectation {
 		return Expectation{Citadel: true, Roots: certs, Trusted: certs}

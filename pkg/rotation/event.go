@@ -20,16 +20,16 @@ const (
 	EventWait    EventKind = "wait"    // a required wait begins
 	EventWarning EventKind = "warning" // worth knowing, not in the way
 	EventResume  EventKind = "resume"  // an earlier run is carried on
-	EventStopped EventKind = "stopped" // --until is reached
+	EventStopped EventKind = "stopped" // --until, or --to on the way back, is reached
 	EventDone    EventKind = "done"    // the proof stands
-	// EventRolledBack: the way back is at its end, and proven.
-	EventRolledBack EventKind = "rolled-back"
-	EventPaused     EventKind = "paused"   // nothing is written until EventResumed
-	EventResumed    EventKind = "resumed"  // the operator lets it go on
-	EventAccepted   EventKind = "accepted" // the operator takes something unknown upon himself
-	EventWorkload   EventKind = "workload" // workloads are restarted
-	EventFailed     EventKind = "failed"   // it ended before
-	EventEvidence   EventKind = "evidence" // a line of istiod's log, beside the proof
+
+	EventRolledBack EventKind = "rolled-back" // the way back is at its end, and proven
+	EventPaused     EventKind = "paused"      // nothing is written until it is resumed
+	EventResumed    EventKind = "resumed"     // the operator lets it go on
+	EventAccepted   EventKind = "accepted"    // the operator takes something unknown upon himself
+	EventWorkload   EventKind = "workload"    // workloads are restarted
+	EventFailed     EventKind = "failed"      // the run has ended before its proof
+	EventEvidence   EventKind = "evidence"    // a line of istiod's log, beside the proof
 )
 
 // Event is one thing that happened, for printers and the wizard. It carries no

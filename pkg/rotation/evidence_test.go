@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// The lines of seed 001, among others; a log without the last of them has not ended.
+// The lines of an istiod that loads another CA, and others; a log without the last of them has not ended.
 func TestS15_ReloadLines(t *testing.T) {
 	const log = `2022-08-11T20:18:40.1Z info ads XDS: Pushing
 2022-08-11T20:18:41.493247Z info Update Istiod cacerts

@@ -47,7 +47,7 @@ func (r *run) manage(ctx context.Context, m *Managed, certificates Certificates)
 	if len(m.Refusals) > 0 {
 		return fmt.Errorf("%w: %s: %s", ErrRefused, m.Refusals[0].Object, m.Refusals[0].Why)
 	}
-	act := r.reissue
+	act := r.renewManaged
 	if m.Act == Release {
 		act = r.release
 	}
@@ -129,8 +129,8 @@ func (r *run) whole(m *Managed) Expectation {
 	return e
 }
 
-// reissue has cert-manager write another intermediate, and proves it.
-func (r *run) reissue(ctx context.Context, m *Managed, certificates Certificates) error {
+// renewManaged has cert-manager write another intermediate, and proves it.
+func (r *run) renewManaged(ctx context.Context, m *Managed, certificates Certificates) error {
 	if !m.under {
 		if err := r.wholeWith(ctx, m); err != nil {
 			return err

@@ -258,7 +258,7 @@ func (p *Plan) refuseUnrollable(s *mesh.Snapshot) {
 	}
 }
 
-// refuseReleases refuses istiods with known faults (istio-facts D4, B1, B2).
+// refuseReleases refuses istiods with known faults.
 func (p *Plan) refuseReleases(s *mesh.Snapshot) {
 	for _, plane := range s.ControlPlanes {
 		object := plane.Namespace + "/" + plane.Name

@@ -67,7 +67,7 @@ func (r *run) unproven(ctx context.Context, steps []Step) error {
 }
 
 // push writes the same roots in another layout, and takes that back: istiods push
-// it, and agents renew (istio-facts D2).
+// it, and agents renew.
 func (r *run) push(ctx context.Context, step Step) error {
 	r.figures.Nudges++
 	r.pushing = true

@@ -195,7 +195,7 @@ func (l *live) eta(now time.Time) (time.Duration, bool) {
 func (l *live) view(width, height int) string {
 	var lines []string
 	if l.status != nil {
-		lines = append(lines, l.counts(width))
+		lines = append(lines, l.counts())
 		if l.traffic != nil {
 			lines = append(lines, l.styles.faint.Render(cut(" "+l.counters(), width)))
 		}
@@ -231,7 +231,7 @@ func (l *live) view(width, height int) string {
 	return strings.Join(append(lines, foot...), "\n")
 }
 
-func (l *live) counts(width int) string {
+func (l *live) counts() string {
 	s := l.status
 	part := func(what string, c rotation.Count) string {
 		symbol := symbolAhead
