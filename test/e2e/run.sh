@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh smoke | full | all | row NAME... | bench | rows | up [MESH] | shell [MESH]
-#   smoke  the rows that every change must pass        full   an hour of rows        all  every row        row NAME...  these rows
+#   smoke  the rows that every change must pass        full   rows of every kind        all  every row        row NAME...  these rows
 #   rows   lists them, and the meshes                  up     a mesh that stays, and how to enter it
 #   shell  a mesh, and bash in it until that ends (commands on standard input will do)
 # A real mesh (Kubernetes, istiod, Envoy) in network, mount, pid and cgroup namespaces of its own: it reaches nothing
