@@ -112,7 +112,7 @@ func TestIstiodOfAnotherCAWithoutTheSecret(t *testing.T) {
 		}
 		chain := []*pki.Certificate{leaf, other.Cert}
 		// One that the mesh's own CA has signed after the look began is as good as any.
-		young, err := b.old.IssueLeaf(pki.LeafRequest{DNSNames: []string{"istiod.istio-system.svc"}, Public: &key.PublicKey, Now: s.TakenAt.Add(10 * time.Minute), Lifetime: time.Hour})
+		young, err := b.old.IssueLeaf(pki.LeafRequest{SPIFFE: "spiffe://cluster.local/ns/istio-system/sa/meshca-probe", Public: &key.PublicKey, Now: s.TakenAt.Add(10 * time.Minute), Lifetime: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
