@@ -15,8 +15,9 @@ import (
 type Connected struct {
 	// Strangers are clients that no pod and no entry explains.
 	Strangers []VM
-	// Complete is true where every istiod was asked and has answered.
-	Complete bool
+	// Outside are the entries of machines without a proxy, where every istiod was asked and
+	// has answered: nobody can be connected unseen then. One that comes later is none of them.
+	Outside []VM
 }
 
 // Connected finds out who is connected besides pods. It rests on what Probe has asked, and
@@ -30,16 +31,16 @@ func (p *Prober) Connected(ctx context.Context, s *Snapshot) (Connected, error) 
 	for _, proxy := range s.Proxies {
 		known[proxy.Ref()] = true
 	}
-	c := Connected{Complete: len(s.ControlPlanes) > 0 && len(s.LeftOut) == 0}
+	c, complete := Connected{}, len(s.ControlPlanes) > 0 && len(s.LeftOut) == 0
 	named := map[string]map[string]bool{} // by namespace
 	for _, plane := range s.ControlPlanes {
-		c.Complete = c.Complete && len(plane.Replicas) > 0
+		complete = complete && len(plane.Replicas) > 0
 		for _, replica := range plane.Replicas {
-			c.Complete = c.Complete && replica.Clients != nil
+			complete = complete && replica.Clients != nil
 			for _, client := range replica.Clients {
 				namespace, name, ok := strings.Cut(client.Proxy, "/")
 				if !ok { // it is not known who that is
-					c.Complete = false
+					complete = false
 					continue
 				}
 				if known[client.Proxy] {
@@ -79,15 +80,17 @@ func (p *Prober) Connected(ctx context.Context, s *Snapshot) (Connected, error) 
 			c.Strangers = append(c.Strangers, VM{Namespace: namespace, Name: name, Connected: true, Unregistered: true})
 		}
 	}
+	for _, vm := range s.VMs {
+		if complete && vm.Plain {
+			c.Outside = append(c.Outside, vm)
+		}
+	}
 	return c, nil
 }
 
-// Settle leaves entries out that are of machines outside the mesh, where nobody can be
-// connected unseen, and adds the strangers.
+// Settle leaves out the entries of machines outside the mesh, and adds the strangers.
 func (c Connected) Settle(s *Snapshot) {
-	if c.Complete {
-		s.VMs = slices.DeleteFunc(s.VMs, func(vm VM) bool { return vm.Plain })
-	}
+	s.VMs = slices.DeleteFunc(s.VMs, func(vm VM) bool { return slices.Contains(c.Outside, vm) })
 	for _, stranger := range c.Strangers {
 		if !slices.Contains(s.VMs, stranger) {
 			s.VMs = append(s.VMs, stranger)

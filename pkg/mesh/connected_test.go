@@ -59,17 +59,25 @@ func TestConnected(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if outside := len(c.Outside) > 0; outside != (test.complete && slices.Contains(test.vms, database)) {
+				t.Errorf("outside are %+v", c.Outside)
+			}
 			c.Settle(s)
 			c.Settle(s) // of the same looks
-			if c.Complete != test.complete || !slices.Equal(s.VMs, test.want) {
-				t.Errorf("complete %t: %+v", c.Complete, s.VMs)
+			if !slices.Equal(s.VMs, test.want) {
+				t.Errorf("%+v", s.VMs)
+			}
+			later := mesh.VM{Namespace: "vms", Name: "later", Plain: true}
+			s.VMs = append(s.VMs, later)
+			if c.Settle(s); !slices.Contains(s.VMs, later) {
+				t.Error("nobody knows who is connected from an entry that has come since, and it is left out")
 			}
 		})
 	}
 	kube := fake.NewClientset()
 	kube.PrependReactor("list", "pods", func(ktesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("away") })
 	s := &mesh.Snapshot{ControlPlanes: []mesh.ControlPlane{{Replicas: []mesh.Istiod{{Clients: clients("vms/legacy")}}}}}
-	if c, err := (&mesh.Prober{Kube: kube}).Connected(t.Context(), s); err == nil || c.Complete {
+	if c, err := (&mesh.Prober{Kube: kube}).Connected(t.Context(), s); err == nil || c.Outside != nil {
 		t.Errorf("pods cannot be listed, and it is %+v", c)
 	}
 }
