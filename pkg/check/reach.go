@@ -38,7 +38,7 @@ func reachRules() []Rule {
 		}},
 		{ID: "virtual-machines", Category: Reach, About: "no virtual machine has to follow", Needs: "no istiod was seen", Reads: istiods("workloadentries"), Run: func(s *mesh.Snapshot, _ Policy) (all []Finding, looked int) {
 			for _, vm := range s.VMs {
-				all = append(all, Finding{ID: "virtual-machine", Severity: pki.SeverityWarning, Object: "virtual machine " + vm.Namespace + "/" + vm.Name, Message: registered(vm) + "istiod judges it by the roots of its own start, and it may be off when the root changes", Hint: "restart istiod between trusting a new root and signing with it; see that the machine is up"})
+				all = append(all, Finding{ID: "virtual-machine", Severity: pki.SeverityWarning, Object: "virtual machine " + vm.Namespace + "/" + vm.Name, Message: vm.Unexplained() + "istiod judges it by the roots of its own start, and it may be off when the root changes", Hint: "restart istiod between trusting a new root and signing with it; see that the machine is up"})
 			}
 			return all, len(s.ControlPlanes)
 		}},
@@ -59,12 +59,4 @@ func reachRules() []Rule {
 			return all, len(s.Nodes)
 		}},
 	}
-}
-
-// registered says of a virtual machine that nothing in the cluster names it.
-func registered(vm mesh.VM) string {
-	if vm.Unregistered {
-		return "it is connected to istiod, and neither a pod nor a WorkloadEntry has its name: "
-	}
-	return ""
 }

@@ -88,6 +88,14 @@ func (p *Prober) Connected(ctx context.Context, s *Snapshot) (Connected, error) 
 	return c, nil
 }
 
+// Unexplained says of a virtual machine that nothing in the cluster names it, "" of any other.
+func (vm VM) Unexplained() string {
+	if vm.Unregistered {
+		return "it is connected to istiod, and neither a pod nor a WorkloadEntry has its name: "
+	}
+	return ""
+}
+
 // Settle leaves out the entries of machines outside the mesh, and adds the strangers.
 func (c Connected) Settle(s *Snapshot) {
 	s.VMs = slices.DeleteFunc(s.VMs, func(vm VM) bool { return slices.Contains(c.Outside, vm) })

@@ -164,16 +164,16 @@ func (o *statusOptions) look(ctx context.Context, c *cluster) (*statusReport, er
 	if p.plan != nil {
 		j := seen.journal()
 		back := j != nil && j.Back
-		if len(p.plan.Course()) == 0 && len(p.plan.Refusals) > 0 {
-			// Nothing is laid out that the CA Secret could be held against: what it holds is no word
-			// on who wrote it.
-			if !back {
-				seen.refusal = &p.plan.Refusals[0]
-			}
-		} else if p.plan.Standing != nil && !back { // found out for the plan already
+		switch lost := len(p.plan.Course()) == 0 && len(p.plan.Refusals) > 0; {
+		case lost && back: // nothing is laid out that the CA Secret could be held against
+		case lost: // what it holds is no word on who wrote it
+			seen.refusal = &p.plan.Refusals[0]
+		case p.plan.Standing != nil && !back: // found out for the plan already
 			seen.at = *p.plan.Standing
-		} else if seen.at, err = p.plan.Stand(ctx, kube, p.staged, back); err != nil {
-			seen.placeError = err.Error()
+		default:
+			if seen.at, err = p.plan.Stand(ctx, kube, p.staged, back); err != nil {
+				seen.placeError = err.Error()
+			}
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {

@@ -63,8 +63,7 @@ type ifNow struct {
 func (i ifNow) String() string {
 	text := fmt.Sprintf("if everybody trusted these roots alone now: of %s %d would fail", counted(i.Pairs, "pair"), len(i.Refused))
 	if len(i.Refused) > 0 {
-		first := i.Refused[0]
-		text += fmt.Sprintf(", the first: %s calls %s: the %s says: %s", first.Client, first.Server, first.By, first.Answer.Reason)
+		text += ", the first: " + meeting(i.Refused[0])
 	}
 	return text
 }
@@ -299,6 +298,11 @@ func newVerifyReport(s *mesh.Snapshot, want wantedRoots, csrProof bool) (*verify
 	return r, nil
 }
 
+// meeting says who refuses whom.
+func meeting(p check.Pair) string {
+	return fmt.Sprintf("%s calls %s: the %s says: %s", p.Client, p.Server, p.By, p.Answer.Reason)
+}
+
 // failing are the pairs that would not, or might not, meet.
 func failing(pairs []check.Pair) (failing []check.Pair) {
 	for _, pair := range pairs {
@@ -410,7 +414,7 @@ func (r *verifyReport) rows(wide bool) [][]string {
 		}
 	}
 	for _, pair := range r.Refused {
-		rows = append(rows, []string{fmt.Sprintf("refused: %s calls %s: the %s says: %s", pair.Client, pair.Server, pair.By, pair.Answer.Reason)})
+		rows = append(rows, []string{"refused: " + meeting(pair)})
 	}
 	if r.IfNow != nil {
 		rows = append(rows, []string{r.IfNow.String()})

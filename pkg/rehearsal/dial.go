@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,14 +38,14 @@ func (m *Mesh) DialPod(ctx context.Context, pod proxy.Pod, port int) (net.Conn, 
 		return nil, fmt.Errorf("port-forward to %s: %w", pod, fault.Err)
 	}
 	if what != "proxy" {
-		for _, i := range m.istiods {
-			if i.name == pod.Name && what == "istiod" {
-				return m.serveIstiod(i), nil
-			} else if i.name == pod.Name {
-				return m.answers(m.monitoring()), nil
-			}
+		n := slices.IndexFunc(m.istiods, func(i *istiod) bool { return i.name == pod.Name })
+		switch {
+		case n < 0:
+			return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
+		case what == "istiod":
+			return m.serveIstiod(m.istiods[n]), nil
 		}
-		return nil, fmt.Errorf("port-forward to %s: pod not found", pod)
+		return m.answers(m.monitoring()), nil
 	}
 	p := m.byRef[pod.String()]
 	if p == nil || p.vm {

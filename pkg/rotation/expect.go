@@ -522,9 +522,9 @@ func (j *judgement) proxies() {
 	}
 	for _, vm := range j.s.VMs {
 		if j.e.asksProxies() {
-			why := "what a virtual machine has loaded cannot be read from here"
+			why := vm.Unexplained() + "what a virtual machine has loaded cannot be read from here"
 			if vm.Unregistered {
-				why = "it is connected to istiod, and neither a pod nor a WorkloadEntry has its name: " + why + "; look again, if it was a pod that has just gone"
+				why += "; look again, if it was a pod that has just gone"
 			}
 			j.unknown("vm", vm.Namespace+"/"+vm.Name, why)
 		}
@@ -554,11 +554,12 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 			return "its secret " + secret + " is warming: not in use yet", true
 		}
 	}
-	if j.e.fresh && stale(p) && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
+	since := !j.e.freshSince.IsZero() && p.Created.After(j.e.freshSince)
+	if j.e.fresh && stale(p) && !since {
 		release, _ := p.ReleaseOf()
 		return "its agent (" + release + ") reads the roots for its requests to istiod at its start alone: it must be restarted", false
 	}
-	if j.e.files && p.OutputCerts != "" && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
+	if j.e.files && p.OutputCerts != "" && !since {
 		return "whoever reads what it writes to " + p.OutputCerts + " may have what was there before: it must be restarted", false
 	}
 	for _, identity := range p.Loaded.Identities {

@@ -187,12 +187,20 @@ func TestAgentThatReadsRootsOfNobody(t *testing.T) {
 	})
 }
 
-// Istiods before 1.11 have left trust ConfigMaps in namespaces that none writes into since.
-func TestConfigMapsThatWereLeft(t *testing.T) {
+// present judges a whole mesh by what should be true of it.
+func present(t *testing.T, judge func(*testing.T, *bench, *mesh.Snapshot, rotation.Expectation)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
 		s := wholeMesh(t, b)
 		expect, _ := rotation.Present(s)
+		judge(t, b, s, expect)
+	})
+}
+
+// Istiods before 1.11 have left trust ConfigMaps in namespaces that none writes into since.
+func TestConfigMapsThatWereLeft(t *testing.T) {
+	present(t, func(t *testing.T, b *bench, s *mesh.Snapshot, expect rotation.Expectation) {
 		left := &mesh.TrustAnchor{Name: mesh.DefaultTrustConfigMap, Bundle: b.new.Roots}
 		for _, test := range []struct {
 			namespace mesh.Namespace
@@ -220,10 +228,7 @@ func TestConfigMapsThatWereLeft(t *testing.T) {
 
 // An istiod that serves some namespaces alone publishes nothing in the others.
 func TestNamespacesThatIstiodDoesNotServe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		s := wholeMesh(t, b)
-		expect, _ := rotation.Present(s)
+	present(t, func(t *testing.T, _ *bench, s *mesh.Snapshot, expect rotation.Expectation) {
 		s.Namespaces = append(s.Namespaces, mesh.Namespace{Name: "elsewhere"})
 		if expect.Judge(s, nil).Open() {
 			t.Error("an istiod of all namespaces has left one out, and it passes")
@@ -241,10 +246,7 @@ func TestNamespacesThatIstiodDoesNotServe(t *testing.T) {
 
 // What its agent knows istiod by is nothing that a proxy has loaded.
 func TestRootsOfAnAgentsOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		s := wholeMesh(t, b)
-		expect, _ := rotation.Present(s)
+	present(t, func(t *testing.T, _ *bench, s *mesh.Snapshot, expect rotation.Expectation) {
 		p := &s.Proxies[0]
 		p.OwnRoots = "/etc/ssl/corp.pem"
 		if status := expect.Judge(s, nil); len(status.Blockers) != 1 || !status.Blockers[0].Acceptable() || !strings.Contains(status.Blockers[0].String(), p.Ref()+": its agent knows istiod by the roots in /etc/ssl/corp.pem") {
@@ -259,12 +261,25 @@ func TestRootsOfAnAgentsOwn(t *testing.T) {
 
 // A machine that no entry names is none that could be passed over.
 func TestStrangerIsInTheWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
-		s := wholeMesh(t, b)
-		expect, _ := rotation.Present(s)
+	present(t, func(t *testing.T, _ *bench, s *mesh.Snapshot, expect rotation.Expectation) {
 		s.VMs = []mesh.VM{{Namespace: "vms", Name: "legacy", Connected: true, Unregistered: true}}
 		if status := expect.Judge(s, nil); len(status.Blockers) != 1 || !status.Blockers[0].Acceptable() || !strings.Contains(status.Blockers[0].String(), "neither a pod nor a WorkloadEntry has its name") {
+			t.Errorf("%v", status.Blockers)
+		}
+	})
+}
+
+// A leaf that comes without what vouches for it there is refused by those who trust what is
+// in force, though the roots that come next take it.
+func TestLeafHoldsUnderWhatIsInForce(t *testing.T) {
+	present(t, func(t *testing.T, b *bench, s *mesh.Snapshot, expect rotation.Expectation) {
+		expect.InForce = expect.Accepted
+		if status := expect.Judge(s, nil); !status.Open() {
+			t.Errorf("%v", status.Blockers)
+		}
+		expect.InForce = b.new.Roots.Certs
+		status := expect.Judge(s, nil)
+		if len(status.Blockers) != len(s.Proxies) || !strings.Contains(status.Blockers[0].String(), s.Proxies[0].Ref()+": its certificate would not be accepted: ") {
 			t.Errorf("%v", status.Blockers)
 		}
 	})

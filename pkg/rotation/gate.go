@@ -188,7 +188,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if step.always {
 		expect.former = r.journal.state.Replaced[step.key()]
 	}
-	if step.fresh || step.files {
+	if step.dated() {
 		expect.fresh, expect.files, expect.freshSince = step.fresh, step.files, r.journal.state.Published[step.key()]
 	}
 	if !o.Proxies {
@@ -199,7 +199,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 		return status, nil
 	}
 	r.figures.Proxies = len(s.Proxies)
-	if !step.fresh && !step.files && step.Waves == "" || !out(status, expect) {
+	if !step.dated() && step.Waves == "" || !out(status, expect) {
 		return status, nil
 	}
 	if _, known := r.journal.state.Published[step.key()]; known {
@@ -211,7 +211,7 @@ func (r *run) judge(ctx context.Context, step Step, o Observation, s *mesh.Snaps
 	if err := r.save(ctx); err != nil {
 		return status, err
 	}
-	if step.fresh || step.files {
+	if step.dated() {
 		expect.freshSince = r.journal.state.Published[step.key()]
 		status = r.known(s, expect.judge(s, r.accept, r.memo))
 	}

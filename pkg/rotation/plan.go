@@ -276,6 +276,9 @@ type Step struct {
 	back int
 }
 
+// dated reports whether a step asks of some pods that they were made since.
+func (s Step) dated() bool { return s.fresh || s.files }
+
 // NewPlan decides; it is pure. A plan with refusals is a plan that will not be
 // run, and still says what it would have been as far as that can be known.
 func NewPlan(s *mesh.Snapshot, config Config) *Plan {
