@@ -554,12 +554,11 @@ func (j *judgement) proxy(p mesh.Proxy) (why string, unknown bool) {
 			return "its secret " + secret + " is warming: not in use yet", true
 		}
 	}
-	since := !j.e.freshSince.IsZero() && p.Created.After(j.e.freshSince)
-	if j.e.fresh && stale(p) && !since {
+	if j.e.fresh && stale(p) && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
 		release, _ := p.ReleaseOf()
 		return "its agent (" + release + ") reads the roots for its requests to istiod at its start alone: it must be restarted", false
 	}
-	if j.e.files && p.OutputCerts != "" && !since {
+	if j.e.files && p.OutputCerts != "" && (j.e.freshSince.IsZero() || !p.Created.After(j.e.freshSince)) {
 		return "whoever reads what it writes to " + p.OutputCerts + " may have what was there before: it must be restarted", false
 	}
 	for _, identity := range p.Loaded.Identities {
